@@ -1,0 +1,49 @@
+"""Token usage by kind, and how a completion ended."""
+
+import enum
+
+import msgspec
+
+
+class TokenUsage(msgspec.Struct, frozen=True):
+    """Tokens of one completion by kind.
+
+    `prompt_tokens` includes the cached ones and the cache writes; `completion_tokens` includes
+    the reasoning ones. `is_estimated` says that an upstream did not report them.
+    """
+
+    prompt_tokens: int = 0
+    cached_prompt_tokens: int = 0
+    cache_write_tokens: int = 0
+    completion_tokens: int = 0
+    reasoning_tokens: int = 0
+    is_estimated: bool = False
+
+
+class Outcome(enum.StrEnum):
+    """How a completion ended, as its receipt says it."""
+
+    COMPLETED = "completed"
+    LENGTH = "length"
+    CUT_BY_CALLER = "cut_by_caller"
+    UPSTREAM_REFUSED = "upstream_refused"
+    UPSTREAM_FAILED = "upstream_failed"
+    UPSTREAM_CUT = "upstream_cut"
+    UPSTREAM_STALLED = "upstream_stalled"
+    GATEWAY_STOPPED = "gateway_stopped"
+    INTERRUPTED = "interrupted"
+
+
+def plausible(usage: TokenUsage) -> TokenUsage:
+    """Clamp what an upstream reported so that no kind exceeds the kind that contains it."""
+    prompt = max(usage.prompt_tokens, 0)
+    cached = min(max(usage.cached_prompt_tokens, 0), prompt)
+    completion = max(usage.completion_tokens, 0)
+    return TokenUsage(
+        prompt_tokens=prompt,
+        cached_prompt_tokens=cached,
+        cache_write_tokens=min(max(usage.cache_write_tokens, 0), prompt - cached),
+        completion_tokens=completion,
+        reasoning_tokens=min(max(usage.reasoning_tokens, 0), completion),
+        is_estimated=usage.is_estimated,
+    )
