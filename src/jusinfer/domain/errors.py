@@ -34,6 +34,12 @@ class InvalidRequest(JusinferError):
     code = "invalid_request"
 
 
+class ContextTooLong(JusinferError):
+    """The input does not fit the model that was named."""
+
+    code = "context_length_exceeded"
+
+
 class MalformedFraming(JusinferError):
     """The bytes on the connection are not one unambiguous HTTP request."""
 

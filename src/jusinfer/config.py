@@ -1,0 +1,314 @@
+"""Reads the environment and `jusinfer.toml` once, into frozen settings; nothing else does.
+
+Precedence: command line, environment, file, default. Every fault names the file, the key and how
+to mend it. Secrets are only ever in the values handed to the process that needs them.
+"""
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from jusinfer.domain.catalog import Upstream
+from jusinfer.domain.offers import (
+    SANDBOX,
+    OfferError,
+    Offers,
+    UpstreamEntry,
+    offers_of,
+)
+
+FILE_NAME: Final = "jusinfer.toml"
+FILE_BYTES_MAX: Final = 4 * 1024 * 1024
+PORT_MAX: Final = 65_535
+
+
+class ConfigError(Exception):
+    """A setting that cannot be used; the text names it and says how to mend it."""
+
+
+class ListenSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where callers and operators reach the product."""
+
+    host: str = "127.0.0.1"
+    port: int = 8787
+    operator_host: str = "127.0.0.1"
+    operator_port: int = 8788
+    tls_certificate: str | None = None
+    tls_key: str | None = None
+    trusted_proxies: tuple[str, ...] = ()
+    country_header: str = "cf-ipcountry"
+    cors_origins: tuple[str, ...] = ()
+
+
+class GatewaySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Bounds of the gateway's workers; `workers = 0` means one for each core."""
+
+    workers: int = 0
+    body_bytes_max: int = 20 * 1024 * 1024
+    connections_max: int = 10_000
+    upstream_connections_max: int = 512
+    idle_seconds: float = 75.0
+    drain_seconds: float = 30.0
+    keep_alive_seconds: float = 15.0
+    requests_per_minute: int = 600_000
+    tokens_per_minute: int = 2_000_000_000
+    journal_bytes_max: int = 1024 * 1024 * 1024
+    journal_unposted_seconds_max: float = 3600.0
+
+
+class DatabaseSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An operator's own PostgreSQL; empty means the embedded one."""
+
+    url: str = ""
+
+
+class FileSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """All that `jusinfer.toml` may say."""
+
+    data_dir: str = ".jusinfer"
+    listen: ListenSettings = ListenSettings()
+    gateway: GatewaySettings = GatewaySettings()
+    database: DatabaseSettings = DatabaseSettings()
+    upstream: tuple[UpstreamEntry, ...] = ()
+
+
+class CatalogFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The built-in catalog's file."""
+
+    version: str
+    upstream: tuple[UpstreamEntry, ...]
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """What a process runs on. `database_url` is empty for the embedded PostgreSQL."""
+
+    config_file: str | None
+    data_dir: str
+    database_url: str
+    listen: ListenSettings
+    gateway: GatewaySettings
+    entries: tuple[UpstreamEntry, ...]
+    api_keys: dict[str, str]
+
+    def __repr__(self) -> str:
+        """Show no secret: neither the database's password nor an upstream's key."""
+        return f"Settings(data_dir={self.data_dir!r}, upstreams={sorted(self.api_keys)})"
+
+    @property
+    def journal_dir(self) -> Path:
+        """Where the gateway workers write their journals."""
+        return Path(self.data_dir) / "journal"
+
+    @property
+    def run_dir(self) -> Path:
+        """Where sockets and pid files live."""
+        return Path(self.data_dir) / "run"
+
+
+class Overrides(msgspec.Struct, frozen=True):
+    """What the command line says; None means that it says nothing."""
+
+    config_file: str | None = None
+    data_dir: str | None = None
+    host: str | None = None
+    port: int | None = None
+    operator_port: int | None = None
+    workers: int | None = None
+
+
+def load(overrides: Overrides, environment: Mapping[str, str] | None = None) -> Settings:
+    """Read everything once and check it; raises ConfigError."""
+    env = os.environ if environment is None else environment
+    path = _config_path(overrides, env)
+    settings = FileSettings() if path is None else _read_file(path)
+    base = Path.cwd() if path is None else path.parent
+    data_dir = overrides.data_dir or env.get("JUSINFER_DATA_DIR") or settings.data_dir
+    changes: dict[str, str | int] = {}
+    for name, value, variable in (
+        ("host", overrides.host, "JUSINFER_HOST"),
+        ("port", overrides.port, "JUSINFER_PORT"),
+        ("operator_port", overrides.operator_port, "JUSINFER_OPERATOR_PORT"),
+    ):
+        chosen = value if value is not None else env.get(variable)
+        if chosen is not None:
+            changes[name] = chosen if name == "host" else _number(str(chosen), variable)
+    listen = msgspec.structs.replace(settings.listen, **changes)
+    gateway = settings.gateway
+    workers = overrides.workers if overrides.workers is not None else env.get("JUSINFER_WORKERS")
+    if workers is not None:
+        count = _number(str(workers), "JUSINFER_WORKERS")
+        gateway = msgspec.structs.replace(gateway, workers=count)
+    _check(listen, gateway)
+    entries = _merged(builtin_entries(), settings.upstream)
+    return Settings(
+        config_file=None if path is None else str(path),
+        data_dir=str((base / data_dir).resolve()),
+        database_url=env.get("DATABASE_URL") or settings.database.url,
+        listen=listen,
+        gateway=gateway,
+        entries=tuple(entries),
+        api_keys=_api_keys(entries, env),
+    )
+
+
+def offers(settings: Settings, sandbox_port: int | None) -> Offers:
+    """Build the catalogs from settings; the sandbox is offered when its port is known."""
+    try:
+        live = [
+            (entry, settings.api_keys[entry.name])
+            for entry in settings.entries
+            if entry.name in settings.api_keys
+        ]
+        return offers_of(live, list(settings.entries), _sandbox(settings, sandbox_port))
+    except OfferError as error:
+        raise ConfigError(f"{settings.config_file or FILE_NAME}: {error}") from error
+
+
+def worker_count(settings: Settings) -> int:
+    """Give the number of gateway workers: the setting, or one for each core."""
+    return settings.gateway.workers or os.cpu_count() or 1
+
+
+def builtin_entries() -> list[UpstreamEntry]:
+    """Read the catalog that comes with the product."""
+    text = resources.files("jusinfer").joinpath("data/catalog.toml").read_text("utf-8")
+    return list(msgspec.convert(tomllib.loads(text), CatalogFile).upstream)
+
+
+def _config_path(overrides: Overrides, env: Mapping[str, str]) -> Path | None:
+    named = overrides.config_file or env.get("JUSINFER_CONFIG")
+    if named:
+        path = Path(named).resolve()
+        if not path.is_file():
+            raise ConfigError(f"{named}: there is no such file; create it or leave out --config")
+        return path
+    found = Path.cwd() / FILE_NAME
+    return found.resolve() if found.is_file() else None
+
+
+def _read_file(path: Path) -> FileSettings:
+    try:
+        if path.stat().st_size > FILE_BYTES_MAX:
+            raise ConfigError(f"{path}: larger than {FILE_BYTES_MAX} bytes")
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read ({type(error).__name__}: {error})") from error
+    try:
+        return msgspec.convert(tomllib.loads(text), FileSettings)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: {error}; mend that line") from error
+    except msgspec.ValidationError as error:
+        key, line = _place(str(error), text)
+        where = f"{path}:{line}" if line else str(path)
+        raise ConfigError(f"{where}: {_sentence(str(error))} ({key}); mend that line") from error
+
+
+def _place(message: str, text: str) -> tuple[str, int | None]:
+    """Find the key that msgspec complains about and, if it stands only once, its line."""
+    unknown = re.search(r"unknown field `([^`]+)`", message)
+    path = re.search(r"at `\$\.?([^`]*)`", message)
+    key = unknown[1] if unknown else path[1] if path else ""
+    last = re.sub(r"\[[^\]]*\]", "", key).rsplit(".", 1)[-1]
+    lines = [
+        number
+        for number, line in enumerate(text.splitlines(), 1)
+        if last and re.match(rf"\s*(\[+\s*)?[\w.]*\b{re.escape(last)}\b", line)
+    ]
+    return key or "top level", lines[0] if len(lines) == 1 else None
+
+
+def _sentence(message: str) -> str:
+    return re.sub(r"\s*-\s*at `[^`]*`", "", message).replace("Object", "table")
+
+
+def _number(text: str, name: str) -> int:
+    if not re.fullmatch(r"\d{1,9}", text):
+        raise ConfigError(f"{name}: must be a whole number, not {text!r}")
+    return int(text)
+
+
+def _check(listen: ListenSettings, gateway: GatewaySettings) -> None:
+    for name, port in (("port", listen.port), ("operator_port", listen.operator_port)):
+        if not 0 <= port <= PORT_MAX:
+            raise ConfigError(f"listen.{name}: must be between 0 and {PORT_MAX}, not {port}")
+    if (listen.tls_certificate is None) != (listen.tls_key is None):
+        raise ConfigError("listen: give both tls_certificate and tls_key, or neither")
+    for name, file in (("tls_certificate", listen.tls_certificate), ("tls_key", listen.tls_key)):
+        if file is not None and not Path(file).is_file():
+            raise ConfigError(f"listen.{name}: there is no file {file!r}; check the path")
+    if listen.operator_host not in {"127.0.0.1", "::1", "localhost"}:
+        raise ConfigError("listen.operator_host: must be a loopback address such as 127.0.0.1")
+    if not 0 <= gateway.workers <= 256:  # noqa: PLR2004 (a bound, stated in the message)
+        raise ConfigError("gateway.workers: must be between 0 (one for each core) and 256")
+    if gateway.body_bytes_max < 1:
+        raise ConfigError("gateway.body_bytes_max: must be above 0")
+
+
+def _merged(
+    builtin: list[UpstreamEntry], configured: tuple[UpstreamEntry, ...]
+) -> list[UpstreamEntry]:
+    """Let an entry of the file add to, or override parts of, the built-in one of that name."""
+    merged = {entry.name: entry for entry in builtin}
+    seen: set[str] = set()
+    for entry in configured:
+        if entry.name == SANDBOX:
+            raise ConfigError(f"upstream {SANDBOX!r}: this name is kept for the built-in sandbox")
+        if entry.name in seen:
+            raise ConfigError(f"upstream {entry.name!r}: stands twice; give each its own name")
+        seen.add(entry.name)
+        known = merged.get(entry.name)
+        merged[entry.name] = entry if known is None else _overlaid(known, entry)
+    return list(merged.values())
+
+
+def _overlaid(known: UpstreamEntry, entry: UpstreamEntry) -> UpstreamEntry:
+    default = UpstreamEntry(name=entry.name)
+    changes = {
+        name: getattr(entry, name)
+        for name in entry.__struct_fields__
+        if name != "model" and getattr(entry, name) != getattr(default, name)
+    }
+    own = {row.id for row in entry.model}
+    rows = (*(row for row in known.model if row.id not in own), *entry.model)
+    return msgspec.structs.replace(known, **changes, model=rows)
+
+
+def _api_keys(entries: list[UpstreamEntry], env: Mapping[str, str]) -> dict[str, str]:
+    """Find each upstream's key; a local upstream needs none."""
+    keys: dict[str, str] = {}
+    for entry in entries:
+        if entry.name == SANDBOX:
+            continue
+        key = entry.api_key or (env.get(entry.api_key_env, "") if entry.api_key_env else "")
+        if any(ord(char) < 33 or ord(char) > 126 for char in key):  # noqa: PLR2004 (printable)
+            raise ConfigError(f"upstream {entry.name!r}: its key holds a blank or a control byte")
+        if key or entry.is_local:
+            keys[entry.name] = key
+        elif not entry.api_key_env:
+            raise ConfigError(
+                f"upstream {entry.name!r}: has no key; set api_key_env, or is_local = true"
+            )
+    return keys
+
+
+def _sandbox(settings: Settings, port: int | None) -> Upstream | None:
+    if port is None:
+        return None
+    entry = next(entry for entry in settings.entries if entry.name == SANDBOX)
+    return Upstream(
+        name=SANDBOX,
+        host="127.0.0.1",
+        port=port,
+        is_tls=False,
+        base_path="/v1",
+        api_key="sandbox",
+        is_local=True,
+        is_sandbox=True,
+        quirks=entry.quirks,
+    )

@@ -1,0 +1,152 @@
+"""From traits and a catalog to an ordered plan of routes, each choice with its reason."""
+
+from typing import Final
+
+import msgspec
+
+from jusinfer.domain.catalog import Capability, Catalog, Model, Route
+from jusinfer.domain.errors import ContextTooLong, InvalidRequest, ModelNotFound
+from jusinfer.domain.pricing import bound_pico
+from jusinfer.domain.traits import Traits
+
+TABLE_VERSION: Final = "1"
+ATTEMPTS_MAX: Final = 3
+OUTPUT_TOKENS_GUESS: Final = 500
+MANY_TOOLS: Final = 6
+STRONG_TIER: Final = 2
+
+SENTENCES: Final = {
+    "explicit": "the request named this model",
+    "reasoning_hint": "the request asks for careful reasoning",
+    "reasoning_effort": "the request asks for a high reasoning effort",
+    "many_tools": "it offers six tools or more",
+    "plain": "nothing in the request asks for a stronger model",
+    "no_strong": "no stronger model is offered",
+    "cheapest": "it is the cheapest that fits",
+    "context": "some models cannot hold an input this long",
+    "output": "some models cannot write an answer this long",
+    "tools": "some models cannot use tools",
+    "vision": "some models cannot see images",
+    "json_schema": "some models cannot keep to a JSON schema",
+}
+
+
+class PlannedRoute(msgspec.Struct, frozen=True):
+    """One step of a plan: the model it serves and the route to it."""
+
+    model: Model
+    route: Route
+
+
+class RoutePlan(msgspec.Struct, frozen=True):
+    """The routes to try in order, and the ids of the reasons."""
+
+    routes: tuple[PlannedRoute, ...]
+    reasons: tuple[str, ...]
+
+    @property
+    def sentence(self) -> str:
+        """Say in one sentence why the first route was chosen."""
+        because = ", and ".join(SENTENCES[reason] for reason in self.reasons)
+        return f"{self.routes[0].model.model_id}, because {because}."
+
+
+def plan(requested_model: str, traits: Traits, catalog: Catalog) -> RoutePlan:
+    """Choose the routes for a request, or refuse with what is wrong."""
+    model = catalog.models.get(requested_model)
+    if model is None:
+        if requested_model.startswith("sandbox/"):
+            return _sandbox_plan(requested_model, catalog)
+        raise ModelNotFound("the model is not offered with this key", param="model")
+    if model.is_auto:
+        return _auto_plan(traits, catalog)
+    gate = _closed_gate(model, traits, is_named=True)
+    if gate is not None:
+        raise _too_large(model)
+    routes = tuple(PlannedRoute(model, route) for route in model.routes[:ATTEMPTS_MAX])
+    return RoutePlan(routes, ("explicit",))
+
+
+def _sandbox_plan(requested_model: str, catalog: Catalog) -> RoutePlan:
+    """Serve any scripted behaviour of the sandbox under the price of its base entry."""
+    base = catalog.models.get("sandbox/echo")
+    if base is None:
+        raise ModelNotFound("the sandbox is offered with test keys only", param="model")
+    route = msgspec.structs.replace(base.routes[0], upstream_model=requested_model)
+    return RoutePlan((PlannedRoute(base, route),), ("explicit",))
+
+
+def _auto_plan(traits: Traits, catalog: Catalog) -> RoutePlan:
+    reasons: list[str] = []
+    eligible: list[Model] = []
+    for model in catalog.models.values():
+        if model.is_auto or model.model_id.startswith("sandbox/"):
+            continue
+        gate = _closed_gate(model, traits, is_named=False)
+        if gate is None:
+            eligible.append(model)
+        elif gate not in reasons:
+            reasons.append(gate)
+    if not eligible:
+        raise InvalidRequest(
+            "no model on offer fits this request: " + ", ".join(sorted(reasons)),
+            param="model",
+            hint="Shorten the input, ask for less output, or leave out what no model can do.",
+        )
+    wanted, why = _wanted_tier(traits)
+    ranked = sorted(eligible, key=lambda model: (_distance(model, wanted), _cost(model, traits)))
+    if wanted >= STRONG_TIER and ranked[0].tier < wanted:
+        why = (*why, "no_strong")
+    routes = [PlannedRoute(model, route) for model in ranked for route in model.routes]
+    return RoutePlan(tuple(routes[:ATTEMPTS_MAX]), (*why, "cheapest", *sorted(reasons)))
+
+
+def _wanted_tier(traits: Traits) -> tuple[int, tuple[str, ...]]:
+    if traits.has_reasoning_hint:
+        return STRONG_TIER, ("reasoning_hint",)
+    if traits.reasoning_effort in {"high", "xhigh", "max"}:
+        return STRONG_TIER, ("reasoning_effort",)
+    if traits.tool_count >= MANY_TOOLS:
+        return STRONG_TIER, ("many_tools",)
+    return 1, ("plain",)
+
+
+def _distance(model: Model, wanted: int) -> int:
+    """Rank models of the wanted tier first, then stronger ones, then weaker ones."""
+    return 0 if model.tier == wanted else 1 if model.tier > wanted else 2
+
+
+def _cost(model: Model, traits: Traits) -> int:
+    output = min(traits.output_tokens_max or OUTPUT_TOKENS_GUESS, model.output_tokens_max)
+    return min(bound_pico(route.price, traits.input_tokens, output) for route in model.routes)
+
+
+def _closed_gate(model: Model, traits: Traits, *, is_named: bool) -> str | None:
+    """Name the first gate that keeps a model out. A named model is only held to its size.
+
+    The estimate decides, with no margin for a named model: its upstream counts exactly.
+    """
+    output = traits.output_tokens_max or 0
+    if traits.input_tokens > model.context_tokens:
+        return "context"
+    if is_named:
+        return None
+    if output > model.output_tokens_max:
+        return "output"
+    needs = (
+        (Capability.TOOLS, traits.tool_count > 0),
+        (Capability.VISION, traits.has_images),
+        (Capability.JSON_SCHEMA, traits.needs_json_schema),
+    )
+    for capability, is_needed in needs:
+        if is_needed and capability not in model.capabilities:
+            return capability.value
+    return None
+
+
+def _too_large(model: Model) -> ContextTooLong:
+    return ContextTooLong(
+        f"the input is too long for this model, which holds {model.context_tokens} tokens",
+        param="messages",
+        hint="Shorten the input or choose a model with a longer context.",
+    )
