@@ -111,6 +111,23 @@ class Settings(msgspec.Struct, frozen=True):
         return Path(self.data_dir) / "run"
 
 
+class GatewayChild(msgspec.Struct, frozen=True):
+    """What the supervisor tells one gateway worker, through its environment and arguments."""
+
+    worker_id: str
+    index: int
+    workers: int
+    dsn: str
+    run_dir: str
+    sandbox_port: int | None
+    ready_descriptor: int | None
+    parent_descriptor: int | None
+
+    def __repr__(self) -> str:
+        """Show who it is, not the database's password."""
+        return f"GatewayChild({self.worker_id!r}, {self.index})"
+
+
 class Overrides(msgspec.Struct, frozen=True):
     """What the command line says; None means that it says nothing."""
 
@@ -155,6 +172,28 @@ def load(overrides: Overrides, environment: Mapping[str, str] | None = None) -> 
         entries=tuple(entries),
         api_keys=_api_keys(entries, env),
     )
+
+
+def gateway_child(
+    settings: Settings, worker_id: str, index: int, environment: Mapping[str, str] | None = None
+) -> GatewayChild:
+    """Read what the supervisor hands to a gateway worker."""
+    env = os.environ if environment is None else environment
+    return GatewayChild(
+        worker_id=worker_id,
+        index=index,
+        workers=_optional(env, "JUSINFER_WORKERS") or worker_count(settings),
+        dsn=settings.database_url,
+        run_dir=env.get("JUSINFER_RUN_DIR") or str(settings.run_dir),
+        sandbox_port=_optional(env, "JUSINFER_SANDBOX_PORT"),
+        ready_descriptor=_optional(env, "JUSINFER_READY_FD"),
+        parent_descriptor=_optional(env, "JUSINFER_PARENT_FD"),
+    )
+
+
+def _optional(env: Mapping[str, str], name: str) -> int | None:
+    text = env.get(name)
+    return None if not text else _number(text, name)
 
 
 def offers(settings: Settings, sandbox_port: int | None) -> Offers:

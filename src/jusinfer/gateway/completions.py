@@ -1,0 +1,515 @@
+"""The story of one completion: admit, attempt in order, answer, end once."""
+
+from typing import Final
+
+from jusinfer.domain.catalog import Price
+from jusinfer.domain.errors import JusinferError, Unavailable
+from jusinfer.domain.identity import Principal
+from jusinfer.domain.money import charge_nano
+from jusinfer.domain.pricing import cost_pico
+from jusinfer.domain.redaction import clean
+from jusinfer.domain.routing import PlannedRoute
+from jusinfer.domain.stream import AttemptState, StreamAttempt, UpstreamFailure
+from jusinfer.domain.usage import Outcome, TokenUsage, plausible
+from jusinfer.gateway.admission import Admission, clamp, credential, examine
+from jusinfer.gateway.context import Context, new_id
+from jusinfer.gateway.failures import error_of, outcome_of
+from jusinfer.gateway.leases import Reservation
+from jusinfer.gateway.rates import RateWindow
+from jusinfer.gateway.receipt import (
+    admitted_record,
+    cost_text,
+    country_of,
+    ended_record,
+    passed_headers,
+    rate_headers,
+    route_header,
+)
+from jusinfer.gateway.relay import PlainAttempt, StreamedAttempt, deadlines
+from jusinfer.gateway.server import Request, Responder
+from jusinfer.gateway.settlement import Opening, settle
+from jusinfer.wire.chat_request import encode_request
+from jusinfer.wire.errors import render
+from jusinfer.wire.openai_chat import Answer, decode_chunk, error_chunk, usage_chunk
+
+REFILLS_MAX: Final = 3
+ATTEMPTS_MAX: Final = 3
+US_PER_SECOND: Final = 1_000_000
+NO_USAGE: Final = TokenUsage()
+
+
+class Completion:
+    """One request by a caller and its answer; hears the caller, the upstream and the clock."""
+
+    __slots__ = (
+        "_admission",
+        "_attempt",
+        "_attempts",
+        "_body",
+        "_context",
+        "_country",
+        "_dispatched_at",
+        "_first_byte_at",
+        "_index",
+        "_is_over",
+        "_opening",
+        "_overhead_seconds",
+        "_principal",
+        "_reused_retries",
+        "_started_at",
+        "_window",
+        "completion_id",
+        "request_id",
+        "responder",
+    )
+
+    def __init__(
+        self, context: Context, request: Request, responder: Responder, request_id: str
+    ) -> None:
+        self._context = context
+        self._body = request.body
+        self._country = country_of(
+            request, context.bounds.country_header, context.bounds.trusted_proxies
+        )
+        self._started_at = request.arrived_at
+        self.responder = responder
+        self.request_id = request_id
+        self.completion_id = new_id()
+        self._principal: Principal | None = None
+        self._admission: Admission | None = None
+        self._window: RateWindow | None = None
+        self._opening: Opening | None = None
+        self._attempt: PlainAttempt | StreamedAttempt | None = None
+        self._attempts = 0
+        self._reused_retries = 0
+        self._index = 0
+        self._dispatched_at = 0.0
+        self._first_byte_at = -1.0
+        self._overhead_seconds = 0.0
+        self._is_over = False
+
+    # ------------------------------------------------------------------ admission
+
+    def begin(self, request: Request) -> None:
+        """Authenticate and admit; answers by itself, now or later."""
+        context = self._context
+        self.responder.caller = self
+        try:
+            fingerprint = credential(request)
+            principal = context.keys.get(fingerprint, context.loop.time())
+            if principal is None:
+                context.spawn(self._authenticate(fingerprint))
+            else:
+                self._admit(principal)
+        except JusinferError as error:
+            self._refuse(error)
+
+    async def _authenticate(self, fingerprint: bytes) -> None:
+        context = self._context
+        try:
+            principal = await context.keys.fetch(fingerprint, context.loop.time())
+            if not self._is_over:
+                self._admit(principal)
+        except JusinferError as error:
+            self._refuse(error)
+
+    def _admit(self, principal: Principal) -> None:
+        context = self._context
+        now = context.loop.time()
+        self._principal = principal
+        admission = examine(context, principal, self._body, context.clock_us() // US_PER_SECOND)
+        self._admission = admission
+        window = context.rates.window(
+            principal.key_id, principal.requests_per_minute, principal.tokens_per_minute, now
+        )
+        window.admit(admission.asked.traits.input_tokens, now)
+        self._window = window
+        purse = context.purses.purse(principal.tenant_id, principal.mode)
+        reservation = purse.reserve(admission.bound_nano, now)
+        if reservation is None:
+            context.spawn(self._refill(principal, admission))
+            return
+        if purse.is_low:
+            context.purses.top_up(purse, admission.bound_nano, now)
+        self._open(principal, admission, reservation)
+
+    async def _refill(self, principal: Principal, admission: Admission) -> None:
+        """Ask for more credit until the bound is covered, is cut to fit, or is refused."""
+        context = self._context
+        try:
+            for _ in range(REFILLS_MAX):
+                purse = context.purses.purse(principal.tenant_id, principal.mode)
+                reservation = purse.reserve(admission.bound_nano, context.loop.time())
+                if reservation is not None:
+                    if self._is_over:
+                        reservation.end(0)
+                    else:
+                        self._open(principal, admission, reservation)
+                    return
+                if self._is_over:
+                    return
+                available_nano = await context.purses.refill(
+                    purse, admission.bound_nano, context.loop.time()
+                )
+                if available_nano is not None:
+                    clamp(admission, available_nano)
+            raise Unavailable("credit is contended right now", retry_after_seconds=1)
+        except JusinferError as error:
+            self._refuse(error)
+
+    def _open(self, principal: Principal, admission: Admission, reservation: Reservation) -> None:
+        """Write the admitted record; only after it may money be spent elsewhere."""
+        context = self._context
+        record = admitted_record(
+            self.completion_id,
+            principal,
+            admission,
+            reservation.lease.lease_id,
+            context.clock_us(),
+        )
+        try:
+            segment = context.journal.admit(record)
+        except JusinferError:
+            reservation.end(0)
+            raise
+        self._opening = Opening(record, reservation, segment)
+        context.active.add(self)
+        self._try_route(0)
+
+    # ------------------------------------------------------------------ attempts
+
+    def _try_route(self, index: int) -> None:
+        context = self._context
+        admission, principal = self._known()
+        self._index = index
+        step = admission.plan.routes[index]
+        dispatch = context.snapshot.dispatch(principal.mode, step.route.upstream)
+        upstream = dispatch.upstream
+        asked = admission.asked
+        body = encode_request(
+            asked,
+            upstream_model=step.route.upstream_model,
+            output_tokens_max=admission.clamped_tokens,
+            quirks=upstream.quirks,
+        )
+        now = context.loop.time()
+        wall = context.clock_us() / US_PER_SECOND
+        attempt: PlainAttempt | StreamedAttempt
+        if asked.is_stream:
+            machine = StreamAttempt(
+                decode_chunk,
+                self,
+                wants_usage=asked.wants_usage,
+                choice_count=asked.choice_count,
+                deadlines=deadlines(
+                    upstream.first_event_seconds,
+                    upstream.between_events_seconds,
+                    upstream.total_seconds,
+                    context.bounds.keep_alive_seconds,
+                ),
+                now=now,
+            )
+            attempt = StreamedAttempt(
+                self, machine, now + upstream.total_seconds, wall, context.loop.time
+            )
+        else:
+            attempt = PlainAttempt(self, now + upstream.total_seconds, wall)
+        self._attempt = attempt
+        self._attempts += 1
+        if self._dispatched_at == 0.0:
+            self._overhead_seconds = now - self._started_at
+        self._dispatched_at = now
+        head = b"%b%d\r\n\r\n" % (dispatch.chat_head, len(body))
+        attempt.exchange = context.pool.open(dispatch.target, head, body, attempt)
+        if self.responder.is_paused:
+            attempt.exchange.pause()
+
+    def first_byte(self) -> None:
+        """Note when the upstream began to answer."""
+        if self._first_byte_at < 0:
+            self._first_byte_at = self._context.loop.time()
+
+    def attempt_failed(self, failure: UpstreamFailure, *, is_reused: bool) -> None:
+        """Move on to the next route if one may still be tried, else say what happened."""
+        if self._is_over:
+            return
+        if is_reused and self._reused_retries == 0:
+            self._reused_retries = 1
+            self._attempts -= 1
+            self._try_route(self._index)
+            return
+        admission, _ = self._known()
+        step = admission.plan.routes[self._index]
+        counters = self._context.counters
+        key = (step.route.upstream, failure.code)
+        counters.attempts_failed[key] = counters.attempts_failed.get(key, 0) + 1
+        following = self._index + 1
+        if (
+            not failure.is_callers_fault
+            and following < len(admission.plan.routes)
+            and self._attempts < ATTEMPTS_MAX
+        ):
+            self._try_route(following)
+            return
+        self._settle(outcome_of(failure), NO_USAGE, error_of(failure), failure)
+
+    # ------------------------------------------------------------------ answers
+
+    def answered(self, answer: Answer, body: bytes) -> None:
+        """Settle a plain answer and hand it to the caller as it came."""
+        if self._is_over:
+            return
+        arrived_at = self._context.loop.time()
+        admission, _ = self._known()
+        usage = self._usage(answer.usage, answer.has_content, answer.estimated_tokens)
+        charge = self._settle(_finished(answer.finish_reason), usage, None, None)
+        attempt = self._attempt
+        passed = passed_headers(attempt.headers) if isinstance(attempt, PlainAttempt) else ""
+        overhead_us = int(
+            (self._overhead_seconds + self._context.loop.time() - arrived_at) * US_PER_SECOND
+        )
+        block = (
+            f"content-type: application/json\r\n{self._headers(admission)}{passed}"
+            f"x-jusinfer-cost: {cost_text(charge)}\r\nx-jusinfer-overhead-us: {overhead_us}\r\n"
+        )
+        self.responder.send(200, block.encode("ascii"), body)
+
+    def relay(self, data: bytes) -> None:
+        """Send bytes of a stream, beginning the answer when they are the first."""
+        responder = self.responder
+        if not responder.is_started:
+            admission, _ = self._known()
+            overhead_us = int(self._overhead_seconds * US_PER_SECOND)
+            block = (
+                "content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\n"
+                f"{self._headers(admission)}x-jusinfer-overhead-us: {overhead_us}\r\n"
+            )
+            responder.start(200, block.encode("ascii"))
+        responder.write(data)
+
+    def stream_ended(self) -> None:
+        """Settle a stream whose machine has come to its end."""
+        attempt = self._attempt
+        if self._is_over or not isinstance(attempt, StreamedAttempt):
+            return
+        machine = attempt.machine
+        failure = machine.failure
+        if machine.state is AttemptState.FAILED and not machine.has_sent_content:
+            exchange = attempt.exchange
+            if exchange is not None:
+                exchange.cancel()
+            self.attempt_failed(failure or _EMPTY, is_reused=False)
+            return
+        if attempt.exchange is not None:
+            attempt.exchange.cancel()
+        usage = self._machine_usage(machine)
+        if machine.state is AttemptState.COMPLETED:
+            self._settle(_finished(machine.finish_reason), usage, None, None)
+        else:
+            self._settle(Outcome.UPSTREAM_CUT, usage, None, failure)
+        self.responder.finish()
+
+    def usage_event(self, machine: StreamAttempt) -> bytes:
+        """Build the last usage chunk, with what the completion costs."""
+        usage = self._machine_usage(machine)
+        charge = charge_nano(cost_pico(self._price(), usage))
+        return usage_chunk(machine.ident, usage, machine.raw_usage, cost_text(charge))
+
+    def error_event(self, machine: StreamAttempt, failure: UpstreamFailure) -> bytes:
+        """Build the one error event that ends a stream which broke after it had begun."""
+        return error_chunk(machine.ident, failure.code, error_of(failure).message)
+
+    # ------------------------------------------------------------------ caller and clock
+
+    def caller_gone(self) -> None:
+        """Stop the upstream and settle what was produced."""
+        if self._is_over:
+            return
+        self._cancel()
+        if self._opening is None:
+            self._is_over = True
+            return
+        usage = NO_USAGE
+        attempt = self._attempt
+        if isinstance(attempt, StreamedAttempt) and attempt.machine.has_sent_content:
+            usage = self._machine_usage(attempt.machine)
+        self._settle(Outcome.CUT_BY_CALLER, usage, None, None)
+
+    def caller_paused(self) -> None:
+        """Let the upstream wait for a slow caller."""
+        if self._attempt is not None and self._attempt.exchange is not None:
+            self._attempt.exchange.pause()
+
+    def caller_resumed(self) -> None:
+        """Let the upstream go on."""
+        if self._attempt is not None and self._attempt.exchange is not None:
+            self._attempt.exchange.resume()
+
+    def tick(self, now: float) -> None:
+        """Look at the deadlines; called a few times a second for every active completion."""
+        attempt = self._attempt
+        if self._is_over or attempt is None:
+            return
+        failure = attempt.tick(now)
+        if failure is None:
+            return
+        self._cancel()
+        self._give_up(failure, Outcome.UPSTREAM_STALLED)
+
+    def stop(self) -> None:
+        """End honestly because the gateway stops: what was produced is settled."""
+        if self._is_over:
+            return
+        self._cancel()
+        if self._opening is None:
+            self._refuse(Unavailable("the gateway is stopping", retry_after_seconds=1))
+            return
+        self._give_up(_STOPPING, Outcome.GATEWAY_STOPPED)
+
+    def _give_up(self, failure: UpstreamFailure, outcome: Outcome) -> None:
+        attempt = self._attempt
+        if isinstance(attempt, StreamedAttempt) and attempt.machine.has_sent_content:
+            event = self.error_event(attempt.machine, failure)
+            self._settle(outcome, self._machine_usage(attempt.machine), None, failure)
+            self.relay(event)
+            self.responder.finish()
+        elif outcome is Outcome.GATEWAY_STOPPED:
+            self._settle(outcome, NO_USAGE, error_of(failure), failure)
+        else:
+            self.attempt_failed(failure, is_reused=False)
+
+    # ------------------------------------------------------------------ the end
+
+    def _settle(
+        self,
+        outcome: Outcome,
+        usage: TokenUsage,
+        error: JusinferError | None,
+        failure: UpstreamFailure | None,
+    ) -> int:
+        """End the money, once; an error is then shown to the caller. Gives the charge."""
+        context = self._context
+        opening = self._opening
+        if opening is None or self._is_over:
+            raise AssertionError("a completion that holds nothing cannot be settled")
+        self._is_over = True
+        context.active.discard(self)
+        step = self._step()
+        cost = cost_pico(self._price(), usage)
+        charge = charge_nano(cost)
+        now = context.loop.time()
+        first = self._first_byte_at
+        status = 200 if error is None else render(error, self.request_id)[0]
+        admission, _ = self._known()
+        record = ended_record(
+            opening.admitted,
+            request_id=self.request_id,
+            served=(step.model.model_id, step.route.upstream),
+            reasons=admission.plan.reasons,
+            usage=usage,
+            money=(cost, charge),
+            timing=(
+                -1 if first < 0 else int((first - self._started_at) * US_PER_SECOND),
+                int((now - self._started_at) * US_PER_SECOND),
+            ),
+            ended=(outcome, status, self._attempts, admission.asked.is_stream),
+            country=self._country,
+            error_text="" if failure is None else clean(failure.message, self._body),
+        )
+        settle(context, opening, record)
+        if error is not None:
+            self._show(error)
+        self._body = b""
+        return charge
+
+    def _refuse(self, error: JusinferError) -> None:
+        """Answer with an error before anything was reserved."""
+        if self._is_over:
+            return
+        self._is_over = True
+        counters = self._context.counters
+        counters.refusals[error.code] = counters.refusals.get(error.code, 0) + 1
+        self._body = b""
+        self._show(error)
+
+    def _show(self, error: JusinferError) -> None:
+        responder = self.responder
+        if responder.is_gone:
+            return
+        if responder.is_started:
+            responder.write(error_chunk(None, error.code, error.message))
+            responder.finish()
+            return
+        status, block, body = render(error, self.request_id)
+        admission = self._admission
+        own = self._headers(admission) if admission is not None else self._own_ids()
+        responder.send(status, block + own.encode("ascii"), body)
+
+    # ------------------------------------------------------------------ small answers
+
+    def _cancel(self) -> None:
+        if self._attempt is not None and self._attempt.exchange is not None:
+            self._attempt.exchange.cancel()
+
+    def _known(self) -> tuple[Admission, Principal]:
+        if self._admission is None or self._principal is None:
+            raise AssertionError("the completion has not been admitted")
+        return self._admission, self._principal
+
+    def _step(self) -> PlannedRoute:
+        return self._known()[0].plan.routes[self._index]
+
+    def _price(self) -> Price:
+        return self._known()[0].prices[self._index]
+
+    def _usage(
+        self, reported: TokenUsage | None, has_content: bool, estimated_tokens: int
+    ) -> TokenUsage:
+        if reported is not None and (reported.completion_tokens > 0 or not has_content):
+            return plausible(reported)
+        prompt = self._known()[0].asked.traits.input_tokens
+        if reported is not None and reported.prompt_tokens > 0:
+            prompt = reported.prompt_tokens
+        return TokenUsage(
+            prompt_tokens=prompt, completion_tokens=estimated_tokens, is_estimated=True
+        )
+
+    def _machine_usage(self, machine: StreamAttempt) -> TokenUsage:
+        return machine.final_usage(self._known()[0].asked.traits.input_tokens)
+
+    def _own_ids(self) -> str:
+        return (
+            f"x-request-id: {self.request_id}\r\nx-jusinfer-completion-id: {self.completion_id}\r\n"
+        )
+
+    def _headers(self, admission: Admission) -> str:
+        step = admission.plan.routes[self._index]
+        rates = rate_headers(self._window) if self._window is not None else ""
+        clamped = admission.clamped_tokens
+        budget = "" if clamped is None else f"x-jusinfer-output-tokens-max: {clamped}\r\n"
+        return (
+            f"{self._own_ids()}x-jusinfer-model: {step.model.model_id}\r\n"
+            f"x-jusinfer-upstream: {step.route.upstream}\r\n"
+            f"x-jusinfer-route: {route_header(admission.plan.reasons)}\r\n{budget}{rates}"
+        )
+
+
+def _finished(finish_reason: str | None) -> Outcome:
+    return Outcome.LENGTH if finish_reason == "length" else Outcome.COMPLETED
+
+
+def _failure(code: str, message: str, status: int) -> UpstreamFailure:
+    return UpstreamFailure(
+        code=code,
+        message=message,
+        status=status,
+        retry_after_seconds=None,
+        is_retryable=True,
+        is_callers_fault=False,
+        is_quota=False,
+        param=None,
+    )
+
+
+_EMPTY: Final = _failure("empty_answer", "the upstream produced nothing", 502)
+_STOPPING: Final = _failure("gateway_stopped", "the gateway is stopping", 503)

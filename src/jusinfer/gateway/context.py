@@ -1,0 +1,117 @@
+"""What the parts of one gateway worker share: its loop, its parts, its bounds and its counters."""
+
+import asyncio
+import os
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from jusinfer.domain.identity import Mode
+from jusinfer.domain.journal import Ended
+from jusinfer.gateway.journal import Journal, Segment
+from jusinfer.gateway.key_cache import KeyCache
+from jusinfer.gateway.leases import Purses
+from jusinfer.gateway.pool import Pool
+from jusinfer.gateway.rates import Rates
+from jusinfer.gateway.snapshot import Snapshot
+from jusinfer.observability import Events
+
+if TYPE_CHECKING:
+    from jusinfer.gateway.completions import Completion
+
+LATENCY_BUCKETS_MS: Final = (5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 60_000)
+
+
+class Bounds(msgspec.Struct, frozen=True):
+    """The gateway's own bounds, with their units."""
+
+    worker_id: str
+    workers: int
+    keep_alive_seconds: float = 15.0
+    answer_bytes_max: int = 64 * 1024 * 1024
+    cors_origins: tuple[str, ...] = ()
+    trusted_proxies: tuple[str, ...] = ()
+    country_header: bytes = b"cf-ipcountry"
+
+
+class Counters:
+    """Counts of this worker since it began; read by `/metrics`, never labelled by a person."""
+
+    __slots__ = (
+        "attempts_failed",
+        "caller_cuts",
+        "completions",
+        "events_dropped",
+        "first_byte_ms",
+        "forwarded",
+        "journal_failures",
+        "overruns",
+        "refusals",
+        "stream_events",
+        "tokens_completion",
+        "tokens_prompt",
+    )
+
+    def __init__(self) -> None:
+        self.completions: dict[tuple[str, str], int] = {}
+        self.refusals: dict[str, int] = {}
+        self.attempts_failed: dict[tuple[str, str], int] = {}
+        self.first_byte_ms = [0] * (len(LATENCY_BUCKETS_MS) + 1)
+        self.caller_cuts = 0
+        self.events_dropped = 0
+        self.forwarded = 0
+        self.journal_failures = 0
+        self.overruns = 0
+        self.stream_events = 0
+        self.tokens_completion = 0
+        self.tokens_prompt = 0
+
+
+class Context:
+    """One worker's parts, handed to whatever serves a request."""
+
+    __slots__ = (
+        "active",
+        "bounds",
+        "clock_us",
+        "counters",
+        "events",
+        "journal",
+        "keys",
+        "loop",
+        "pool",
+        "purses",
+        "rates",
+        "snapshot",
+        "spawn",
+        "unwritten",
+    )
+
+    loop: asyncio.AbstractEventLoop
+    bounds: Bounds
+    clock_us: Callable[[], int]
+    events: Events
+    counters: Counters
+    pool: Pool
+    keys: KeyCache
+    purses: Purses
+    rates: Rates
+    journal: Journal
+    snapshot: Snapshot
+    spawn: Callable[[Coroutine[None, None, None]], None]
+
+    def __init__(self, bounds: Bounds) -> None:
+        self.bounds = bounds
+        self.counters = Counters()
+        self.active: set[Completion] = set()
+        self.unwritten: list[tuple[Segment, Ended]] = []
+
+    def is_live(self, mode: str) -> bool:
+        """Tell whether a mode reaches real upstreams."""
+        return mode == Mode.LIVE
+
+
+def new_id() -> str:
+    """Give 128 random bits as 32 hexadecimal characters."""
+    return os.urandom(16).hex()

@@ -1,0 +1,217 @@
+"""The worker's purses of credit: spent at once, refilled in the background before they run out.
+
+A purse belongs to one tenant in one mode. All its arithmetic is synchronous, so that nothing can
+be cancelled in the middle of it. What is free may be reserved; a reservation ends exactly once.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final, Protocol
+
+from jusinfer.domain.errors import Unavailable
+
+REFILL_SHARE: Final = 4
+IDLE_RETURN_SECONDS: Final = 60.0
+LEASES_PER_PURSE_MAX: Final = 64
+
+
+class Taken(Protocol):
+    """A lease as the database gives it."""
+
+    lease_id: str
+    granted_nano: int
+
+
+class Lender(Protocol):
+    """What a purse asks of the database; None means that the credit does not cover the need."""
+
+    def take(self, tenant_id: str, mode: str, need_nano: int) -> Awaitable["Taken | int"]:
+        """Take a lease of at least the need, or give what is available (an int)."""
+        ...
+
+    def give_back(self, lease_id: str, amount_nano: int) -> Awaitable[None]:
+        """Return a part of a lease."""
+        ...
+
+
+class Lease:
+    """One lease in a purse: what is free of it, and how many reservations are open on it."""
+
+    __slots__ = ("free_nano", "granted_nano", "lease_id", "open_count", "used_at")
+
+    def __init__(self, lease_id: str, granted_nano: int, now: float) -> None:
+        self.lease_id = lease_id
+        self.granted_nano = granted_nano
+        self.free_nano = granted_nano
+        self.open_count = 0
+        self.used_at = now
+
+
+class Reservation:
+    """A bound taken from a lease; ends settled or released, exactly once."""
+
+    __slots__ = ("bound_nano", "is_open", "lease")
+
+    def __init__(self, lease: Lease, bound_nano: int) -> None:
+        self.lease = lease
+        self.bound_nano = bound_nano
+        self.is_open = True
+
+    def end(self, charge_nano: int) -> int:
+        """Spend the charge, give the rest back to the lease, and give the overrun (0 if none)."""
+        if not self.is_open:
+            raise AssertionError("a reservation ended twice")
+        self.is_open = False
+        self.lease.open_count -= 1
+        overrun_nano = charge_nano - self.bound_nano
+        if overrun_nano <= 0:
+            self.lease.free_nano -= overrun_nano
+            return 0
+        covered = min(overrun_nano, self.lease.free_nano)
+        self.lease.free_nano -= covered
+        return overrun_nano - covered
+
+
+class Purse:
+    """The credit lent to this worker for one tenant in one mode."""
+
+    __slots__ = ("leases", "mode", "refill", "tenant_id")
+
+    def __init__(self, tenant_id: str, mode: str) -> None:
+        self.tenant_id = tenant_id
+        self.mode = mode
+        self.leases: list[Lease] = []
+        self.refill: asyncio.Future[None] | None = None
+
+    @property
+    def free_nano(self) -> int:
+        """What may still be reserved in all leases together."""
+        return sum(lease.free_nano for lease in self.leases)
+
+    def reserve(self, bound_nano: int, now: float) -> Reservation | None:
+        """Take a bound from one lease that covers it; None when none does."""
+        for lease in self.leases:
+            if lease.free_nano >= bound_nano:
+                lease.free_nano -= bound_nano
+                lease.open_count += 1
+                lease.used_at = now
+                return Reservation(lease, bound_nano)
+        return None
+
+    @property
+    def is_low(self) -> bool:
+        """Whether the last lease is nearly spent, so that a refill should begin."""
+        if not self.leases:
+            return True
+        last = self.leases[-1]
+        return last.free_nano * REFILL_SHARE < last.granted_nano
+
+
+class Purses:
+    """All purses of this worker. `spawn` runs a coroutine in the worker's task group."""
+
+    def __init__(
+        self, lender: Lender, outage: type[Exception], spawn: Callable[[Awaitable[None]], None]
+    ) -> None:
+        self._lender = lender
+        self._outage = outage
+        self._spawn = spawn
+        self._purses: dict[tuple[str, str], Purse] = {}
+        self.overrun_nano = 0
+
+    def purse(self, tenant_id: str, mode: str) -> Purse:
+        """Give the purse of a tenant in a mode, made on first use."""
+        purse = self._purses.get((tenant_id, mode))
+        if purse is None:
+            purse = self._purses[tenant_id, mode] = Purse(tenant_id, mode)
+        return purse
+
+    async def refill(self, purse: Purse, need_nano: int, now: float) -> int | None:
+        """Take one more lease; gives None, or what is available when that is below the need.
+
+        Callers that come while a refill is under way wait for it and then try again themselves.
+        """
+        while purse.refill is not None:
+            await asyncio.shield(purse.refill)
+            if any(lease.free_nano >= need_nano for lease in purse.leases):
+                return None
+        if len(purse.leases) >= LEASES_PER_PURSE_MAX:
+            self._compact(purse)
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        purse.refill = future
+        try:
+            taken = await self._take(purse, need_nano)
+        except self._outage as error:
+            raise Unavailable(
+                "credit cannot be checked right now", retry_after_seconds=2
+            ) from error
+        finally:
+            purse.refill = None
+            if not future.done():
+                future.set_result(None)
+        if isinstance(taken, int):
+            return taken + purse.free_nano
+        purse.leases.append(Lease(taken.lease_id, taken.granted_nano, now))
+        return None
+
+    async def _take(self, purse: Purse, need_nano: int) -> Taken | int:
+        taken = await self._lender.take(purse.tenant_id, purse.mode, need_nano)
+        if not isinstance(taken, int) or taken + purse.free_nano < need_nano:
+            return taken
+        # Enough is there, but in pieces: give the pieces back and take them as one.
+        for lease in purse.leases:
+            amount_nano, lease.free_nano = lease.free_nano, 0
+            if amount_nano > 0:
+                await self._lender.give_back(lease.lease_id, amount_nano)
+        return await self._lender.take(purse.tenant_id, purse.mode, need_nano)
+
+    def top_up(self, purse: Purse, need_nano: int, now: float) -> None:
+        """Begin a refill in the background when the purse is nearly empty."""
+        if purse.refill is None:
+            self._spawn(self._top_up(purse, need_nano, now))
+
+    async def _top_up(self, purse: Purse, need_nano: int, now: float) -> None:
+        try:
+            await self.refill(purse, need_nano, now)
+        except Unavailable:
+            # The next request that needs credit will ask again and say so to its caller.
+            return
+
+    def _compact(self, purse: Purse) -> None:
+        purse.leases = [lease for lease in purse.leases if lease.open_count or lease.free_nano]
+
+    def idle_returns(self, now: float) -> list[tuple[str, int]]:
+        """Take what idle leases still hold out of their purses: (lease id, amount) to return.
+
+        A lease leaves its purse only when nothing is reserved on it, so that a settlement can
+        always find it.
+        """
+        returns: list[tuple[str, int]] = []
+        for key, purse in list(self._purses.items()):
+            kept: list[Lease] = []
+            for lease in purse.leases:
+                is_spare = lease is not purse.leases[-1] and lease.free_nano == 0
+                is_idle = now - lease.used_at > IDLE_RETURN_SECONDS
+                if lease.open_count == 0 and (is_spare or is_idle):
+                    returns.append((lease.lease_id, lease.free_nano))
+                    lease.free_nano = 0
+                else:
+                    kept.append(lease)
+            purse.leases = kept
+            if not kept and purse.refill is None:
+                del self._purses[key]
+        return returns
+
+    def drain_returns(self) -> list[tuple[str, int]]:
+        """Take everything free out of every purse, for a worker that stops."""
+        returns = [
+            (lease.lease_id, lease.free_nano)
+            for purse in self._purses.values()
+            for lease in purse.leases
+        ]
+        self._purses.clear()
+        return returns
+
+    def free_total_nano(self) -> int:
+        """Sum what is free in all purses (a metric)."""
+        return sum(purse.free_nano for purse in self._purses.values())

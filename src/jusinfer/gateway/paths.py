@@ -1,0 +1,195 @@
+"""The table of the gateway's own paths; any other goes to the console."""
+
+from typing import Final
+
+import msgspec
+
+from jusinfer.domain.catalog import Catalog, Model
+from jusinfer.domain.errors import (
+    ArrivalTimeout,
+    BodyTooLarge,
+    HeadTooLarge,
+    JusinferError,
+    MalformedFraming,
+    MethodNotAllowed,
+    ModelNotFound,
+    PathNotFound,
+    Unavailable,
+)
+from jusinfer.domain.identity import Principal
+from jusinfer.gateway.admission import credential
+from jusinfer.gateway.completions import Completion
+from jusinfer.gateway.context import Context, new_id
+from jusinfer.gateway.forward import ConsoleForward
+from jusinfer.gateway.server import Refusal, Request, Responder
+from jusinfer.wire.errors import render
+
+CHAT: Final = "/v1/chat/completions"
+MODELS: Final = "/v1/models"
+ALIAS: Final = "/api/v1/"
+OWN: Final = "/v1/"
+CORS_HEADERS: Final = "authorization, content-type, x-api-key, x-request-id"
+CORS_SECONDS: Final = 600
+CORS_EXPOSED: Final = (
+    "x-request-id, x-jusinfer-completion-id, x-jusinfer-model, x-jusinfer-upstream, "
+    "x-jusinfer-route, x-jusinfer-cost, x-jusinfer-overhead-us, retry-after"
+)
+RETRY_SECONDS: Final = 1
+
+_ERRORS: Final[dict[int, type[JusinferError]]] = {
+    408: ArrivalTimeout,
+    413: BodyTooLarge,
+    431: HeadTooLarge,
+    503: Unavailable,
+}
+
+
+class Gateway:
+    """Answers the gateway's own paths, and hands the rest to the console."""
+
+    def __init__(self, context: Context, forward: ConsoleForward) -> None:
+        self._context = context
+        self._forward = forward
+
+    def handle(self, request: Request, responder: Responder) -> None:
+        """Serve one request; never blocks and never raises a refusal."""
+        path = request.path
+        if path.startswith(ALIAS):
+            path = path[len("/api") :]
+        elif not path.startswith(OWN):
+            self._context.counters.forwarded += 1
+            self._forward.handle(request, responder, new_id())
+            return
+        request_id = new_id()
+        cors = self._cors(request)
+        if cors:
+            responder.add_headers(cors)
+        try:
+            self._own(path, request, responder, request_id)
+        except JusinferError as error:
+            show(error, responder, request_id)
+
+    def _own(self, path: str, request: Request, responder: Responder, request_id: str) -> None:
+        method = request.method
+        if method == "OPTIONS":
+            self._preflight(responder, request_id)
+        elif path == CHAT:
+            if method != "POST":
+                raise MethodNotAllowed("use POST at this path")
+            Completion(self._context, request, responder, request_id).begin(request)
+        elif path == MODELS or path.startswith(MODELS + "/"):
+            if method not in {"GET", "HEAD"}:
+                raise MethodNotAllowed("use GET at this path")
+            self._models(path, request, responder, request_id)
+        else:
+            raise PathNotFound("there is nothing at this path of the API")
+
+    def refuse(self, refusal: Refusal) -> tuple[int, bytes, bytes]:
+        """Build the answer to what the server itself refused."""
+        kind = _ERRORS.get(refusal.status, MalformedFraming)
+        retry = RETRY_SECONDS if kind is Unavailable else None
+        error = kind(refusal.message, hint=refusal.hint, retry_after_seconds=retry)
+        request_id = new_id()
+        counters = self._context.counters
+        counters.refusals[error.code] = counters.refusals.get(error.code, 0) + 1
+        _, block, body = render(error, request_id)
+        return refusal.status, block + ids(request_id), body
+
+    # ------------------------------------------------------------------ models
+
+    def _models(self, path: str, request: Request, responder: Responder, request_id: str) -> None:
+        context = self._context
+        fingerprint = credential(request)
+        principal = context.keys.get(fingerprint, context.loop.time())
+        if principal is not None:
+            self._show_models(path, principal, responder, request_id)
+            return
+        context.spawn(self._models_later(path, fingerprint, responder, request_id))
+
+    async def _models_later(
+        self, path: str, fingerprint: bytes, responder: Responder, request_id: str
+    ) -> None:
+        context = self._context
+        try:
+            principal = await context.keys.fetch(fingerprint, context.loop.time())
+            self._show_models(path, principal, responder, request_id)
+        except JusinferError as error:
+            show(error, responder, request_id)
+
+    def _show_models(
+        self, path: str, principal: Principal, responder: Responder, request_id: str
+    ) -> None:
+        catalog = self._context.snapshot.catalog(principal.mode)
+        if path == MODELS:
+            models = [_model_row(model) for model in catalog.models.values()]
+            answer: dict[str, object] = {"object": "list", "data": models}
+        else:
+            answer = _model_row(_model_named(catalog, path[len(MODELS) + 1 :]))
+        block = b"content-type: application/json\r\n" + ids(request_id)
+        if not responder.is_gone:
+            responder.send(200, block, msgspec.json.encode(answer))
+
+    # ------------------------------------------------------------------ CORS
+
+    def _cors(self, request: Request) -> bytes:
+        """Allow an origin only when it is configured; credentials of a browser are never used."""
+        allowed = self._context.bounds.cors_origins
+        if not allowed:
+            return b""
+        origin = request.header(b"origin")
+        if origin is None or (origin.decode("latin-1") not in allowed and "*" not in allowed):
+            return b""
+        return (
+            b"access-control-allow-origin: %b\r\nvary: origin\r\n"
+            b"access-control-expose-headers: %b\r\n" % (origin, CORS_EXPOSED.encode())
+        )
+
+    def _preflight(self, responder: Responder, request_id: str) -> None:
+        block = (
+            "allow: GET, HEAD, POST, OPTIONS\r\n"
+            "access-control-allow-methods: GET, HEAD, POST, OPTIONS\r\n"
+            f"access-control-allow-headers: {CORS_HEADERS}\r\n"
+            f"access-control-max-age: {CORS_SECONDS}\r\n"
+        )
+        responder.send(204, block.encode() + ids(request_id), b"")
+
+
+def ids(request_id: str) -> bytes:
+    """Write the header that names a request."""
+    return b"x-request-id: %b\r\n" % request_id.encode("ascii")
+
+
+def show(error: JusinferError, responder: Responder, request_id: str) -> None:
+    """Answer with an error, unless the caller has gone."""
+    if not responder.is_gone:
+        status, block, body = render(error, request_id)
+        responder.send(status, block + ids(request_id), body)
+
+
+def _model_named(catalog: Catalog, model_id: str) -> Model:
+    model = catalog.models.get(model_id)
+    if model is None:
+        raise ModelNotFound("the model is not offered with this key", param="model")
+    return model
+
+
+def _model_row(model: Model) -> dict[str, object]:
+    """Write a model in OpenAI's shape, with what it holds and costs beside it."""
+    row: dict[str, object] = {
+        "id": model.model_id,
+        "object": "model",
+        "created": model.created,
+        "owned_by": model.owned_by,
+        "context_length": model.context_tokens,
+        "max_output_tokens": model.output_tokens_max,
+        "capabilities": sorted(model.capabilities),
+    }
+    if model.routes:
+        price = model.routes[0].price
+        row["pricing"] = {
+            "unit": "micro-USD per million tokens",
+            "input": str(price.input_micro_per_mtok),
+            "output": str(price.output_micro_per_mtok),
+        }
+        row["upstreams"] = [route.upstream for route in model.routes]
+    return row

@@ -1,0 +1,139 @@
+"""What a completion leaves behind: the headers of its answer and its journal records."""
+
+from typing import Final
+
+from jusinfer.domain.identity import Principal
+from jusinfer.domain.journal import Admitted, Ended
+from jusinfer.domain.money import format_usd
+from jusinfer.domain.usage import Outcome, TokenUsage
+from jusinfer.gateway.admission import Admission
+from jusinfer.gateway.rates import RateWindow
+from jusinfer.gateway.server import Request
+
+# Headers of an upstream's answer that a caller may see; all others stop here.
+PASSED_HEADERS: Final = frozenset({b"openai-processing-ms"})
+PASSED_BYTES_MAX: Final = 128
+_ROUTE_VERSION: Final = "v=1"
+
+
+def rate_headers(window: RateWindow) -> str:
+    """Write OpenAI-style headers of what this worker knows of a key's limits."""
+    requests, tokens = int(window.requests), int(window.tokens)
+    requests_reset = (window.requests_limit - requests) * 60 // window.requests_limit
+    tokens_reset = (window.tokens_limit - tokens) * 60 // window.tokens_limit
+    return (
+        f"x-ratelimit-limit-requests: {window.requests_limit}\r\n"
+        f"x-ratelimit-limit-tokens: {window.tokens_limit}\r\n"
+        f"x-ratelimit-remaining-requests: {requests}\r\n"
+        f"x-ratelimit-remaining-tokens: {tokens}\r\n"
+        f"x-ratelimit-reset-requests: {requests_reset}s\r\n"
+        f"x-ratelimit-reset-tokens: {tokens_reset}s\r\n"
+    )
+
+
+def route_header(reasons: tuple[str, ...]) -> str:
+    """Write the ids of the reasons, as they stand on the receipt."""
+    return f"{','.join(reasons)};{_ROUTE_VERSION}"
+
+
+def passed_headers(headers: list[tuple[bytes, bytes]]) -> str:
+    """Write the few upstream headers that may pass, bounded and printable."""
+    passed = ""
+    for name, value in headers:
+        if name in PASSED_HEADERS and len(value) <= PASSED_BYTES_MAX and value.isalnum():
+            passed += f"{name.decode()}: {value.decode()}\r\n"
+    return passed
+
+
+def country_of(request: Request, header: bytes, trusted: tuple[str, ...]) -> str:
+    """Give the caller's country from a header that only a trusted proxy may set; else empty."""
+    if not trusted or request.peer not in trusted:
+        return ""
+    value = request.header(header)
+    if value is None or value in {b"XX", b"ZZ"}:
+        return ""
+    if value == b"T1":
+        return "T1"
+    is_country = len(value) == 2 and value.isalpha() and value.isupper()  # noqa: PLR2004
+    return value.decode("ascii") if is_country else ""
+
+
+def admitted_record(
+    completion_id: str,
+    principal: Principal,
+    admission: Admission,
+    lease_id: str,
+    admitted_at_us: int,
+) -> Admitted:
+    """Build the record that is written before an upstream is called."""
+    return Admitted(
+        completion_id=completion_id,
+        tenant_id=principal.tenant_id,
+        member_id=principal.member_id,
+        key_id=principal.key_id,
+        mode=principal.mode.value,
+        lease_id=lease_id,
+        bound_nano=admission.bound_nano,
+        requested_model=admission.asked.model,
+        route_id=admission.plan.routes[0].route.route_id,
+        price_version=admission.price_version,
+        admitted_at_us=admitted_at_us,
+    )
+
+
+def ended_record(
+    admitted: Admitted,
+    *,
+    request_id: str,
+    served: tuple[str, str],
+    reasons: tuple[str, ...],
+    usage: TokenUsage,
+    money: tuple[int, int],
+    timing: tuple[int, int],
+    ended: tuple[Outcome, int, int, bool],
+    country: str,
+    error_text: str,
+) -> Ended:
+    """Build the record of how a completion ended.
+
+    served = (model, upstream); money = (cost_pico, charge_nano); timing = (first_byte_us,
+    latency_us); ended = (outcome, status, attempts, is_stream).
+    """
+    outcome, status, attempts, is_stream = ended
+    return Ended(
+        completion_id=admitted.completion_id,
+        request_id=request_id,
+        tenant_id=admitted.tenant_id,
+        member_id=admitted.member_id,
+        key_id=admitted.key_id,
+        mode=admitted.mode,
+        lease_id=admitted.lease_id,
+        admitted_at_us=admitted.admitted_at_us,
+        first_byte_us=timing[0],
+        latency_us=timing[1],
+        requested_model=admitted.requested_model,
+        served_model=served[0],
+        upstream=served[1],
+        reasons=",".join(reasons),
+        price_version=admitted.price_version,
+        prompt_tokens=usage.prompt_tokens,
+        cached_prompt_tokens=usage.cached_prompt_tokens,
+        cache_write_tokens=usage.cache_write_tokens,
+        completion_tokens=usage.completion_tokens,
+        reasoning_tokens=usage.reasoning_tokens,
+        is_estimated=usage.is_estimated,
+        is_stream=is_stream,
+        cost_pico=money[0],
+        charge_nano=money[1],
+        bound_nano=admitted.bound_nano,
+        attempts=attempts,
+        outcome=outcome.value,
+        status=status,
+        country=country,
+        error_text=error_text,
+    )
+
+
+def cost_text(charge_nano: int) -> str:
+    """Write a charge for a header or a usage chunk: US dollars as a decimal text."""
+    return format_usd(charge_nano)

@@ -1,0 +1,270 @@
+"""Does what the attempt machine says: one attempt at one route, streamed or plain."""
+
+from typing import Final, Protocol
+
+from jusinfer.domain.stream import (
+    AttemptState,
+    Deadlines,
+    StreamAttempt,
+    StreamRender,
+    UpstreamFailure,
+    Verdict,
+)
+from jusinfer.gateway.pool import Exchange, Failure, FailureKind
+from jusinfer.wire.openai_chat import Answer, answer_as_events, decode_answer, decode_chunk
+from jusinfer.wire.sse import SseDecoder, SseTooLarge, encode_event
+from jusinfer.wire.upstream_errors import read_error
+
+OK: Final = 200
+ERROR_BODY_BYTES_MAX: Final = 64 * 1024
+_TIMEOUTS: Final = frozenset({FailureKind.CONNECT_TIMEOUT})
+
+
+class Story(StreamRender, Protocol):
+    """What an attempt tells the completion it belongs to."""
+
+    def relay(self, data: bytes) -> None:
+        """Send bytes of a stream to the caller."""
+        ...
+
+    def first_byte(self) -> None:
+        """Note that the upstream has begun to answer."""
+        ...
+
+    def stream_ended(self) -> None:
+        """The machine has come to its end; its state says which."""
+        ...
+
+    def answered(self, answer: Answer, body: bytes) -> None:
+        """A plain answer is whole and good."""
+        ...
+
+    def attempt_failed(self, failure: UpstreamFailure, *, is_reused: bool) -> None:
+        """The attempt failed before anything was sent to the caller."""
+        ...
+
+
+class PlainAttempt:
+    """One attempt whose answer is read whole."""
+
+    __slots__ = (
+        "_body",
+        "_deadline",
+        "_headers",
+        "_size",
+        "_status",
+        "_story",
+        "_wall",
+        "exchange",
+    )
+
+    def __init__(self, story: Story, deadline: float, wall: float) -> None:
+        self._story = story
+        self._deadline = deadline
+        self._wall = wall
+        self._status = 0
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._body: list[bytes] = []
+        self._size = 0
+        self.exchange: Exchange | None = None
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """The head of the upstream's answer."""
+        return self._headers
+
+    def upstream_head(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        """Keep the head."""
+        self._status = status
+        self._headers = headers
+        self._story.first_byte()
+
+    def upstream_body(self, data: bytes) -> None:
+        """Collect the body; of an error only as much as will be read."""
+        if self._status != OK and self._size >= ERROR_BODY_BYTES_MAX:
+            return
+        self._size += len(data)
+        self._body.append(data)
+
+    def upstream_end(self) -> None:
+        """Judge the whole answer."""
+        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        if self._status != OK:
+            failure = read_error(self._status, self._headers, body, self._wall)
+            self._story.attempt_failed(failure, is_reused=False)
+            return
+        answer = decode_answer(body)
+        if answer.failure is not None:
+            self._story.attempt_failed(answer.failure, is_reused=False)
+        else:
+            self._story.answered(answer, body)
+
+    def upstream_failed(self, failure: Failure) -> None:
+        """Turn a broken connection into a failed attempt."""
+        self._story.attempt_failed(connection_failure(failure), is_reused=failure.is_reused)
+
+    def tick(self, now: float) -> UpstreamFailure | None:
+        """Give the failure when the answer has taken too long."""
+        return timeout_failure("upstream_timeout") if now > self._deadline else None
+
+
+class StreamedAttempt:
+    """One attempt whose answer is relayed as it comes."""
+
+    __slots__ = ("_clock", "_sse", "_status", "_story", "_wall", "exchange", "machine", "plain")
+
+    def __init__(
+        self,
+        story: Story,
+        machine: StreamAttempt,
+        deadline: float,
+        wall: float,
+        clock: "Clock",
+    ) -> None:
+        self._story = story
+        self._clock = clock
+        self._wall = wall
+        self._sse = SseDecoder()
+        self._status = 0
+        self.machine = machine
+        self.exchange: Exchange | None = None
+        # Collects an answer that is no event stream: an error, or plain JSON.
+        self.plain: PlainAttempt | None = PlainAttempt(story, deadline, wall)
+
+    def upstream_head(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        """Keep the head, and see whether the answer is a stream at all."""
+        self._status = status
+        plain = self.plain
+        if plain is None:
+            return
+        plain.upstream_head(status, headers)
+        if status == OK and _is_event_stream(headers):
+            self.plain = None
+
+    def upstream_body(self, data: bytes) -> None:
+        """Feed the machine, and send on what it gives."""
+        if self.plain is not None:
+            self.plain.upstream_body(data)
+            return
+        machine = self.machine
+        try:
+            payloads = self._sse.feed(data)
+        except SseTooLarge:
+            out = machine.cut()
+        else:
+            if not payloads:
+                return
+            out = machine.feed(payloads, data, self._clock())
+        if out:
+            self._story.relay(out)
+        if machine.state in _OVER:
+            self._story.stream_ended()
+
+    def upstream_end(self) -> None:
+        """Let the machine judge an end, or re-emit plain JSON as a stream."""
+        plain = self.plain
+        machine = self.machine
+        if plain is not None:
+            self._plain_end(plain)
+            return
+        out = b""
+        rest = self._sse.end()
+        if rest:
+            out = machine.feed(rest, b"", self._clock())
+        if machine.state not in _OVER:
+            out += machine.end(self._clock())
+        if out:
+            self._story.relay(out)
+        self._story.stream_ended()
+
+    def _plain_end(self, plain: PlainAttempt) -> None:
+        body = plain.whole()
+        answer = decode_answer(body) if self._status == OK else None
+        if answer is None or answer.failure is not None:
+            plain.upstream_end()
+            return
+        payloads = answer_as_events(body)
+        raw = b"".join(encode_event(payload) for payload in payloads)
+        out = self.machine.feed(payloads, raw, self._clock())
+        if self.machine.state not in _OVER:
+            out += self.machine.end(self._clock())
+        if out:
+            self._story.relay(out)
+        self._story.stream_ended()
+
+    def upstream_failed(self, failure: Failure) -> None:
+        """Let the machine judge a cut; before any event it is a failed attempt."""
+        machine = self.machine
+        if self.plain is not None:
+            self._story.attempt_failed(connection_failure(failure), is_reused=failure.is_reused)
+            return
+        out = machine.cut()
+        if out:
+            self._story.relay(out)
+        self._story.stream_ended()
+
+    def tick(self, now: float) -> UpstreamFailure | None:
+        """Give the failure when a deadline has passed; send a keep-alive when it is time."""
+        verdict = self.machine.tick(now)
+        if verdict is Verdict.WAIT:
+            return None
+        if verdict is Verdict.KEEP_ALIVE:
+            self._story.relay(b": keep-alive\n\n")
+            return None
+        code = "upstream_stalled" if verdict is Verdict.STALLED else "upstream_timeout"
+        return timeout_failure(code)
+
+
+class Clock(Protocol):
+    """The loop's monotonic clock, in seconds."""
+
+    def __call__(self) -> float: ...
+
+
+_OVER: Final = frozenset({AttemptState.COMPLETED, AttemptState.FAILED})
+
+
+def _is_event_stream(headers: list[tuple[bytes, bytes]]) -> bool:
+    for name, value in headers:
+        if name == b"content-type":
+            return b"json" not in value and b"html" not in value
+    return True
+
+
+def connection_failure(failure: Failure) -> UpstreamFailure:
+    """Say what a connection's failure means for the attempt."""
+    is_timeout = failure.kind in _TIMEOUTS
+    return UpstreamFailure(
+        code=f"upstream_{failure.kind.value}",
+        message=f"the connection to the upstream failed: {failure.kind.value}",
+        status=504 if is_timeout else 502,
+        retry_after_seconds=None,
+        is_retryable=True,
+        is_callers_fault=False,
+        is_quota=False,
+        param=None,
+    )
+
+
+def timeout_failure(code: str) -> UpstreamFailure:
+    """Say that an upstream took too long."""
+    return UpstreamFailure(
+        code=code,
+        message="the upstream did not answer in time",
+        status=504,
+        retry_after_seconds=None,
+        is_retryable=True,
+        is_callers_fault=False,
+        is_quota=False,
+        param=None,
+    )
+
+
+def deadlines(first: float, between: float, total: float, keep_alive: float) -> Deadlines:
+    """Make the machine's deadlines from an upstream's settings."""
+    return Deadlines(
+        first_event_seconds=first,
+        between_events_seconds=between,
+        total_seconds=total,
+        keep_alive_seconds=keep_alive,
+    )

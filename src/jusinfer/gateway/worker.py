@@ -1,0 +1,301 @@
+"""One gateway worker: its loop, its listening sockets, its parts, and its draining."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from jusinfer.domain.errors import JusinferError
+from jusinfer.gateway.context import Context
+from jusinfer.gateway.control import ControlPage
+from jusinfer.gateway.forward import ConsoleForward
+from jusinfer.gateway.journal import SYNC_SECONDS, Journal
+from jusinfer.gateway.key_cache import KeyCache
+from jusinfer.gateway.leases import Purses, Taken
+from jusinfer.gateway.listen import TlsReloader, make_socket, unix_socket
+from jusinfer.gateway.paths import Gateway
+from jusinfer.gateway.pool import Pool, PoolLimits, Target
+from jusinfer.gateway.rates import Rates
+from jusinfer.gateway.server import HttpServer, ServerLimits
+from jusinfer.gateway.settlement import write_unwritten
+from jusinfer.store.gateway_link import GatewayLink, LinkDown, Shortfall
+
+TICK_SECONDS: Final = 0.25
+HEARTBEAT_SECONDS: Final = 1.0
+HOUSEKEEPING_SECONDS: Final = 5.0
+LINK_RETRY_SECONDS: Final = 1.0
+DRAIN_GRACE_SECONDS: Final = 2.0
+RETURNS_SECONDS: Final = 3.0
+
+
+class WorkerSettings(msgspec.Struct, frozen=True):
+    """What one worker needs to know of itself and of its place."""
+
+    worker_id: str
+    index: int
+    journal_dir: str
+    control_socket: str
+    console_socket: str
+    host: str
+    port: int
+    tls_certificate: str | None
+    tls_key: str | None
+    drain_seconds: float
+    journal_bytes_max: int
+    requests_per_minute: int
+    tokens_per_minute: int
+    upstream_connections_max: int
+    ready_descriptor: int | None
+    parent_descriptor: int | None
+
+
+class LinkLender:
+    """Lets purses borrow through the gateway's door to the database."""
+
+    def __init__(self, link: GatewayLink) -> None:
+        self._link = link
+
+    async def take(self, tenant_id: str, mode: str, need_nano: int) -> Taken | int:
+        """Take a lease, or give what is available."""
+        taken = await self._link.take_credit(tenant_id, mode, need_nano)
+        return taken.available_nano if isinstance(taken, Shortfall) else taken
+
+    async def give_back(self, lease_id: str, amount_nano: int) -> None:
+        """Return a part of a lease."""
+        await self._link.return_credit(lease_id, amount_nano)
+
+
+class Worker:
+    """Runs until it is told to stop, then drains and closes in order."""
+
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        limits: ServerLimits,
+        context: Context,
+        link: GatewayLink,
+    ) -> None:
+        self._settings = settings
+        self._context = context
+        self._limits = limits
+        self._link = link
+        self._stop = asyncio.Event()
+        self._tls: TlsReloader | None = None
+
+    async def run(self) -> None:
+        """Serve until stopped; every child of the group ends in a catch-all or a bounded loop."""
+        context = self._context
+        context.loop = asyncio.get_running_loop()
+        self._handle_signals()
+        async with asyncio.TaskGroup() as tasks:
+            self._assemble(tasks)
+            await self._begin()
+            background = [
+                tasks.create_task(self._hear_notices()),
+                tasks.create_task(self._tick()),
+                tasks.create_task(self._sync()),
+                tasks.create_task(self._keep_house()),
+            ]
+            server, listeners = await self._serve()
+            self._say_ready()
+            await self._stop.wait()
+            await self._drain(server, listeners)
+            for task in background:
+                task.cancel()
+            await self._close()
+
+    # ------------------------------------------------------------------ beginning
+
+    def _assemble(self, tasks: asyncio.TaskGroup) -> None:
+        context, settings = self._context, self._settings
+
+        def spawn(coroutine: Coroutine[None, None, None]) -> None:
+            tasks.create_task(self._guarded(coroutine))
+
+        context.spawn = spawn
+        context.pool = Pool(
+            context.loop,
+            PoolLimits(connections_max=settings.upstream_connections_max),
+            tasks,
+        )
+        context.keys = KeyCache(self._link.principal, LinkDown)
+        context.purses = Purses(LinkLender(self._link), LinkDown, spawn)
+        context.rates = Rates(
+            settings.requests_per_minute, settings.tokens_per_minute, context.bounds.workers
+        )
+
+    async def _guarded(self, coroutine: Coroutine[None, None, None]) -> None:
+        """Keep one request's fault from ending the others: a group cancels all its children."""
+        try:
+            await coroutine
+        except JusinferError as error:
+            self._context.events.emit("request_failed", code=error.code)
+        except Exception as error:  # noqa: BLE001 (the end of a connection: one of three places)
+            self._context.events.emit("request_failed", error=type(error).__name__)
+
+    async def _begin(self) -> None:
+        """Connect to the database, with patience, and open the journal."""
+        context, settings = self._context, self._settings
+        while not self._stop.is_set():
+            try:
+                await self._link.connect()
+                break
+            except LinkDown:
+                context.events.emit("database_away", worker_id=settings.worker_id)
+                await asyncio.sleep(LINK_RETRY_SECONDS)
+        context.journal = Journal(
+            Path(settings.journal_dir), settings.worker_id, settings.journal_bytes_max
+        )
+        name = context.journal.open(context.clock_us())
+        while not self._stop.is_set():
+            try:
+                await self._link.register(name)
+                break
+            except LinkDown:
+                await asyncio.sleep(LINK_RETRY_SECONDS)
+
+    async def _serve(self) -> tuple[HttpServer, list[asyncio.Server]]:
+        context, settings = self._context, self._settings
+        console = Target(
+            host="console", port=80, is_tls=False, is_local=True, unix_path=settings.console_socket
+        )
+        gateway = Gateway(context, ConsoleForward(context.pool, console))
+        server = HttpServer(gateway, self._limits, context.loop)
+        tls = None
+        if settings.tls_certificate is not None and settings.tls_key is not None:
+            self._tls = TlsReloader(settings.tls_certificate, settings.tls_key)
+            tls = self._tls.context
+        public = await context.loop.create_server(
+            server.protocol_factory,
+            sock=make_socket(settings.host, settings.port),
+            ssl=tls,
+            backlog=1024,
+        )
+        page = HttpServer(ControlPage(context, settings.index), ServerLimits(), context.loop)
+        control = await context.loop.create_unix_server(
+            page.protocol_factory, sock=unix_socket(settings.control_socket, 0o600)
+        )
+        return server, [public, control]
+
+    def _handle_signals(self) -> None:
+        loop = self._context.loop
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
+        parent = self._settings.parent_descriptor
+        if parent is not None:
+            loop.add_reader(parent, self._parent_died)
+
+    def _reload(self) -> None:
+        if self._tls is None:
+            return
+        try:
+            self._tls.reload()
+            self._context.events.emit("certificate_reloaded")
+        except (OSError, ValueError) as error:
+            self._context.events.emit("certificate_refused", error=type(error).__name__)
+
+    def _parent_died(self) -> None:
+        if os.read(self._settings.parent_descriptor or 0, 1) == b"":
+            self._context.loop.remove_reader(self._settings.parent_descriptor or 0)
+            self._stop.set()
+
+    def _say_ready(self) -> None:
+        context, settings = self._context, self._settings
+        context.events.emit("gateway_ready", worker_id=settings.worker_id, port=settings.port)
+        if settings.ready_descriptor is not None:
+            os.write(settings.ready_descriptor, b"1")
+            os.close(settings.ready_descriptor)
+
+    # ------------------------------------------------------------------ background
+
+    async def _hear_notices(self) -> None:
+        """Forget keys as soon as the database says that they changed."""
+        keys = self._context.keys
+        while True:
+            try:
+                async for notice in self._link.notices():
+                    if notice.fingerprint is not None:
+                        keys.forget(notice.fingerprint)
+                    else:
+                        keys.distrust(self._context.loop.time())
+            except LinkDown:
+                keys.distrust(self._context.loop.time())
+                await asyncio.sleep(LINK_RETRY_SECONDS)
+
+    async def _tick(self) -> None:
+        """Look at every deadline a few times a second."""
+        context = self._context
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            now = context.loop.time()
+            for completion in tuple(context.active):
+                completion.tick(now)
+            context.pool.sweep(now)
+
+    async def _sync(self) -> None:
+        """Ask for a sync of the journal every 50 ms; the disk is waited for elsewhere."""
+        context = self._context
+        while True:
+            await asyncio.sleep(SYNC_SECONDS)
+            context.journal.sync_soon()
+            if context.unwritten:
+                write_unwritten(context)
+
+    async def _keep_house(self) -> None:
+        """Beat, measure the journal, and return what idle leases hold."""
+        context = self._context
+        measured_at = 0.0
+        while True:
+            await asyncio.sleep(HEARTBEAT_SECONDS)
+            try:
+                await self._link.heartbeat()
+                now = context.loop.time()
+                if now - measured_at >= HOUSEKEEPING_SECONDS:
+                    measured_at = now
+                    for lease_id, amount_nano in context.purses.idle_returns(now):
+                        await self._link.return_credit(lease_id, amount_nano)
+            except LinkDown:
+                context.events.emit("database_away", worker_id=self._settings.worker_id)
+            if not context.unwritten:
+                context.journal.measure()
+
+    # ------------------------------------------------------------------ ending
+
+    async def _drain(self, server: HttpServer, listeners: list[asyncio.Server]) -> None:
+        """Take no new requests, let running ones finish for a while, then end them honestly."""
+        context = self._context
+        listeners[0].close()
+        server.begin_drain()
+        context.events.emit("draining", connections=server.connections)
+        if not await server.drained(self._settings.drain_seconds):
+            for completion in tuple(context.active):
+                completion.stop()
+            await server.drained(DRAIN_GRACE_SECONDS)
+            server.abort_all()
+        listeners[1].close()
+
+    async def _close(self) -> None:
+        """Give back what is left, write what is unwritten, and let go of the journal."""
+        context = self._context
+        try:
+            async with asyncio.timeout(RETURNS_SECONDS):
+                for lease_id, amount_nano in context.purses.drain_returns():
+                    await self._link.return_credit(lease_id, amount_nano)
+        except (TimeoutError, LinkDown):
+            # What is not returned is reclaimed once the journal has been posted to its end.
+            context.events.emit("database_away", worker_id=self._settings.worker_id)
+        write_unwritten(context)
+        context.journal.close()
+        context.pool.close()
+        try:
+            async with asyncio.timeout(RETURNS_SECONDS):
+                await self._link.deregister()
+                await self._link.close()
+        except (TimeoutError, LinkDown):
+            context.events.emit("database_away", worker_id=self._settings.worker_id)
+        context.events.emit("gateway_stopped", worker_id=self._settings.worker_id)
