@@ -1,0 +1,181 @@
+"""Child processes: started with their own variables only, watched, restarted, stopped."""
+
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import msgspec
+
+from jusinfer.observability import Events
+
+BACKOFF_SECONDS_MIN: Final = 0.2
+BACKOFF_SECONDS_MAX: Final = 10.0
+HEALTHY_SECONDS: Final = 30.0
+# Variables that any process may see: where programs, homes, languages and certificates are.
+COMMON: Final = (
+    "COVERAGE_PROCESS_START",
+    "HOME",
+    "LANG",
+    "LC_ALL",
+    "LD_LIBRARY_PATH",
+    "PATH",
+    "PYTHONPATH",
+    "SSL_CERT_DIR",
+    "SSL_CERT_FILE",
+    "TMPDIR",
+    "TZ",
+)
+
+
+class Recipe(msgspec.Struct, frozen=True):
+    """How to start a child: its arguments and its own variables, made anew at each start."""
+
+    name: str
+    arguments: Callable[[], list[str]]
+    variables: Mapping[str, str]
+    drain_seconds: float = 5.0
+
+
+class Child:
+    """One child process and its back-off."""
+
+    def __init__(self, recipe: Recipe, parent_read: int, events: Events) -> None:
+        self.recipe = recipe
+        self._parent_read = parent_read
+        self._events = events
+        self._process: subprocess.Popen[bytes] | None = None
+        self._ready_read: int | None = None
+        self._started_at = 0.0
+        self._backoff_seconds = BACKOFF_SECONDS_MIN
+        self._restart_at: float | None = None
+        self.is_ready = False
+        self.said = b""
+        self.restart_count = 0
+
+    @property
+    def pid(self) -> int | None:
+        """The process's id while it runs."""
+        return None if self._process is None else self._process.pid
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the process runs right now."""
+        return self._process is not None and self._process.poll() is None
+
+    def start(self, now: float) -> None:
+        """Start the process with nothing in its environment but what it needs."""
+        read, write = os.pipe()
+        os.set_blocking(read, False)
+        env = {name: os.environ[name] for name in COMMON if name in os.environ}
+        env.update(self.recipe.variables)
+        env["JUSINFER_READY_FD"] = str(write)
+        env["JUSINFER_PARENT_FD"] = str(self._parent_read)
+        try:
+            self._process = subprocess.Popen(  # noqa: S603 (our own program)
+                self.recipe.arguments(),
+                env=env,
+                stdin=subprocess.DEVNULL,
+                pass_fds=(write, self._parent_read),
+                start_new_session=True,
+            )
+        finally:
+            os.close(write)
+        self._close_ready()
+        self._ready_read = read
+        self.is_ready = False
+        self.said = b""
+        self._started_at = now
+        self._restart_at = None
+
+    def hear(self) -> bool:
+        """Read what the child says of its readiness; true once it is ready."""
+        if self.is_ready or self._ready_read is None:
+            return self.is_ready
+        try:
+            data = os.read(self._ready_read, 4096)
+        except BlockingIOError:
+            return False
+        self.said += data
+        if self.said.endswith((b"1", b"\n")):
+            self.is_ready = True
+            self._close_ready()
+        elif not data:
+            self._close_ready()
+        return self.is_ready
+
+    def watch(self, now: float) -> None:
+        """Restart the process when it has died, after a pause that grows with each failure."""
+        self.hear()
+        if self._restart_at is not None:
+            if now >= self._restart_at:
+                self.restart_count += 1
+                self.start(now)
+            return
+        if self._process is None:
+            return
+        code = self._process.poll()
+        if code is None:
+            return
+        if now - self._started_at > HEALTHY_SECONDS:
+            self._backoff_seconds = BACKOFF_SECONDS_MIN
+        self._events.emit(
+            "process_died",
+            name=self.recipe.name,
+            pid=self._process.pid,
+            exit_code=code,
+            delay_seconds=self._backoff_seconds,
+        )
+        self.is_ready = False
+        self._process = None
+        self._restart_at = now + self._backoff_seconds
+        self._backoff_seconds = min(self._backoff_seconds * 2, BACKOFF_SECONDS_MAX)
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the process if it runs."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(number)
+
+    def stop(self, seconds: float) -> None:
+        """Ask the process to end, wait, and insist."""
+        self._restart_at = None
+        process = self._process
+        if process is None:
+            return
+        self.signal(signal.SIGTERM)
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self._events.emit("process_killed", name=self.recipe.name, pid=process.pid)
+            process.kill()
+            process.wait(5)
+        self._process = None
+        self.is_ready = False
+        self._close_ready()
+
+    def _close_ready(self) -> None:
+        if self._ready_read is not None:
+            os.close(self._ready_read)
+            self._ready_read = None
+
+
+def watch_parent(descriptor: int | None) -> None:
+    """End this process when the supervisor's end of the pipe closes, however it died."""
+    if descriptor is None:
+        return
+
+    def wait() -> None:
+        while os.read(descriptor, 1):
+            continue
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, name="watch-parent", daemon=True).start()
+
+
+def say_ready(descriptor: int | None) -> None:
+    """Tell the supervisor that this process is ready."""
+    if descriptor is not None:
+        os.write(descriptor, b"1")
+        os.close(descriptor)

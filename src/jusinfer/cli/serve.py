@@ -1,0 +1,280 @@
+"""`jusinfer serve`: starts and watches every process of the product, and stops them in order."""
+
+import os
+import secrets
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+import msgspec
+
+from jusinfer import config
+from jusinfer.bootstrap import control
+from jusinfer.cli import banner, operator, paths
+from jusinfer.cli.children import Child, Recipe
+from jusinfer.observability import Events, Metric
+
+POLL_SECONDS: Final = 0.05
+START_SECONDS: Final = 60.0
+STOP_SECONDS: Final = 10.0
+SETTLE_SECONDS: Final = 15.0
+
+
+class StartFailed(Exception):
+    """A process of the product did not come up; the text says which and where to look."""
+
+
+class Supervisor:
+    """Owns the processes; synchronous, one loop, every wait bounded."""
+
+    def __init__(self, settings: config.Settings, events: Events) -> None:
+        self._settings = settings
+        self._events = events
+        self._parent_read, self._parent_write = os.pipe()
+        self._stop_count = 0
+        self._children: dict[str, Child] = {}
+        self._workers: list[Child] = []
+        self._reserved: socket.socket | None = None
+        self._database: control.Database | None = None
+        self._run_dir = Path()
+        self._started_at = time.monotonic()
+
+    def run(self) -> None:
+        """Start everything, say that it is ready, watch it until a signal, stop it in order."""
+        settings = self._settings
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._asked_to_stop)
+        signal.signal(signal.SIGHUP, self._reload)
+        self._run_dir = paths.prepare(settings)
+        lock = paths.DataDirLock(Path(settings.data_dir))
+        listen = settings.listen
+        self._reserved = reserve(listen.host, listen.port, "port", "--port or JUSINFER_PORT")
+        pages = self._operator_pages()
+        try:
+            first_key = self._start()
+            banner.ready(settings, self._port, first_key, sys.stdout)
+            self._events.emit("ready", url=banner.base_url(settings, self._port))
+            while self._stop_count == 0:
+                self._watch()
+                time.sleep(POLL_SECONDS)
+        finally:
+            self._stop()
+            pages.shutdown()
+            pages.server_close()
+            self._reserved.close()
+            lock.close()
+
+    # ------------------------------------------------------------------ starting
+
+    @property
+    def _port(self) -> int:
+        if self._reserved is None:
+            raise AssertionError("no port has been reserved")
+        return int(self._reserved.getsockname()[1])
+
+    def _operator_pages(self) -> operator.http.server.ThreadingHTTPServer:
+        listen = self._settings.listen
+        hint = "listen.operator_port or JUSINFER_OPERATOR_PORT"
+        reserve(listen.operator_host, listen.operator_port, "operator port", hint).close()
+        pages = operator.listen(listen.operator_host, listen.operator_port, self._state)
+        self._events.emit("operator_listening", port=int(pages.server_address[1]))
+        return pages
+
+    def _start(self) -> str | None:
+        """Bring everything up; gives the first test key when this is the first start."""
+        settings = self._settings
+        sandbox = self._child("sandbox", lambda: [*_program(), "_sandbox"], {}, drain_seconds=2.0)
+        self._database = control.open_database(settings, self._events)
+        dsn = self._database.dsn
+        first_key = control.first_run(dsn)
+        self._wait([sandbox])
+        port = str(msgspec.json.decode(sandbox.said)["port"])
+        own = self._own_variables(dsn)
+        self._children["sandbox"] = sandbox
+        self._children["settler"] = self._child("settler", lambda: [*_program(), "_settler"], own)
+        self._children["console"] = self._child("console", lambda: [*_program(), "_console"], own)
+        self._workers = [
+            self._worker(index, own | {"JUSINFER_SANDBOX_PORT": port})
+            for index in range(config.worker_count(settings))
+        ]
+        self._wait([*self._children.values(), *self._workers])
+        return first_key
+
+    def _child(
+        self, name: str, arguments: object, variables: dict[str, str], drain_seconds: float = 5.0
+    ) -> Child:
+        recipe = Recipe(name, arguments, variables, drain_seconds)  # type: ignore[arg-type]
+        child = Child(recipe, self._parent_read, self._events)
+        child.start(time.monotonic())
+        return child
+
+    def _worker(self, index: int, own: dict[str, str]) -> Child:
+        settings = self._settings
+        secrets_of_upstreams = {
+            entry.api_key_env: os.environ[entry.api_key_env]
+            for entry in settings.entries
+            if entry.api_key_env and entry.api_key_env in os.environ
+        }
+
+        def arguments() -> list[str]:
+            # A worker that starts again is a new worker: its journal and leases are its own.
+            name = secrets.token_hex(16)
+            return [*_program(), "_gateway", "--worker-id", name, "--index", str(index)]
+
+        return self._child(
+            f"gateway-{index}",
+            arguments,
+            own | secrets_of_upstreams,
+            drain_seconds=settings.gateway.drain_seconds + 8.0,
+        )
+
+    def _own_variables(self, dsn: str) -> dict[str, str]:
+        settings = self._settings
+        variables = {
+            "JUSINFER_DATA_DIR": settings.data_dir,
+            "JUSINFER_RUN_DIR": str(self._run_dir),
+            "JUSINFER_HOST": settings.listen.host,
+            "JUSINFER_PORT": str(self._port),
+            "JUSINFER_OPERATOR_PORT": str(settings.listen.operator_port),
+            "JUSINFER_WORKERS": str(config.worker_count(settings)),
+            "DATABASE_URL": dsn,
+        }
+        if settings.config_file is not None:
+            variables["JUSINFER_CONFIG"] = settings.config_file
+        return variables
+
+    def _wait(self, children: list[Child]) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            if sum(child.hear() for child in children) == len(children):
+                return
+            for child in children:
+                if not child.is_running and not child.is_ready:
+                    raise StartFailed(
+                        f"{child.recipe.name} ended while starting; its lines above say why"
+                    )
+            if time.monotonic() > deadline or self._stop_count:
+                waiting = [child.recipe.name for child in children if not child.is_ready]
+                raise StartFailed(f"{', '.join(waiting)} did not become ready in time")
+            time.sleep(POLL_SECONDS / 5)
+
+    # ------------------------------------------------------------------ running
+
+    def _watch(self) -> None:
+        now = time.monotonic()
+        for child in (*self._children.values(), *self._workers):
+            child.watch(now)
+        if self._database is not None:
+            self._database.watch(now)
+
+    def _state(self) -> operator.State:
+        database = self._database
+        is_database_up = database is not None and database.answers()
+        ready_workers = [child for child in self._workers if child.is_ready and child.is_running]
+        detail: dict[str, object] = {
+            "database": "ok" if is_database_up else "away",
+            "gateway_workers_ready": len(ready_workers),
+            **{
+                name: "ok" if child.is_running and child.is_ready else "away"
+                for name, child in self._children.items()
+            },
+        }
+        settler = self._children.get("settler")
+        is_ready = bool(
+            is_database_up and ready_workers and settler is not None and settler.is_running
+        )
+        return operator.State(
+            is_ready=is_ready,
+            detail={"status": "ok" if is_ready else "not ready", **detail},
+            metrics=self._metrics(is_database_up=is_database_up),
+            sockets=tuple(
+                str(self._run_dir / f"gateway-{index}.sock") for index in range(len(self._workers))
+            ),
+        )
+
+    def _metrics(self, *, is_database_up: bool) -> tuple[Metric, ...]:
+        children = (*self._children.values(), *self._workers)
+        up = tuple(
+            ((("process", child.recipe.name),), float(child.is_running and child.is_ready))
+            for child in children
+        )
+        restarts = tuple(
+            ((("process", child.recipe.name),), float(child.restart_count)) for child in children
+        )
+        lag = None if self._database is None else self._database.settler_lag()
+        metrics = [
+            Metric("jusinfer_process_up", "gauge", "1 while a process is ready.", up),
+            Metric("jusinfer_process_restarts_total", "counter", "Restarts.", restarts),
+            Metric(
+                "jusinfer_database_up",
+                "gauge",
+                "1 while the database answers.",
+                (((), float(is_database_up)),),
+            ),
+        ]
+        if lag is not None:
+            text = "Bytes of journal not yet posted."
+            metrics.append(Metric("jusinfer_settler_lag_bytes", "gauge", text, (((), float(lag)),)))
+        return tuple(metrics)
+
+    # ------------------------------------------------------------------ stopping
+
+    def _asked_to_stop(self, number: int, _frame: FrameType | None) -> None:
+        self._stop_count += 1
+        if self._stop_count == 1:
+            self._events.emit("stopping", signal=signal.Signals(number).name)
+
+    def _reload(self, _number: int, _frame: FrameType | None) -> None:
+        for child in self._workers:
+            child.signal(signal.SIGHUP)
+
+    def _stop(self) -> None:
+        """Stop in order: callers first, then what answers pages, then what posts, then data."""
+        for child in self._workers:
+            child.signal(signal.SIGTERM)
+        for child in self._workers:
+            seconds = child.recipe.drain_seconds if self._stop_count < 2 else 2.0  # noqa: PLR2004
+            child.stop(seconds)
+        for name, seconds in (
+            ("console", STOP_SECONDS),
+            ("sandbox", STOP_SECONDS),
+            ("settler", SETTLE_SECONDS),
+        ):
+            if name in self._children:
+                self._children[name].stop(seconds)
+        if self._database is not None:
+            self._database.close()
+        self._events.emit("stopped", seconds=round(time.monotonic() - self._started_at, 1))
+
+
+def _program() -> list[str]:
+    return [sys.executable, "-m", "jusinfer"]
+
+
+def reserve(host: str, port: int, what: str, where: str) -> socket.socket:
+    """Hold a port for the workers, or refuse with its name and how to choose another.
+
+    The first bind is exclusive and shows whether anyone else is there; the second shares the
+    port with the workers. It never listens, so it takes no connections from them.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+            probe.listen(1)
+            port = port or int(probe.getsockname()[1])
+        held = socket.socket(family, socket.SOCK_STREAM)
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        held.bind((host, port))
+    except OSError as error:
+        raise config.ConfigError(
+            f"{what} {port} on {host} cannot be used ({error.strerror});"
+            f" choose another with {where}"
+        ) from error
+    return held
