@@ -1,0 +1,24 @@
+"""The `jusinfer` command: the list of sub-commands and nothing else."""
+
+import typer
+
+from jusinfer.cli import children_commands, doctor, operate
+
+app = typer.Typer(
+    name="jusinfer",
+    help="An LLM gateway people can trust with money and with prompts.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+operate.add_to(app)
+doctor.add_to(app)
+children_commands.add_to(app)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

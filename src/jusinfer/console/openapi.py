@@ -1,0 +1,154 @@
+"""The gateway's API as an OpenAPI 3.1 document, written by hand beside the code it describes."""
+
+from typing import Final
+
+Object = dict[str, object]
+
+KEY: Final = "An API key: `Authorization: Bearer ji_…`, or the same in `x-api-key`."
+STATUSES: Final = (
+    ("400", "The request cannot be understood; `param` names the field at fault."),
+    ("401", "The key is missing, unknown or revoked."),
+    ("402", "The credit does not cover the bound; says what would be affordable."),
+    ("404", "No such model or path."),
+    ("408", "The request took too long to arrive."),
+    ("413", "The body is over its bound."),
+    ("422", "The upstream cannot carry this out."),
+    ("429", "A rate limit is used up; wait for `Retry-After`."),
+    ("431", "The head is over its bound."),
+    ("502", "No upstream gave an answer that could be used; nothing was charged."),
+    ("503", "We cannot serve this now; wait for `Retry-After`."),
+    ("504", "The upstream did not answer in time."),
+)
+
+
+def document(origin: str, version: str) -> Object:
+    """Give the whole document for a server at `origin`."""
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "jusInfer",
+            "version": version,
+            "description": "One OpenAI-compatible API in front of many upstreams. "
+            "The same paths are also served under /api/v1.",
+        },
+        "servers": [{"url": f"{origin}/v1"}],
+        "security": [{"key": []}],
+        "paths": {
+            "/chat/completions": {"post": _chat()},
+            "/models": {"get": _models()},
+            "/models/{model}": {"get": _model()},
+        },
+        "components": {
+            "securitySchemes": {
+                "key": {"type": "http", "scheme": "bearer", "description": KEY},
+            },
+            "schemas": {"ChatRequest": _chat_request(), "Error": _error()},
+        },
+    }
+
+
+def _chat() -> Object:
+    return {
+        "summary": "Create a chat completion",
+        "description": "Plain, or as server-sent events with `stream: true`. Unknown fields pass "
+        "to the upstream. A stream that breaks ends with one error event and "
+        '`finish_reason: "error"`, never with `[DONE]`.',
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": _ref("ChatRequest")}},
+        },
+        "responses": {
+            "200": {
+                "description": "The answer, in OpenAI's shape.",
+                "headers": _headers(),
+                "content": {"application/json": {}, "text/event-stream": {}},
+            },
+            **_errors(),
+        },
+    }
+
+
+def _models() -> Object:
+    return {
+        "summary": "List the models that this key may use",
+        "description": "With prices, context and capabilities.",
+        "responses": {"200": {"description": "The list, in OpenAI's shape."}, **_errors(("401",))},
+    }
+
+
+def _model() -> Object:
+    return {
+        "summary": "Show one model",
+        "parameters": [
+            {"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}
+        ],
+        "responses": {"200": {"description": "The model."}, **_errors(("401", "404"))},
+    }
+
+
+def _chat_request() -> Object:
+    return {
+        "type": "object",
+        "required": ["model", "messages"],
+        "properties": {
+            "model": {
+                "type": "string",
+                "description": "`jusinfer/auto` to let the router choose, or a model's id.",
+            },
+            "messages": {"type": "array", "items": {"type": "object"}, "minItems": 1},
+            "stream": {"type": "boolean"},
+            "stream_options": {
+                "type": "object",
+                "description": "`include_usage: true` adds a last chunk with usage and cost.",
+            },
+            "max_completion_tokens": {"type": "integer", "minimum": 1},
+            "max_tokens": {"type": "integer", "minimum": 1},
+            "temperature": {"type": "number", "minimum": 0, "maximum": 2},
+            "tools": {"type": "array", "items": {"type": "object"}},
+            "response_format": {"type": "object"},
+        },
+        "additionalProperties": True,
+    }
+
+
+def _error() -> Object:
+    text: Object = {"type": ["string", "null"]}
+    names = ("message", "type", "param", "code", "hint", "request_id")
+    return {
+        "type": "object",
+        "properties": {
+            "error": {"type": "object", "properties": dict.fromkeys(names, text)},
+        },
+    }
+
+
+def _errors(only: tuple[str, ...] | None = None) -> Object:
+    return {
+        status: {
+            "description": text,
+            "content": {"application/json": {"schema": _ref("Error")}},
+        }
+        for status, text in STATUSES
+        if only is None or status in only
+    }
+
+
+def _headers() -> Object:
+    names = {
+        "x-request-id": "Names this request, for support.",
+        "x-jusinfer-completion-id": "Names the completion on its receipt.",
+        "x-jusinfer-model": "The model that served it.",
+        "x-jusinfer-upstream": "Where it was served.",
+        "x-jusinfer-route": "Why: the ids of the reasons and the table's version.",
+        "x-jusinfer-cost": "US dollars, as a decimal text (plain answers; in the last usage "
+        "chunk of streams that ask for usage).",
+        "x-jusinfer-overhead-us": "Microseconds this gateway added.",
+        "x-ratelimit-remaining-requests": "What this worker knows is left; may be low, never high.",
+    }
+    return {
+        name: {"description": text, "schema": {"type": "string"}} for name, text in names.items()
+    }
+
+
+def _ref(name: str) -> Object:
+    return {"$ref": f"#/components/schemas/{name}"}

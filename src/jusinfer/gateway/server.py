@@ -1,0 +1,463 @@
+"""The callers' side of HTTP/1.1 as an asyncio protocol: bounds, order, back-pressure, leaving.
+
+One request at a time is under way on a connection; what a caller pipelines waits in a bounded
+buffer and is served in order, so that a refusal can never land inside an answer.
+"""
+
+import asyncio
+import email.utils
+import time
+from typing import Final, Protocol, cast
+
+import msgspec
+
+from jusinfer.gateway.framing import (
+    ChunkReader,
+    Head,
+    Refusal,
+    Refused,
+    has_bare_newline,
+    parse_head,
+    too_large,
+)
+from jusinfer.gateway.responder import Caller, Request, Responder
+
+__all__ = ["Application", "Caller", "HttpServer", "Refusal", "Request", "Responder", "ServerLimits"]
+
+TICK_SECONDS: Final = 0.25
+LINGER_SECONDS: Final = 2.0
+LINGER_BYTES_MAX: Final = 1024 * 1024
+PIPELINE_BYTES_MAX: Final = 256 * 1024
+BLANK_LINES_MAX: Final = 2
+HEAD_END: Final = b"\r\n\r\n"
+
+
+class ServerLimits(msgspec.Struct, frozen=True):
+    """The bounds of one listening server."""
+
+    head_bytes_max: int = 32_768
+    head_lines_max: int = 100
+    body_bytes_max: int = 20 * 1024 * 1024
+    head_seconds: float = 10.0
+    body_seconds: float = 60.0
+    idle_seconds: float = 75.0
+    connections_max: int = 10_000
+    trailer_bytes_max: int = 8_192
+    write_high_water_bytes: int = 262_144
+    write_low_water_bytes: int = 65_536
+    write_stall_seconds: float = 60.0
+
+
+class Application(Protocol):
+    """What a server serves."""
+
+    def handle(self, request: Request, responder: Responder) -> None:
+        """Answer a whole request, now or later; must not block."""
+        ...
+
+    def refuse(self, refusal: Refusal) -> tuple[int, bytes, bytes]:
+        """Give status, header lines and body for what the server itself refuses."""
+        ...
+
+
+class HttpServer:
+    """Makes connections, looks at their deadlines a few times a second, and drains them."""
+
+    def __init__(
+        self, application: Application, limits: ServerLimits, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self.application = application
+        self.limits = limits
+        self.loop = loop
+        self.open: set[Connection] = set()
+        self.is_draining = False
+        self.fault_count = 0
+        self._date = b""
+        self._date_second = 0
+        self._ticker: asyncio.TimerHandle | None = loop.call_later(TICK_SECONDS, self._tick)
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open."""
+        return len(self.open)
+
+    def protocol_factory(self) -> "Connection":
+        """Make the protocol of one connection."""
+        return Connection(self)
+
+    def date_line(self) -> bytes:
+        """Give the Date header, made once a second."""
+        second = int(time.time())
+        if second != self._date_second:
+            self._date_second = second
+            self._date = b"date: %b\r\n" % email.utils.formatdate(second, usegmt=True).encode()
+        return self._date
+
+    def begin_drain(self) -> None:
+        """Take no new requests; idle connections close, running answers are the last."""
+        self.is_draining = True
+        for connection in tuple(self.open):
+            connection.drain()
+
+    async def drained(self, seconds: float) -> bool:
+        """Wait until every connection has ended, for so long at most."""
+        deadline = self.loop.time() + seconds
+        while self.open:
+            if self.loop.time() > deadline:
+                return False
+            await asyncio.sleep(TICK_SECONDS / 5)
+        return True
+
+    def abort_all(self) -> None:
+        """Cut every connection."""
+        for connection in tuple(self.open):
+            connection.cut()
+
+    def close(self) -> None:
+        """Stop looking at deadlines and cut what is left."""
+        if self._ticker is not None:
+            self._ticker.cancel()
+            self._ticker = None
+        self.abort_all()
+
+    def _tick(self) -> None:
+        now = self.loop.time()
+        for connection in tuple(self.open):
+            if connection.deadline < now:
+                connection.timed_out()
+        self._ticker = self.loop.call_later(TICK_SECONDS, self._tick)
+
+
+class Connection(asyncio.Protocol):
+    """One caller's connection; also the line of the responder that is under way."""
+
+    __slots__ = (
+        "_blank_lines",
+        "_body_left",
+        "_buffer",
+        "_chunks",
+        "_head",
+        "_is_closing",
+        "_is_paused",
+        "_is_reading_paused",
+        "_linger_left",
+        "_loop",
+        "_peer",
+        "_pieces",
+        "_responder",
+        "_server",
+        "_transport",
+        "deadline",
+    )
+
+    def __init__(self, server: HttpServer) -> None:
+        self._server = server
+        self._loop = server.loop
+        self._transport: asyncio.Transport | None = None
+        self._buffer = b""
+        self._blank_lines = 0
+        self._head: Head | None = None
+        self._pieces: list[bytes] = []
+        self._body_left = 0
+        self._chunks: ChunkReader | None = None
+        self._responder: Responder | None = None
+        self._is_closing = False
+        self._is_paused = False
+        self._is_reading_paused = False
+        self._linger_left = 0
+        self._peer: str | None = None
+        self.deadline = 0.0
+
+    # ------------------------------------------------------------------ asyncio's calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take a new connection, unless there are too many."""
+        server = self._server
+        limits = server.limits
+        # The loop's own transports need not inherit from asyncio's classes.
+        self._transport = stream = cast("asyncio.Transport", transport)
+        stream.set_write_buffer_limits(limits.write_high_water_bytes, limits.write_low_water_bytes)
+        peer = transport.get_extra_info("peername")
+        self._peer = peer[0] if isinstance(peer, tuple) and peer else None
+        server.open.add(self)
+        self.deadline = self._loop.time() + limits.head_seconds
+        if len(server.open) > limits.connections_max or server.is_draining:
+            self._refuse(Refusal(503, "too_many_connections", "too many connections right now"))
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (its signature)
+        """Tell whoever answers that the caller has gone."""
+        self._server.open.discard(self)
+        self._transport = None
+        self._is_closing = True
+        self._buffer = b""
+        self._pieces.clear()
+        responder = self._responder
+        self._responder = None
+        if responder is not None:
+            responder.is_gone = True
+            if responder.caller is not None and not responder.is_finished:
+                responder.caller.caller_gone()
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes: of a request, of one that waits, or of one that was refused."""
+        if self._is_closing:
+            self._linger(len(data))
+            return
+        if self._responder is not None or self._is_paused:
+            self._buffer += data
+            if len(self._buffer) > PIPELINE_BYTES_MAX and not self._is_reading_paused:
+                # While reading is paused a leaving caller is noticed only by a failed write, so
+                # reading goes on as long as what is pipelined fits.
+                self._is_reading_paused = True
+                self._transport_now().pause_reading()
+            return
+        self._advance(data)
+
+    def eof_received(self) -> bool | None:
+        """Keep a half-closed connection while an answer is owed, and see if anyone is there.
+
+        A caller that has closed wholly looks the same as one that has only finished sending.
+        An interim answer tells them apart: the first one's machine answers it with a reset.
+        """
+        responder = self._responder
+        if self._is_closing or responder is None:
+            return None
+        if not responder.is_started and self._head is not None and self._head.http_minor == 1:
+            self.put(b"HTTP/1.1 102 Processing\r\n\r\n")
+        return True
+
+    def pause_writing(self) -> None:
+        """Let whoever answers wait for a slow caller, for so long at most."""
+        self._is_paused = True
+        self.deadline = self._loop.time() + self._server.limits.write_stall_seconds
+        responder = self._responder
+        if responder is not None:
+            responder.is_paused = True
+            if responder.caller is not None:
+                responder.caller.caller_paused()
+
+    def resume_writing(self) -> None:
+        """Let whoever answers go on, or serve the next request."""
+        self._is_paused = False
+        responder = self._responder
+        if responder is None:
+            self._rest()
+            return
+        self.deadline = float("inf")
+        responder.is_paused = False
+        if responder.caller is not None:
+            responder.caller.caller_resumed()
+
+    # ------------------------------------------------------------------ reading requests
+
+    def _advance(self, data: bytes) -> None:
+        """Read as much of one request as is there, and serve it when it is whole."""
+        try:
+            if self._head is None:
+                if self._buffer:
+                    data = self._buffer + data
+                    self._buffer = b""
+                self._read_head(data)
+            else:
+                self._read_body(self._head, data)
+        except Refused as refused:
+            self._refuse(refused.refusal)
+
+    def _read_head(self, data: bytes) -> None:
+        if data.startswith(b"\r\n"):
+            data = self._without_blank_lines(data)
+        end = data.find(HEAD_END) + len(HEAD_END)
+        limits = self._server.limits
+        if end < len(HEAD_END):
+            self._wait_for_head(data, limits)
+            return
+        if end > limits.head_bytes_max:
+            raise _head_too_large(limits)
+        head = parse_head(data[:end], limits.head_lines_max)
+        self._head = head
+        self._blank_lines = 0
+        rest = data[end:]
+        if head.body_bytes == 0:
+            self._serve(head, b"", rest)
+            return
+        if head.body_bytes is None:
+            self._chunks = ChunkReader(limits.body_bytes_max, limits.trailer_bytes_max)
+        elif head.body_bytes > limits.body_bytes_max:
+            raise too_large(limits.body_bytes_max)
+        elif len(rest) >= head.body_bytes:
+            self._serve(head, rest[: head.body_bytes], rest[head.body_bytes :])
+            return
+        else:
+            self._body_left = head.body_bytes
+        self._await_body(head, rest, limits)
+
+    def _await_body(self, head: Head, rest: bytes, limits: ServerLimits) -> None:
+        self.deadline = self._loop.time() + limits.body_seconds
+        if head.expects_continue:
+            self.put(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if rest:
+            self._read_body(head, rest)
+
+    def _without_blank_lines(self, data: bytes) -> bytes:
+        while data.startswith(b"\r\n"):
+            self._blank_lines += 1
+            if self._blank_lines > BLANK_LINES_MAX:
+                raise Refused(Refusal(400, "blank_lines", "too many blank lines before a request"))
+            data = data[2:]
+        return data
+
+    def _wait_for_head(self, data: bytes, limits: ServerLimits) -> None:
+        if len(data) > limits.head_bytes_max:
+            raise _head_too_large(limits)
+        if has_bare_newline(data):
+            raise Refused(
+                Refusal(400, "bare_newline", "a line of the head ends without a carriage return")
+            )
+        # The clock of an idle connection's next head starts with its first byte.
+        self.deadline = min(self.deadline, self._loop.time() + limits.head_seconds)
+        self._buffer = data
+
+    def _read_body(self, head: Head, data: bytes) -> None:
+        if self._chunks is not None:
+            rest = self._chunks.feed(data)
+            if rest is not None:
+                body = b"".join(self._chunks.body)
+                self._chunks = None
+                self._serve(head, body, rest)
+            return
+        if len(data) < self._body_left:
+            self._pieces.append(data)
+            self._body_left -= len(data)
+            return
+        self._pieces.append(data[: self._body_left])
+        rest = data[self._body_left :]
+        body = b"".join(self._pieces)
+        self._pieces.clear()
+        self._serve(head, body, rest)
+
+    def _serve(self, head: Head, body: bytes, rest: bytes) -> None:
+        """Hand a whole request to the application; what follows it waits."""
+        server = self._server
+        self._buffer = rest
+        keep = head.keep_alive and not server.is_draining
+        responder = Responder(self, minor=head.http_minor, keep=keep, is_head=head.method == "HEAD")
+        self._responder = responder
+        self.deadline = float("inf")
+        request = Request(head, body, self._loop.time(), self._peer)
+        try:
+            server.application.handle(request, responder)
+        except Exception as error:  # noqa: BLE001 (the end of a connection: one of three places)
+            self._fault(responder, error)
+
+    def _fault(self, responder: Responder, error: Exception) -> None:
+        """A fault of ours: say so if nothing was sent yet, else cut."""
+        self._server.fault_count += 1
+        if responder.is_started:
+            responder.abort()
+        else:
+            text = f"an internal fault ({type(error).__name__})"
+            status, block, body = self._server.application.refuse(Refusal(503, "fault", text))
+            responder.send(status, block, body)
+        if responder.caller is not None:
+            responder.caller.caller_gone()
+
+    # ------------------------------------------------------------------ a responder's line
+
+    def put(self, data: bytes) -> None:
+        """Send bytes if the connection is still there."""
+        if self._transport is not None:
+            self._transport.write(data)
+
+    def date_line(self) -> bytes:
+        """Give the Date header of this second."""
+        return self._server.date_line()
+
+    def answered(self, *, keep: bool) -> None:
+        """Go on with the next request, or close."""
+        self._responder = None
+        self._head = None
+        if not keep or self._server.is_draining:
+            self._close()
+            return
+        self.deadline = self._loop.time() + self._server.limits.idle_seconds
+        if self._buffer or self._is_reading_paused:
+            # Not at once: a caller that pipelines much must not deepen the stack.
+            self._loop.call_soon(self._rest)
+
+    def cut(self) -> None:
+        """Close at once."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    # ------------------------------------------------------------------ ending
+
+    def drain(self) -> None:
+        """Close if nothing is under way."""
+        if self._responder is None and self._head is None:
+            self._close()
+
+    def timed_out(self) -> None:
+        """A deadline has passed; which one depends on what was awaited."""
+        if self._is_closing or self._is_paused:
+            self.cut()
+        elif self._head is not None:
+            self._refuse(Refusal(408, "slow_body", "the body took too long to arrive"))
+        elif self._buffer:
+            self._refuse(Refusal(408, "slow_head", "the head took too long to arrive"))
+        else:
+            self._close()
+
+    def _rest(self) -> None:
+        """Serve what was pipelined while the last answer was under way."""
+        if self._is_closing or self._responder is not None or self._is_paused:
+            return
+        if self._is_reading_paused and self._transport is not None:
+            self._is_reading_paused = False
+            self._transport.resume_reading()
+        data, self._buffer = self._buffer, b""
+        if data and self._head is None:
+            self.deadline = self._loop.time() + self._server.limits.head_seconds
+            self._advance(data)
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """Answer with a refusal and close, but let the caller read it first.
+
+        Closing while the caller still sends would reset the connection and destroy the answer on
+        its way; so our side is closed, and what comes is read and dropped for a short while.
+        """
+        status, block, body = self._server.application.refuse(refusal)
+        responder = Responder(self, minor=1, keep=False, is_head=False)
+        self._is_closing = True
+        self._linger_left = LINGER_BYTES_MAX
+        self._buffer = b""
+        self._pieces.clear()
+        self._head = None
+        responder.send(status, block, body)
+
+    def _close(self) -> None:
+        transport = self._transport
+        if transport is None:
+            return
+        if self._linger_left > 0 and transport.can_write_eof():
+            transport.write_eof()
+            self.deadline = self._loop.time() + LINGER_SECONDS
+            return
+        self._is_closing = True
+        self.deadline = self._loop.time() + LINGER_SECONDS
+        transport.close()
+
+    def _linger(self, size: int) -> None:
+        self._linger_left -= size
+        if self._linger_left <= 0:
+            self.cut()
+
+    def _transport_now(self) -> asyncio.Transport:
+        if self._transport is None:
+            raise AssertionError("the connection is lost")
+        return self._transport
+
+
+def _head_too_large(limits: ServerLimits) -> Refused:
+    return Refused(
+        Refusal(431, "head_too_large", f"the head is larger than {limits.head_bytes_max} bytes")
+    )
