@@ -1,0 +1,54 @@
+"""The neutral completion request: the only type that holds a caller's content."""
+
+from typing import Never
+
+import msgspec
+
+from jusinfer.domain.traits import Traits
+
+
+class CompletionRequest:
+    """A decoded request; `fields` holds every top-level member as raw JSON.
+
+    It cannot be printed, pickled or copied by accident: its repr shows sizes only.
+    """
+
+    __slots__ = (
+        "body_bytes",
+        "choice_count",
+        "fields",
+        "is_stream",
+        "model",
+        "output_tokens_max",
+        "traits",
+        "wants_usage",
+    )
+
+    def __init__(  # noqa: PLR0913 (one value for each thing a request declares)
+        self,
+        *,
+        model: str,
+        is_stream: bool,
+        wants_usage: bool,
+        output_tokens_max: int | None,
+        choice_count: int,
+        fields: dict[str, msgspec.Raw],
+        traits: Traits,
+        body_bytes: int,
+    ) -> None:
+        self.model = model
+        self.is_stream = is_stream
+        self.wants_usage = wants_usage
+        self.output_tokens_max = output_tokens_max
+        self.choice_count = choice_count
+        self.fields = fields
+        self.traits = traits
+        self.body_bytes = body_bytes
+
+    def __repr__(self) -> str:
+        """Show sizes, never content."""
+        return f"CompletionRequest({len(self.fields)} fields, {self.body_bytes} bytes)"
+
+    def __reduce__(self) -> Never:
+        """Refuse to be pickled or copied."""
+        raise TypeError("a completion request has no path to disk")
