@@ -123,7 +123,7 @@ class StreamAttempt:
         "usage",
     )
 
-    def __init__(  # noqa: PLR0913 (what one attempt depends on)
+    def __init__(
         self,
         decode: Callable[[bytes], Chunk],
         render: StreamRender,

@@ -35,13 +35,13 @@ def _sixtieths(piece: str) -> int:
     if first.isspace() or first == "_":
         return 30 if first in "\n_" else 0
     if first.isascii():
-        return _ascii(piece, first, size)
+        return _ascii(first, size)
     if size == 1 and "\u3040" <= first <= "\ufaff":
         return 42
     return size * 60 * 10 // 32
 
 
-def _ascii(piece: str, first: str, size: int) -> int:
+def _ascii(first: str, size: int) -> int:
     if first.isdigit():
         return -(-size // 3) * 60
     if first.isalpha():

@@ -1,1 +1,1 @@
-"""."""
+"""Translations between callers' and upstreams' dialects and the neutral types."""

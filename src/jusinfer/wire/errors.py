@@ -1,0 +1,69 @@
+"""The table from domain errors to status and body in the callers' dialect."""
+
+from typing import Final
+
+import msgspec
+
+from jusinfer.domain import errors
+from jusinfer.domain.errors import InsufficientCredit, InvalidKey, JusinferError, UpstreamRefused
+from jusinfer.domain.money import format_usd
+
+INVALID: Final = "invalid_request_error"
+SERVER: Final = "server_error"
+
+# Class to (status, OpenAI's type). A class without a row fails the build.
+TABLE: Final[dict[type[JusinferError], tuple[int, str]]] = {
+    errors.InvalidRequest: (400, INVALID),
+    errors.ContextTooLong: (400, INVALID),
+    errors.MalformedFraming: (400, INVALID),
+    errors.InvalidKey: (401, "authentication_error"),
+    errors.InsufficientCredit: (402, "insufficient_quota"),
+    errors.PolicyRefused: (403, "permission_error"),
+    errors.ModelNotFound: (404, INVALID),
+    errors.PathNotFound: (404, INVALID),
+    errors.MethodNotAllowed: (405, INVALID),
+    errors.ArrivalTimeout: (408, INVALID),
+    errors.BodyTooLarge: (413, INVALID),
+    errors.Unprocessable: (422, INVALID),
+    errors.HeadTooLarge: (431, INVALID),
+    errors.RateLimited: (429, "rate_limit_error"),
+    errors.UpstreamRefused: (400, INVALID),
+    errors.UpstreamFailed: (502, SERVER),
+    errors.Unavailable: (503, SERVER),
+    errors.UpstreamTimeout: (504, SERVER),
+}
+
+
+def status_of(error: JusinferError) -> int:
+    """Give the status of an error; a refusal of the upstream keeps its own."""
+    return error.status if isinstance(error, UpstreamRefused) else _row(error)[0]
+
+
+def render(error: JusinferError, request_id: str) -> tuple[int, bytes, bytes]:
+    """Give status, header lines and body of an error in OpenAI's shape."""
+    block = b"content-type: application/json\r\n"
+    if error.retry_after_seconds is not None:
+        block += b"retry-after: %d\r\n" % error.retry_after_seconds
+    if isinstance(error, InvalidKey):
+        block += b"www-authenticate: Bearer\r\n"
+    members: dict[str, object] = {
+        "message": error.message,
+        "type": _row(error)[1],
+        "param": error.param,
+        "code": error.code,
+        "hint": error.hint or None,
+        "request_id": request_id,
+    }
+    if isinstance(error, InsufficientCredit):
+        members["required_usd"] = format_usd(error.bound_nano)
+        members["available_usd"] = format_usd(error.available_nano)
+        members["affordable_max_tokens"] = error.affordable_tokens
+    return status_of(error), block, msgspec.json.encode({"error": members})
+
+
+def _row(error: JusinferError) -> tuple[int, str]:
+    for kind in type(error).__mro__:
+        row = TABLE.get(kind)
+        if row is not None:
+            return row
+    raise AssertionError(f"{type(error).__name__} has no row in the table of errors")
