@@ -27,7 +27,7 @@ _SECRETS: Final = tuple(
         r"\bji_(?:live|test)_[A-Za-z0-9_-]+",
         r"\b(?:sk|rk|pk|gsk|xai|whsec|hf|ghp|gho|AIza|AKIA|re)[-_]?[A-Za-z0-9_*.-]{12,}",
         r"(?i)\bbearer\s+[A-Za-z0-9._~+/=-]{6,}",
-        r"(?i)\b(?:api[-_ ]?key|token|secret|password|authorization)\b[\"']?\s*[:=]\s*[\"']?[^\s\"',;]{4,}",
+        r"(?i)\b(?:api[-_ ]?key|token|secret|password)\b[\"']?\s*[:=]\s*[\"']?[^\s\"',;]{4,}",
         r"(?i)\b[a-z][a-z0-9+.-]{1,20}://[^\s/@]{1,200}@",
         r"(?i)[?&](?:key|token|api_key|access_token|sig|signature)=[^\s&\"']+",
         r"\beyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*){0,4}",
@@ -40,9 +40,7 @@ _SECRETS: Final = tuple(
 _CARD: Final = re.compile(r"\b\d(?:[ -]?\d){12,18}\b")
 _ENCODED: Final = re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}")
 _HEX: Final = re.compile(r"(?:[0-9A-Fa-f]{2}){12,}")
-_ESCAPE: Final = re.compile(
-    r"\\+u([0-9A-Fa-f]{4})|\\+x([0-9A-Fa-f]{2})|\\+[nrtbf](?=[A-Z\s\\]|$)|\\+"
-)
+_ESCAPE: Final = re.compile(r"\\+u([0-9A-Fa-f]{4})|\\+x([0-9A-Fa-f]{2})|\\+[nrtbf]|\\+")
 
 
 def clean(error_text: str, request: bytes) -> str:
@@ -53,7 +51,7 @@ def clean(error_text: str, request: bytes) -> str:
         return WITHHELD
     try:
         text = _unescaped(error_text[:ERROR_CHARS_MAX])
-        asked = _normalised(_unescaped(request.decode("utf-8", "replace")))[0]
+        asked = _folded(_unescaped(request.decode("utf-8", "replace")))
         text = _without_encoded(text, asked)
         text = mask_secrets(text)
         text = _without_shared(text, asked)
@@ -97,6 +95,11 @@ def _escaped(match: re.Match[str]) -> str:
     value = int(code, 16)
     # Half of a pair is no character of its own; what it stood for is compared without it.
     return "" if 0xD800 <= value <= 0xDFFF else chr(value)  # noqa: PLR2004 (surrogates)
+
+
+def _folded(text: str) -> str:
+    """Give letters and digits only, case folded."""
+    return "".join(filter(str.isalnum, text.casefold()))
 
 
 def _normalised(text: str) -> tuple[str, list[int]]:

@@ -10,13 +10,14 @@ from jusinfer.domain.pricing import cost_pico
 from jusinfer.domain.redaction import clean
 from jusinfer.domain.routing import PlannedRoute
 from jusinfer.domain.stream import AttemptState, StreamAttempt, UpstreamFailure
-from jusinfer.domain.usage import Outcome, TokenUsage, plausible
+from jusinfer.domain.usage import Outcome, TokenUsage
 from jusinfer.gateway.admission import Admission, clamp, credential, examine
 from jusinfer.gateway.context import Context, new_id
-from jusinfer.gateway.failures import error_of, outcome_of
+from jusinfer.gateway.failures import EMPTY, STOPPING, error_of, finished, outcome_of
 from jusinfer.gateway.leases import Reservation
 from jusinfer.gateway.rates import RateWindow
 from jusinfer.gateway.receipt import (
+    Closing,
     admitted_record,
     cost_text,
     country_of,
@@ -29,8 +30,14 @@ from jusinfer.gateway.relay import PlainAttempt, StreamedAttempt, deadlines
 from jusinfer.gateway.server import Request, Responder
 from jusinfer.gateway.settlement import Opening, settle
 from jusinfer.wire.chat_request import encode_request
-from jusinfer.wire.errors import render
-from jusinfer.wire.openai_chat import Answer, decode_chunk, error_chunk, usage_chunk
+from jusinfer.wire.errors import render, status_of
+from jusinfer.wire.openai_chat import (
+    Answer,
+    decode_chunk,
+    error_chunk,
+    ident_of,
+    usage_chunk,
+)
 
 REFILLS_MAX: Final = 3
 ATTEMPTS_MAX: Final = 3
@@ -261,8 +268,8 @@ class Completion:
             return
         arrived_at = self._context.loop.time()
         admission, _ = self._known()
-        usage = self._usage(answer.usage, answer.has_content, answer.estimated_tokens)
-        charge = self._settle(_finished(answer.finish_reason), usage, None, None)
+        usage = answer.final_usage(admission.asked.traits.input_tokens)
+        charge = self._settle(finished(answer.finish_reason), usage, None, None)
         attempt = self._attempt
         passed = passed_headers(attempt.headers) if isinstance(attempt, PlainAttempt) else ""
         overhead_us = int(
@@ -298,13 +305,13 @@ class Completion:
             exchange = attempt.exchange
             if exchange is not None:
                 exchange.cancel()
-            self.attempt_failed(failure or _EMPTY, is_reused=False)
+            self.attempt_failed(failure or EMPTY, is_reused=False)
             return
         if attempt.exchange is not None:
             attempt.exchange.cancel()
         usage = self._machine_usage(machine)
         if machine.state is AttemptState.COMPLETED:
-            self._settle(_finished(machine.finish_reason), usage, None, None)
+            self._settle(finished(machine.finish_reason), usage, None, None)
         else:
             self._settle(Outcome.UPSTREAM_CUT, usage, None, failure)
         self.responder.finish()
@@ -313,11 +320,13 @@ class Completion:
         """Build the last usage chunk, with what the completion costs."""
         usage = self._machine_usage(machine)
         charge = charge_nano(cost_pico(self._price(), usage))
-        return usage_chunk(machine.ident, usage, machine.raw_usage, cost_text(charge))
+        return usage_chunk(
+            ident_of(machine.first_payload), usage, machine.raw_usage, cost_text(charge)
+        )
 
     def error_event(self, machine: StreamAttempt, failure: UpstreamFailure) -> bytes:
         """Build the one error event that ends a stream which broke after it had begun."""
-        return error_chunk(machine.ident, failure.code, error_of(failure).message)
+        return error_chunk(ident_of(machine.first_payload), failure.code, error_of(failure).message)
 
     # ------------------------------------------------------------------ caller and clock
 
@@ -364,7 +373,7 @@ class Completion:
         if self._opening is None:
             self._refuse(Unavailable("the gateway is stopping", retry_after_seconds=1))
             return
-        self._give_up(_STOPPING, Outcome.GATEWAY_STOPPED)
+        self._give_up(STOPPING, Outcome.GATEWAY_STOPPED)
 
     def _give_up(self, failure: UpstreamFailure, outcome: Outcome) -> None:
         attempt = self._attempt
@@ -399,22 +408,26 @@ class Completion:
         charge = charge_nano(cost)
         now = context.loop.time()
         first = self._first_byte_at
-        status = 200 if error is None else render(error, self.request_id)[0]
         admission, _ = self._known()
         record = ended_record(
             opening.admitted,
-            request_id=self.request_id,
-            served=(step.model.model_id, step.route.upstream),
-            reasons=admission.plan.reasons,
-            usage=usage,
-            money=(cost, charge),
-            timing=(
-                -1 if first < 0 else int((first - self._started_at) * US_PER_SECOND),
-                int((now - self._started_at) * US_PER_SECOND),
+            Closing(
+                request_id=self.request_id,
+                served_model=step.model.model_id,
+                upstream=step.route.upstream,
+                reasons=admission.plan.reasons,
+                usage=usage,
+                cost_pico=cost,
+                charge_nano=charge,
+                first_byte_us=-1 if first < 0 else int((first - self._started_at) * US_PER_SECOND),
+                latency_us=int((now - self._started_at) * US_PER_SECOND),
+                outcome=outcome,
+                status=200 if error is None else status_of(error),
+                attempts=self._attempts,
+                is_stream=admission.asked.is_stream,
+                country=self._country,
+                error_text="" if failure is None else clean(failure.message, self._body),
             ),
-            ended=(outcome, status, self._attempts, admission.asked.is_stream),
-            country=self._country,
-            error_text="" if failure is None else clean(failure.message, self._body),
         )
         settle(context, opening, record)
         if error is not None:
@@ -437,7 +450,7 @@ class Completion:
         if responder.is_gone:
             return
         if responder.is_started:
-            responder.write(error_chunk(None, error.code, error.message))
+            responder.write(error_chunk(ident_of(None), error.code, error.message))
             responder.finish()
             return
         status, block, body = render(error, self.request_id)
@@ -462,18 +475,6 @@ class Completion:
     def _price(self) -> Price:
         return self._known()[0].prices[self._index]
 
-    def _usage(
-        self, reported: TokenUsage | None, has_content: bool, estimated_tokens: int
-    ) -> TokenUsage:
-        if reported is not None and (reported.completion_tokens > 0 or not has_content):
-            return plausible(reported)
-        prompt = self._known()[0].asked.traits.input_tokens
-        if reported is not None and reported.prompt_tokens > 0:
-            prompt = reported.prompt_tokens
-        return TokenUsage(
-            prompt_tokens=prompt, completion_tokens=estimated_tokens, is_estimated=True
-        )
-
     def _machine_usage(self, machine: StreamAttempt) -> TokenUsage:
         return machine.final_usage(self._known()[0].asked.traits.input_tokens)
 
@@ -492,24 +493,3 @@ class Completion:
             f"x-jusinfer-upstream: {step.route.upstream}\r\n"
             f"x-jusinfer-route: {route_header(admission.plan.reasons)}\r\n{budget}{rates}"
         )
-
-
-def _finished(finish_reason: str | None) -> Outcome:
-    return Outcome.LENGTH if finish_reason == "length" else Outcome.COMPLETED
-
-
-def _failure(code: str, message: str, status: int) -> UpstreamFailure:
-    return UpstreamFailure(
-        code=code,
-        message=message,
-        status=status,
-        retry_after_seconds=None,
-        is_retryable=True,
-        is_callers_fault=False,
-        is_quota=False,
-        param=None,
-    )
-
-
-_EMPTY: Final = _failure("empty_answer", "the upstream produced nothing", 502)
-_STOPPING: Final = _failure("gateway_stopped", "the gateway is stopping", 503)

@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 import msgspec
 
@@ -16,9 +16,6 @@ from jusinfer.gateway.pool import Pool
 from jusinfer.gateway.rates import Rates
 from jusinfer.gateway.snapshot import Snapshot
 from jusinfer.observability import Events
-
-if TYPE_CHECKING:
-    from jusinfer.gateway.completions import Completion
 
 LATENCY_BUCKETS_MS: Final = (5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 60_000)
 
@@ -33,6 +30,18 @@ class Bounds(msgspec.Struct, frozen=True):
     cors_origins: tuple[str, ...] = ()
     trusted_proxies: tuple[str, ...] = ()
     country_header: bytes = b"cf-ipcountry"
+
+
+class Active(Protocol):
+    """A completion under way, as the worker's clock and drain see it."""
+
+    def tick(self, now: float) -> None:
+        """Look at its deadlines."""
+        ...
+
+    def stop(self) -> None:
+        """End it honestly."""
+        ...
 
 
 class Counters:
@@ -54,9 +63,9 @@ class Counters:
     )
 
     def __init__(self) -> None:
-        self.completions: dict[tuple[str, str], int] = {}
+        self.completions: dict[tuple[str, ...], int] = {}
         self.refusals: dict[str, int] = {}
-        self.attempts_failed: dict[tuple[str, str], int] = {}
+        self.attempts_failed: dict[tuple[str, ...], int] = {}
         self.first_byte_ms = [0] * (len(LATENCY_BUCKETS_MS) + 1)
         self.caller_cuts = 0
         self.events_dropped = 0
@@ -104,7 +113,7 @@ class Context:
     def __init__(self, bounds: Bounds) -> None:
         self.bounds = bounds
         self.counters = Counters()
-        self.active: set[Completion] = set()
+        self.active: set[Active] = set()
         self.unwritten: list[tuple[Segment, Ended]] = []
 
     def is_live(self, mode: str) -> bool:

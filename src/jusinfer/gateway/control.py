@@ -1,5 +1,6 @@
 """What a worker tells its supervisor on a private Unix socket: health and counters."""
 
+from collections.abc import Mapping
 from typing import Final
 
 from jusinfer.gateway.context import LATENCY_BUCKETS_MS, Context
@@ -107,7 +108,7 @@ class ControlPage:
         return Metric(name, kind, text, (((self._worker,), float(value)),))
 
     def _labelled(
-        self, name: str, text: str, labels: tuple[str, ...], counts: dict[tuple[str, ...], int]
+        self, name: str, text: str, labels: tuple[str, ...], counts: Mapping[tuple[str, ...], int]
     ) -> Metric:
         samples: Samples = tuple(
             ((self._worker, *zip(labels, key, strict=True)), float(value))

@@ -60,3 +60,16 @@ def outcome_of(failure: UpstreamFailure) -> Outcome:
     if failure.status in TIMEOUT_STATUSES:
         return Outcome.UPSTREAM_STALLED
     return Outcome.UPSTREAM_FAILED
+
+
+def finished(finish_reason: str | None) -> Outcome:
+    """Give the outcome of an answer that ended well."""
+    return Outcome.LENGTH if finish_reason == "length" else Outcome.COMPLETED
+
+
+EMPTY: Final = UpstreamFailure(
+    code="empty_answer", message="the upstream produced nothing", status=502
+)
+STOPPING: Final = UpstreamFailure(
+    code="gateway_stopped", message="the gateway is stopping", status=503
+)

@@ -5,7 +5,7 @@ be cancelled in the middle of it. What is free may be reserved; a reservation en
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Final, Protocol
 
 from jusinfer.domain.errors import Unavailable
@@ -111,7 +111,10 @@ class Purses:
     """All purses of this worker. `spawn` runs a coroutine in the worker's task group."""
 
     def __init__(
-        self, lender: Lender, outage: type[Exception], spawn: Callable[[Awaitable[None]], None]
+        self,
+        lender: Lender,
+        outage: type[Exception],
+        spawn: Callable[[Coroutine[None, None, None]], None],
     ) -> None:
         self._lender = lender
         self._outage = outage

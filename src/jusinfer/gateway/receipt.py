@@ -2,6 +2,8 @@
 
 from typing import Final
 
+import msgspec
+
 from jusinfer.domain.identity import Principal
 from jusinfer.domain.journal import Admitted, Ended
 from jusinfer.domain.money import format_usd
@@ -81,40 +83,44 @@ def admitted_record(
     )
 
 
-def ended_record(
-    admitted: Admitted,
-    *,
-    request_id: str,
-    served: tuple[str, str],
-    reasons: tuple[str, ...],
-    usage: TokenUsage,
-    money: tuple[int, int],
-    timing: tuple[int, int],
-    ended: tuple[Outcome, int, int, bool],
-    country: str,
-    error_text: str,
-) -> Ended:
-    """Build the record of how a completion ended.
+class Closing(msgspec.Struct, frozen=True):
+    """All that is known of a completion when it ends, beside what was known when it began."""
 
-    served = (model, upstream); money = (cost_pico, charge_nano); timing = (first_byte_us,
-    latency_us); ended = (outcome, status, attempts, is_stream).
-    """
-    outcome, status, attempts, is_stream = ended
+    request_id: str
+    served_model: str
+    upstream: str
+    reasons: tuple[str, ...]
+    usage: TokenUsage
+    cost_pico: int
+    charge_nano: int
+    first_byte_us: int
+    latency_us: int
+    outcome: Outcome
+    status: int
+    attempts: int
+    is_stream: bool
+    country: str
+    error_text: str
+
+
+def ended_record(admitted: Admitted, closing: Closing) -> Ended:
+    """Build the record of how a completion ended; it stands alone."""
+    usage = closing.usage
     return Ended(
         completion_id=admitted.completion_id,
-        request_id=request_id,
+        request_id=closing.request_id,
         tenant_id=admitted.tenant_id,
         member_id=admitted.member_id,
         key_id=admitted.key_id,
         mode=admitted.mode,
         lease_id=admitted.lease_id,
         admitted_at_us=admitted.admitted_at_us,
-        first_byte_us=timing[0],
-        latency_us=timing[1],
+        first_byte_us=closing.first_byte_us,
+        latency_us=closing.latency_us,
         requested_model=admitted.requested_model,
-        served_model=served[0],
-        upstream=served[1],
-        reasons=",".join(reasons),
+        served_model=closing.served_model,
+        upstream=closing.upstream,
+        reasons=",".join(closing.reasons),
         price_version=admitted.price_version,
         prompt_tokens=usage.prompt_tokens,
         cached_prompt_tokens=usage.cached_prompt_tokens,
@@ -122,15 +128,15 @@ def ended_record(
         completion_tokens=usage.completion_tokens,
         reasoning_tokens=usage.reasoning_tokens,
         is_estimated=usage.is_estimated,
-        is_stream=is_stream,
-        cost_pico=money[0],
-        charge_nano=money[1],
+        is_stream=closing.is_stream,
+        cost_pico=closing.cost_pico,
+        charge_nano=closing.charge_nano,
         bound_nano=admitted.bound_nano,
-        attempts=attempts,
-        outcome=outcome.value,
-        status=status,
-        country=country,
-        error_text=error_text,
+        attempts=closing.attempts,
+        outcome=closing.outcome.value,
+        status=closing.status,
+        country=closing.country,
+        error_text=closing.error_text,
     )
 
 

@@ -1,9 +1,9 @@
 """Does what the attempt machine says: one attempt at one route, streamed or plain."""
 
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from jusinfer.domain.stream import (
-    AttemptState,
     Deadlines,
     StreamAttempt,
     StreamRender,
@@ -11,13 +11,16 @@ from jusinfer.domain.stream import (
     Verdict,
 )
 from jusinfer.gateway.pool import Exchange, Failure, FailureKind
-from jusinfer.wire.openai_chat import Answer, answer_as_events, decode_answer, decode_chunk
+from jusinfer.wire.openai_chat import Answer, answer_as_events, decode_answer
 from jusinfer.wire.sse import SseDecoder, SseTooLarge, encode_event
 from jusinfer.wire.upstream_errors import read_error
 
 OK: Final = 200
 ERROR_BODY_BYTES_MAX: Final = 64 * 1024
 _TIMEOUTS: Final = frozenset({FailureKind.CONNECT_TIMEOUT})
+
+
+Clock = Callable[[], float]
 
 
 class Story(StreamRender, Protocol):
@@ -99,6 +102,10 @@ class PlainAttempt:
         else:
             self._story.answered(answer, body)
 
+    def whole(self) -> bytes:
+        """Give the body as far as it was collected."""
+        return b"".join(self._body)
+
     def upstream_failed(self, failure: Failure) -> None:
         """Turn a broken connection into a failed attempt."""
         self._story.attempt_failed(connection_failure(failure), is_reused=failure.is_reused)
@@ -119,7 +126,7 @@ class StreamedAttempt:
         machine: StreamAttempt,
         deadline: float,
         wall: float,
-        clock: "Clock",
+        clock: Clock,
     ) -> None:
         self._story = story
         self._clock = clock
@@ -157,7 +164,7 @@ class StreamedAttempt:
             out = machine.feed(payloads, data, self._clock())
         if out:
             self._story.relay(out)
-        if machine.state in _OVER:
+        if machine.is_over:
             self._story.stream_ended()
 
     def upstream_end(self) -> None:
@@ -171,7 +178,7 @@ class StreamedAttempt:
         rest = self._sse.end()
         if rest:
             out = machine.feed(rest, b"", self._clock())
-        if machine.state not in _OVER:
+        if not machine.is_over:
             out += machine.end(self._clock())
         if out:
             self._story.relay(out)
@@ -186,7 +193,7 @@ class StreamedAttempt:
         payloads = answer_as_events(body)
         raw = b"".join(encode_event(payload) for payload in payloads)
         out = self.machine.feed(payloads, raw, self._clock())
-        if self.machine.state not in _OVER:
+        if not self.machine.is_over:
             out += self.machine.end(self._clock())
         if out:
             self._story.relay(out)
@@ -213,15 +220,6 @@ class StreamedAttempt:
             return None
         code = "upstream_stalled" if verdict is Verdict.STALLED else "upstream_timeout"
         return timeout_failure(code)
-
-
-class Clock(Protocol):
-    """The loop's monotonic clock, in seconds."""
-
-    def __call__(self) -> float: ...
-
-
-_OVER: Final = frozenset({AttemptState.COMPLETED, AttemptState.FAILED})
 
 
 def _is_event_stream(headers: list[tuple[bytes, bytes]]) -> bool:

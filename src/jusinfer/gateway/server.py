@@ -6,7 +6,6 @@ buffer and is served in order, so that a refusal can never land inside an answer
 
 import asyncio
 import email.utils
-import time
 from typing import Final, Protocol, cast
 
 import msgspec
@@ -87,10 +86,10 @@ class HttpServer:
 
     def date_line(self) -> bytes:
         """Give the Date header, made once a second."""
-        second = int(time.time())
+        second = int(self.loop.time())
         if second != self._date_second:
             self._date_second = second
-            self._date = b"date: %b\r\n" % email.utils.formatdate(second, usegmt=True).encode()
+            self._date = b"date: %b\r\n" % email.utils.formatdate(usegmt=True).encode()
         return self._date
 
     def begin_drain(self) -> None:

@@ -11,7 +11,7 @@ from jusinfer.domain.stream import (
     UpstreamFailure,
     estimate_completion_tokens,
 )
-from jusinfer.domain.usage import TokenUsage
+from jusinfer.domain.usage import TokenUsage, plausible
 
 TOKENS_MAX: Final = 2**40
 FAILING_REASONS: Final = frozenset({"error", "insufficient_system_resource"})
@@ -97,6 +97,18 @@ class Answer(msgspec.Struct):
     failure: UpstreamFailure | None = None
     has_content: bool = False
     estimated_tokens: int = 0
+
+    def final_usage(self, prompt_tokens_estimate: int) -> TokenUsage:
+        """Give the usage to charge: as reported if it can be believed, else counted here."""
+        reported = self.usage
+        if reported is not None and (reported.completion_tokens > 0 or not self.has_content):
+            return plausible(reported)
+        prompt = prompt_tokens_estimate
+        if reported is not None and reported.prompt_tokens > 0:
+            prompt = reported.prompt_tokens
+        return TokenUsage(
+            prompt_tokens=prompt, completion_tokens=self.estimated_tokens, is_estimated=True
+        )
 
 
 class ChunkIdent(msgspec.Struct, frozen=True):
