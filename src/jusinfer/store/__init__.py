@@ -1,1 +1,1 @@
-"""."""
+"""The only room with SQL: PostgreSQL, embedded or the operator's own."""

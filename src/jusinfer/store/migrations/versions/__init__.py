@@ -1,0 +1,1 @@
+"""Each file is one step, named by its number and a word."""
