@@ -128,6 +128,13 @@ class GatewayChild(msgspec.Struct, frozen=True):
         return f"GatewayChild({self.worker_id!r}, {self.index})"
 
 
+class ChildDescriptors(msgspec.Struct, frozen=True):
+    """Pipes between a child and its supervisor."""
+
+    ready_descriptor: int | None
+    parent_descriptor: int | None
+
+
 class Overrides(msgspec.Struct, frozen=True):
     """What the command line says; None means that it says nothing."""
 
@@ -186,6 +193,21 @@ def gateway_child(
         dsn=settings.database_url,
         run_dir=env.get("JUSINFER_RUN_DIR") or str(settings.run_dir),
         sandbox_port=_optional(env, "JUSINFER_SANDBOX_PORT"),
+        ready_descriptor=_optional(env, "JUSINFER_READY_FD"),
+        parent_descriptor=_optional(env, "JUSINFER_PARENT_FD"),
+    )
+
+
+def run_dir(settings: Settings, environment: Mapping[str, str] | None = None) -> Path:
+    """Give where sockets are: where the supervisor says, or in the data directory."""
+    env = os.environ if environment is None else environment
+    return Path(env.get("JUSINFER_RUN_DIR") or settings.run_dir)
+
+
+def child_descriptors(environment: Mapping[str, str] | None = None) -> ChildDescriptors:
+    """Read the pipes that the supervisor hands to any child."""
+    env = os.environ if environment is None else environment
+    return ChildDescriptors(
         ready_descriptor=_optional(env, "JUSINFER_READY_FD"),
         parent_descriptor=_optional(env, "JUSINFER_PARENT_FD"),
     )

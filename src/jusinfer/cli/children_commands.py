@@ -40,7 +40,9 @@ def console_child() -> None:
     settings = config.load(Overrides())
     child = config.child_descriptors()
     watch_parent(child.parent_descriptor)
-    control.run_console(settings, config.run_dir(settings), lambda: say_ready(child.ready_descriptor))
+    control.run_console(
+        settings, config.run_dir(settings), lambda: say_ready(child.ready_descriptor)
+    )
 
 
 def sandbox_child() -> None:

@@ -37,7 +37,9 @@ def show(rows: Sequence[Mapping[str, Cell]], *, as_json: bool, empty: str) -> No
     cells = [[_text(row[name]) for name in names] for row in rows]
     widths = [max(len(line[i]) for line in [names, *cells]) for i in range(len(names))]
     for line in [[name.replace("_", " ") for name in names], *cells]:
-        typer.echo("  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip())
+        typer.echo(
+            "  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip()
+        )
 
 
 def show_json(value: object) -> None:

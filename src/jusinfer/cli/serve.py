@@ -39,7 +39,7 @@ class Supervisor:
         self._children: dict[str, Child] = {}
         self._workers: list[Child] = []
         self._reserved: socket.socket | None = None
-        self._database: control.Database | None = None
+        self._database: control.ServedDatabase | None = None
         self._run_dir = Path()
         self._started_at = time.monotonic()
 
@@ -88,7 +88,7 @@ class Supervisor:
         """Bring everything up; gives the first test key when this is the first start."""
         settings = self._settings
         sandbox = self._child("sandbox", lambda: [*_program(), "_sandbox"], {}, drain_seconds=2.0)
-        self._database = control.open_database(settings, self._events)
+        self._database = control.ServedDatabase(settings, self._events)
         dsn = self._database.dsn
         first_key = control.first_run(dsn)
         self._wait([sandbox])

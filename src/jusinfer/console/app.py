@@ -16,7 +16,7 @@ HERE: Final = Path(__file__).parent
 PAGE_HEADERS: Final = (
     (
         b"content-security-policy",
-        b"default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'self'",
+        b"default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'",
     ),
     (b"x-frame-options", b"DENY"),
     (b"x-content-type-options", b"nosniff"),

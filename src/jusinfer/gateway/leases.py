@@ -18,8 +18,15 @@ LEASES_PER_PURSE_MAX: Final = 64
 class Taken(Protocol):
     """A lease as the database gives it."""
 
-    lease_id: str
-    granted_nano: int
+    @property
+    def lease_id(self) -> str:
+        """Its id."""
+        ...
+
+    @property
+    def granted_nano(self) -> int:
+        """What was lent."""
+        ...
 
 
 class Lender(Protocol):

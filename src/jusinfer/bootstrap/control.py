@@ -1,0 +1,149 @@
+"""Builds the control plane: database, services, console; the only room that sees adapters."""
+
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final
+
+import psycopg
+import uvicorn
+
+from jusinfer import config
+from jusinfer.adapters import system
+from jusinfer.console import app as console_app
+from jusinfer.domain.identity import Mode
+from jusinfer.observability import Events
+from jusinfer.services import accounts, keys
+from jusinfer.services.keys import Rates
+from jusinfer.services.world import World
+from jusinfer.store.database import Database, is_current, migrate
+from jusinfer.store.embedded import EmbeddedPostgres
+
+DEFAULT_TENANT: Final = "default"
+EXAMPLES: Final = 12
+RESTART_SECONDS: Final = 1.0
+CONNECT_SECONDS: Final = 2
+
+
+class ServedDatabase:
+    """The database of a supervisor: the operator's own, or the embedded one that it watches."""
+
+    def __init__(self, settings: config.Settings, events: Events) -> None:
+        self._events = events
+        self._embedded: EmbeddedPostgres | None = None
+        self._journal_dir = settings.journal_dir
+        self._next_start = 0.0
+        self.dsn = settings.database_url
+        if not self.dsn:
+            self._embedded = EmbeddedPostgres(Path(settings.data_dir))
+            self.dsn = self._embedded.start()
+            events.emit("database_started", database="embedded")
+        migrate(self.dsn)
+
+    def watch(self, now: float) -> None:
+        """Start the embedded server again when it has died."""
+        embedded = self._embedded
+        if embedded is None or not embedded.has_died or now < self._next_start:
+            return
+        self._next_start = now + RESTART_SECONDS
+        self._events.emit("process_died", name="postgres")
+        embedded.start()
+
+    def answers(self) -> bool:
+        """Whether the database answers now."""
+        try:
+            with psycopg.connect(self.dsn, connect_timeout=CONNECT_SECONDS) as connection:
+                connection.execute("SELECT 1")
+        except psycopg.Error:
+            return False
+        return True
+
+    def settler_lag(self) -> int | None:
+        """Give the bytes of journal that have not been posted; None when that cannot be told."""
+        try:
+            with psycopg.connect(self.dsn, connect_timeout=CONNECT_SECONDS) as connection:
+                rows = connection.execute("SELECT journal, offset_bytes FROM journal_cursor")
+                posted = {str(name): int(offset) for name, offset in rows}
+        except psycopg.Error:
+            return None
+        lag = 0
+        for path in self._journal_dir.glob("*.journal"):
+            try:
+                lag += max(path.stat().st_size - posted.get(path.name, 0), 0)
+            except FileNotFoundError:
+                continue
+        return lag
+
+    def close(self) -> None:
+        """Stop the embedded server; the operator's own is left alone."""
+        if self._embedded is not None:
+            self._embedded.stop()
+
+
+class BorrowedDatabase:
+    """The database for one command: started for its duration if nobody serves it now."""
+
+    def __init__(self, settings: config.Settings, *, needs_migration: bool = True) -> None:
+        self._embedded: EmbeddedPostgres | None = None
+        self.dsn = settings.database_url
+        if not self.dsn:
+            embedded = EmbeddedPostgres(Path(settings.data_dir))
+            self.dsn = embedded.dsn
+            if not embedded.is_running:
+                self._embedded = embedded
+                embedded.start()
+        if needs_migration and not is_current(self.dsn):
+            migrate(self.dsn)
+
+    def close(self) -> None:
+        """Leave everything as it was found."""
+        if self._embedded is not None:
+            self._embedded.stop()
+
+
+def world(dsn: str) -> World:
+    """Give the services their outside."""
+    return World(Database(dsn), system.new_id, system.new_secret)
+
+
+def first_run(dsn: str) -> str | None:
+    """Make a first tenant with a test key if there is none; gives the key, this once."""
+    outside = world(dsn)
+    try:
+        if accounts.list_tenants(outside):
+            return None
+        tenant = accounts.create_tenant(outside, DEFAULT_TENANT)
+        issued = keys.issue(outside, tenant.tenant_id, Mode.TEST, "first test key", Rates())
+        return issued.secret
+    finally:
+        outside.database.close()
+
+
+def run_console(settings: config.Settings, run_dir: Path, say_ready: Callable[[], None]) -> None:
+    """Serve the console on its Unix socket until told to stop."""
+    socket_path = run_dir / "console.sock"
+    socket_path.unlink(missing_ok=True)
+    offers = config.offers(settings, sandbox_port=1)
+    examples = [name for name in offers.test.models if not name.startswith("sandbox/")]
+    app = console_app.build(version("jusinfer"), examples[-1:] + examples[: EXAMPLES - 1])
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            uds=str(socket_path),
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=3,
+        )
+    )
+    app.router.on_startup.append(say_ready)
+    events = Events("console")
+    events.emit("console_starting")
+    server.run()
+    events.emit("console_stopped", seconds=round(time.process_time(), 2))
+
+
+def now_seconds() -> int:
+    """Give the system's clock, in whole seconds since 1970."""
+    return int(time.time())

@@ -1,0 +1,163 @@
+"""`jusinfer doctor`: looks at everything the product needs and says how to mend it."""
+
+import os
+import resource
+import shutil
+import socket
+import ssl
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import psycopg
+import typer
+
+from jusinfer import config
+from jusinfer.bootstrap import control
+from jusinfer.cli import output, paths
+from jusinfer.cli.operate import ConfigFile, DataDir, Json
+from jusinfer.config import Overrides, Settings
+from jusinfer.domain.catalog import Upstream
+from jusinfer.store.database import StoreError, is_current
+
+CONNECT_SECONDS: Final = 5.0
+DISK_BYTES_MIN: Final = 1024**3
+FILES_MIN: Final = 4_096
+CLOCK_SECONDS_MAX: Final = 2
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One thing that was looked at: ok, warn or fail, and how to mend it."""
+
+    check: str
+    state: str
+    detail: str
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(doctor)
+
+
+def doctor(
+    config_file: ConfigFile = None, data_dir: DataDir = None, *, as_json: Json = False
+) -> None:
+    """Check configuration, files, database, clock and upstreams; say how to mend each."""
+    with output.faults(as_json=as_json):
+        settings = config.load(Overrides(config_file=config_file, data_dir=data_dir))
+        findings = list(examine(settings))
+    rows = [msgspec.structs.asdict(finding) for finding in findings]
+    output.show(rows, as_json=as_json, empty="")
+    if any(finding.state == "fail" for finding in findings):
+        raise typer.Exit(output.FAILURE)
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """Look at one thing after another."""
+    yield _configuration(settings)
+    yield from _files(settings)
+    yield from _limits(settings)
+    yield from _database(settings)
+    yield from _upstreams(settings)
+
+
+def _configuration(settings: Settings) -> Finding:
+    try:
+        offers = config.offers(settings, sandbox_port=1)
+    except config.ConfigError as error:
+        return Finding("configuration", "fail", str(error))
+    where = settings.config_file or "built-in defaults"
+    count = len(offers.live.models)
+    return Finding("configuration", "ok", f"{where}; {count} live models on offer")
+
+
+def _files(settings: Settings) -> Iterator[Finding]:
+    data_dir = Path(settings.data_dir)
+    if not data_dir.exists():
+        yield Finding("data directory", "ok", f"{data_dir} will be made by `jusinfer serve`")
+    else:
+        mode = stat.S_IMODE(data_dir.stat().st_mode)
+        if mode & 0o077:
+            mend = f"chmod 700 {data_dir}"
+            yield Finding("data directory", "fail", f"others may look in ({mode:o}); {mend}")
+        elif not os.access(data_dir, os.W_OK):
+            yield Finding("data directory", "fail", f"{data_dir} cannot be written")
+        else:
+            yield Finding("data directory", "ok", str(data_dir))
+    key = settings.listen.tls_key
+    if key is not None and stat.S_IMODE(Path(key).stat().st_mode) & 0o077:
+        yield Finding("TLS key", "warn", f"others may read it; chmod 600 {key}")
+
+
+def _limits(settings: Settings) -> Iterator[Finding]:
+    place = Path(settings.data_dir)
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    state = "ok" if free >= DISK_BYTES_MIN else "warn"
+    yield Finding("disk", state, f"{free >> 20} MiB free; at least 1024 MiB is wise")
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    state = "ok" if files >= FILES_MIN else "warn"
+    yield Finding("open files", state, f"{files} allowed; `ulimit -n {FILES_MIN}` or more is wise")
+
+
+def _database(settings: Settings) -> Iterator[Finding]:
+    if not settings.database_url and not (Path(settings.data_dir) / "postgres").exists():
+        yield Finding("database", "ok", "the embedded one will be made by `jusinfer serve`")
+        return
+    try:
+        if not settings.database_url:
+            paths.prepare(settings)
+        database = control.BorrowedDatabase(settings, needs_migration=False)
+    except (StoreError, config.ConfigError) as error:
+        yield Finding("database", "fail", str(error))
+        return
+    try:
+        yield from _schema(database.dsn)
+    except (StoreError, psycopg.Error) as error:
+        yield Finding("database", "fail", f"does not answer ({type(error).__name__})")
+    finally:
+        database.close()
+
+
+def _schema(dsn: str) -> Iterator[Finding]:
+    if is_current(dsn):
+        yield Finding("database", "ok", "answers, and its schema is current")
+    else:
+        yield Finding("database", "fail", "its schema is old; run `jusinfer migrate`")
+    with psycopg.connect(dsn, connect_timeout=int(CONNECT_SECONDS)) as connection:
+        row = connection.execute("SELECT extract(epoch FROM clock_timestamp())::bigint").fetchone()
+    drift = 0 if row is None else abs(int(row[0]) - control.now_seconds())
+    state = "ok" if drift <= CLOCK_SECONDS_MAX else "warn"
+    yield Finding("clock", state, f"{drift} s from the database's; set both by NTP")
+
+
+def _upstreams(settings: Settings) -> Iterator[Finding]:
+    try:
+        upstreams = config.offers(settings, sandbox_port=1).live.upstreams
+    except config.ConfigError:
+        return
+    if not upstreams:
+        yield Finding("upstreams", "warn", "none has a key; set one, such as DEEPSEEK_API_KEY")
+    for upstream in upstreams.values():
+        yield _reach(upstream)
+
+
+def _reach(upstream: Upstream) -> Finding:
+    """Connect, and shake hands if it speaks TLS; nothing is sent."""
+    check = f"upstream {upstream.name}"
+    where = f"{upstream.host}:{upstream.port}"
+    try:
+        with socket.create_connection((upstream.host, upstream.port), CONNECT_SECONDS) as plain:
+            if upstream.is_tls:
+                context = ssl.create_default_context(cafile=upstream.ca_file)
+                with context.wrap_socket(plain, server_hostname=upstream.host):
+                    pass
+    except ssl.SSLError as error:
+        return Finding(check, "fail", f"{where}: TLS failed ({error.reason}); check ca_file")
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        return Finding(check, "fail", f"{where}: {reason}; check the network and base_url")
+    return Finding(check, "ok", f"{where} answers")

@@ -1,0 +1,321 @@
+"""What an operator types: serve, migrate, keys, tenants, grant, usage, models, route."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import msgspec
+import typer
+
+from jusinfer import config
+from jusinfer.bootstrap import control
+from jusinfer.cli import output, paths
+from jusinfer.cli.serve import Supervisor
+from jusinfer.config import Overrides
+from jusinfer.domain.catalog import Catalog, Price
+from jusinfer.domain.identity import Mode
+from jusinfer.domain.money import charge_nano, format_usd, parse_usd
+from jusinfer.domain.pricing import bound_pico
+from jusinfer.domain.routing import plan
+from jusinfer.domain.traits import Traits
+from jusinfer.observability import Events
+from jusinfer.services import accounts, billing, keys, usage
+from jusinfer.services.keys import Rates
+from jusinfer.services.world import World
+
+Json = Annotated[bool, typer.Option("--json", help="Write JSON instead of a table.")]
+ConfigFile = Annotated[str | None, typer.Option("--config", help="The configuration file.")]
+DataDir = Annotated[str | None, typer.Option("--data-dir", help="Where data lives.")]
+Tenant = Annotated[str, typer.Option("--tenant", help="A tenant's name or id.")]
+OneOrAll = Annotated[str | None, typer.Option("--tenant", help="Only this tenant.")]
+ModeOption = Annotated[Mode, typer.Option("--mode", help="live or test.")]
+OUTPUT_TOKENS_GUESS = 500
+MICRO_DIGITS = 1_000_000
+
+keys_app = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
+tenants_app = typer.Typer(help="Create and list tenants.", no_args_is_help=True)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(serve)
+    app.command()(migrate)
+    app.command()(grant)
+    app.command("usage")(usage_report)
+    app.command()(models)
+    app.command()(route)
+    app.add_typer(keys_app, name="keys")
+    app.add_typer(tenants_app, name="tenants")
+
+
+@contextmanager
+def opened(config_file: str | None, data_dir: str | None, *, as_json: bool) -> Iterator[World]:
+    """Give the services, with the database started for the command if nobody serves it."""
+    settings = config.load(Overrides(config_file=config_file, data_dir=data_dir))
+    if not settings.database_url:
+        paths.prepare(settings)
+    output.progress("opening the database …", as_json=as_json)
+    database = control.BorrowedDatabase(settings)
+    world = control.world(database.dsn)
+    try:
+        yield world
+    finally:
+        world.database.close()
+        database.close()
+
+
+def serve(
+    config_file: ConfigFile = None,
+    data_dir: DataDir = None,
+    host: Annotated[str | None, typer.Option(help="The address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="The port to listen on; 0 takes any.")] = None,
+    operator_port: Annotated[int | None, typer.Option(help="The operator's port.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Gateway workers; 0 is one a core.")] = None,
+) -> None:
+    """Start the whole product and keep it running."""
+    with output.faults():
+        settings = config.load(
+            Overrides(
+                config_file=config_file,
+                data_dir=data_dir,
+                host=host,
+                port=port,
+                operator_port=operator_port,
+                workers=workers,
+            )
+        )
+        # Every price and upstream is judged before anything is started.
+        config.offers(settings, sandbox_port=1)
+        Supervisor(settings, Events("supervisor")).run()
+
+
+def migrate(
+    config_file: ConfigFile = None, data_dir: DataDir = None, *, as_json: Json = False
+) -> None:
+    """Bring the database's schema up to date."""
+    with output.faults(as_json=as_json), opened(config_file, data_dir, as_json=as_json):
+        if as_json:
+            output.show_json({"schema": "current"})
+        else:
+            typer.echo("The schema is current.")
+
+
+@keys_app.command("create")
+def keys_create(  # noqa: PLR0913 (one for each option)
+    tenant: Tenant = control.DEFAULT_TENANT,
+    mode: ModeOption = Mode.TEST,
+    name: Annotated[str, typer.Option(help="What it is for.")] = "",
+    requests_per_minute: Annotated[int | None, typer.Option(min=1)] = None,
+    tokens_per_minute: Annotated[int | None, typer.Option(min=1)] = None,
+    config_file: ConfigFile = None,
+    data_dir: DataDir = None,
+    *,
+    as_json: Json = False,
+) -> None:
+    """Make an API key; it is shown this once."""
+    with output.faults(as_json=as_json), opened(config_file, data_dir, as_json=as_json) as world:
+        found = accounts.find_tenant(world, tenant)
+        rates = Rates(requests_per_minute, tokens_per_minute)
+        issued = keys.issue(world, found.tenant_id, mode, name, rates)
+    if as_json:
+        output.show_json({"key": issued.secret, "key_id": issued.key_id, "mode": issued.mode})
+    else:
+        typer.echo(f"{issued.secret}\n\nIt is shown only now. Id: {issued.key_id}")
+
+
+@keys_app.command("list")
+def keys_list(
+    tenant: OneOrAll = None,
+    config_file: ConfigFile = None,
+    data_dir: DataDir = None,
+    *,
+    as_json: Json = False,
+) -> None:
+    """List API keys, without their secrets."""
+    with output.faults(as_json=as_json), opened(config_file, data_dir, as_json=as_json) as world:
+        rows = keys.list_keys(world, _tenant_id(world, tenant))
+    shown = [msgspec.structs.asdict(row) for row in rows]
+    output.show(shown, as_json=as_json, empty="There are no keys yet.")
+
+
+@keys_app.command("revoke")
+def keys_revoke(
+    key: Annotated[str, typer.Argument(help="A key's id or prefix.")],
+    config_file: ConfigFile = None,
+    data_dir: DataDir = None,
+    *,
+    as_json: Json = False,
+) -> None:
+    """Revoke a key; every gateway refuses it within a second."""
+    with output.faults(as_json=as_json), opened(config_file, data_dir, as_json=as_json) as world:
+        revoked = keys.revoke(world, key)
+    if as_json:
+        output.show_json({"revoked": revoked})
+    else:
+        typer.echo(f"Revoked: {', '.join(revoked)}")
+
+
+@tenants_app.command("create")
+def tenants_create(
+    name: Annotated[str, typer.Argument(help="Its name.")],
+    config_file: ConfigFile = None,
+    data_dir: DataDir = None,
+    *,
+    as_json: Json = False,
+) -> None:
+    """Create a tenant."""
+    with output.faults(as_json=as_json), opened(config_file, data_dir, as_json=as_json) as world:
+        made = accounts.create_tenant(world, name)
+    output.show([msgspec.structs.asdict(made)], as_json=as_json, empty="")
+
+
+@tenants_app.command("list")
+def tenants_list(
+    config_file: ConfigFile = None, data_dir: DataDir = None, *, as_json: Json = False
+) -> None:
+    """List tenants and what they have."""
+    with output.faults(as_json=as_json), opened(config_file, data_dir, as_json=as_json) as world:
+        rows = billing.balances(world, None)
+    shown = [
+        {
+            "tenant": row.tenant,
+            "mode": row.mode,
+            "balance_usd": format_usd(row.balance_nano),
+            "leased_usd": format_usd(row.leased_nano),
+        }
+        for row in rows
+    ]
+    output.show(shown, as_json=as_json, empty="There are no tenants yet.")
+
+
+def grant(  # noqa: PLR0913 (one for each option)
+    tenant: Annotated[str, typer.Argument(help="A tenant's name or id.")],
+    amount: Annotated[str, typer.Argument(help="US dollars, such as 12.50.")],
+    reason: Annotated[str, typer.Option(help="Why; it stands in the ledger.")],
+    mode: ModeOption = Mode.LIVE,
+    config_file: ConfigFile = None,
+    data_dir: DataDir = None,
+    *,
+    as_json: Json = False,
+) -> None:
+    """Give credit to a tenant."""
+    with output.faults(as_json=as_json):
+        amount_nano = parse_usd(amount)
+        with opened(config_file, data_dir, as_json=as_json) as world:
+            found = accounts.find_tenant(world, tenant)
+            transfer_id = billing.grant(world, found.tenant_id, amount_nano, mode, reason)
+        if as_json:
+            output.show_json({"transfer_id": transfer_id, "amount_usd": format_usd(amount_nano)})
+        else:
+            typer.echo(f"Granted {format_usd(amount_nano)} USD to {found.name} ({mode}).")
+
+
+def usage_report(
+    tenant: OneOrAll = None,
+    days: Annotated[int, typer.Option(min=1, max=400, help="How far back.")] = 30,
+    config_file: ConfigFile = None,
+    data_dir: DataDir = None,
+    *,
+    as_json: Json = False,
+) -> None:
+    """Show what was used, by tenant and model."""
+    with output.faults(as_json=as_json), opened(config_file, data_dir, as_json=as_json) as world:
+        rows = usage.totals(world, _tenant_id(world, tenant), days)
+    shown = [
+        {
+            "tenant": row.tenant,
+            "mode": row.mode,
+            "model": row.model,
+            "completions": row.completions,
+            "prompt_tokens": row.prompt_tokens,
+            "completion_tokens": row.completion_tokens,
+            "charge_usd": format_usd(row.charge_nano),
+        }
+        for row in rows
+    ]
+    output.show(shown, as_json=as_json, empty="Nothing was used.")
+
+
+def models(
+    config_file: ConfigFile = None, mode: ModeOption = Mode.TEST, *, as_json: Json = False
+) -> None:
+    """List the models on offer, with prices in US dollars per million tokens."""
+    with output.faults(as_json=as_json):
+        catalog = _catalog(config_file, mode)
+    shown = [
+        {
+            "model": model.model_id,
+            "upstreams": ",".join(route.upstream for route in model.routes) or "(the router)",
+            "context": model.context_tokens,
+            "input": _dollars(model.routes[0].price, "input") if model.routes else None,
+            "output": _dollars(model.routes[0].price, "output") if model.routes else None,
+        }
+        for model in catalog.models.values()
+    ]
+    empty = "Nothing is on offer: set an upstream's key, such as DEEPSEEK_API_KEY."
+    output.show(shown, as_json=as_json, empty=empty)
+
+
+def route(  # noqa: PLR0913 (one for each trait)
+    model: Annotated[str, typer.Option(help="What a request would name.")] = "jusinfer/auto",
+    prompt_tokens: Annotated[int, typer.Option(min=1)] = 100,
+    max_tokens: Annotated[int | None, typer.Option(min=1)] = None,
+    tools: Annotated[int, typer.Option(min=0, help="How many tools are offered.")] = 0,
+    effort: Annotated[str, typer.Option(help="reasoning_effort")] = "",
+    mode: ModeOption = Mode.TEST,
+    config_file: ConfigFile = None,
+    *,
+    schema: Annotated[bool, typer.Option("--schema", help="A JSON schema is asked for.")] = False,
+    images: Annotated[bool, typer.Option("--images", help="Images are sent.")] = False,
+    reasoning: Annotated[bool, typer.Option("--reasoning", help="It hints at hard work.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Say which model would be chosen, and why; nothing is called."""
+    with output.faults(as_json=as_json):
+        catalog = _catalog(config_file, mode)
+        traits = Traits(
+            input_tokens=prompt_tokens,
+            input_tokens_max=prompt_tokens,
+            output_tokens_max=max_tokens,
+            message_count=1,
+            tool_count=tools,
+            has_images=images,
+            needs_json_schema=schema,
+            has_reasoning_hint=reasoning,
+            reasoning_effort=effort,
+        )
+        chosen = plan(model, traits, catalog)
+    answer_tokens = max_tokens or OUTPUT_TOKENS_GUESS
+    rows = [
+        {
+            "model": step.model.model_id,
+            "upstream": step.route.upstream,
+            "estimate_usd": format_usd(
+                charge_nano(bound_pico(step.route.price, prompt_tokens, answer_tokens))
+            ),
+        }
+        for step in chosen.routes
+    ]
+    if as_json:
+        output.show_json(
+            {"sentence": chosen.sentence, "reasons": list(chosen.reasons), "routes": rows}
+        )
+    else:
+        typer.echo(f"{chosen.sentence}\n")
+        output.show(rows, as_json=False, empty="")
+
+
+def _catalog(config_file: str | None, mode: Mode) -> Catalog:
+    settings = config.load(Overrides(config_file=config_file))
+    offers = config.offers(settings, sandbox_port=1)
+    return offers.live if mode == Mode.LIVE else offers.test
+
+
+def _tenant_id(world: World, tenant: str | None) -> str | None:
+    return None if tenant is None else accounts.find_tenant(world, tenant).tenant_id
+
+
+def _dollars(price: Price, kind: str) -> str:
+    micro = price.input_micro_per_mtok if kind == "input" else price.output_micro_per_mtok
+    whole, part = divmod(micro, MICRO_DIGITS)
+    return f"{whole}.{part:06d}".rstrip("0").rstrip(".")

@@ -1,0 +1,99 @@
+"""Finishes the journal of a dead worker: ends what was in flight, then reclaims its leases.
+
+The order matters: a lease reclaimed before its journal has been posted could be lent twice.
+"""
+
+from typing import Final
+
+from jusinfer.domain.journal import Admitted, Ended
+from jusinfer.domain.usage import Outcome
+from jusinfer.settler.post import ROLE, Connection
+from jusinfer.settler.reader import Batch, JournalReader
+
+LOCK_CREDITS: Final = """
+SELECT 1 FROM ledger_account a WHERE kind = 'credits' AND (tenant_id, mode) IN
+  (SELECT tenant_id, mode FROM lease WHERE worker_id = %s AND state = 'open')
+ORDER BY account_id FOR UPDATE
+"""
+RECLAIM: Final = """
+WITH left_over AS (
+  SELECT lease_id, tenant_id, mode, granted_nano - posted_nano - returned_nano AS amount_nano
+  FROM lease WHERE worker_id = %s AND state = 'open' ORDER BY lease_id FOR UPDATE
+), closed AS (
+  UPDATE lease l SET returned_nano = l.returned_nano + o.amount_nano, state = 'closed'
+  FROM left_over o WHERE l.lease_id = o.lease_id
+), summed AS (
+  SELECT tenant_id, mode, sum(amount_nano)::bigint AS amount_nano FROM left_over
+  GROUP BY tenant_id, mode
+), moved AS (
+  UPDATE ledger_account a SET leased_nano = a.leased_nano - s.amount_nano
+  FROM summed s
+  WHERE a.tenant_id = s.tenant_id AND a.mode = s.mode AND a.kind = 'credits'
+)
+SELECT count(*)::bigint, COALESCE(sum(amount_nano), 0)::bigint FROM left_over
+"""
+FORGET: Final = "UPDATE gateway_worker SET state = 'reclaimed' WHERE worker_id = %s"
+OPEN_JOURNALS: Final = """
+SELECT count(*) FROM journal_cursor WHERE worker_id = %s AND NOT is_closed
+"""
+
+
+def interrupted(admitted: Admitted) -> Ended:
+    """Give the end of a completion that its worker did not live to end: nothing is charged."""
+    route, _, model = admitted.route_id.partition(":")
+    return Ended(
+        completion_id=admitted.completion_id,
+        request_id="",
+        tenant_id=admitted.tenant_id,
+        member_id=admitted.member_id,
+        key_id=admitted.key_id,
+        mode=admitted.mode,
+        lease_id=admitted.lease_id,
+        admitted_at_us=admitted.admitted_at_us,
+        first_byte_us=-1,
+        latency_us=0,
+        requested_model=admitted.requested_model,
+        served_model=model,
+        upstream=route,
+        reasons="",
+        price_version=admitted.price_version,
+        prompt_tokens=0,
+        cached_prompt_tokens=0,
+        cache_write_tokens=0,
+        completion_tokens=0,
+        reasoning_tokens=0,
+        is_estimated=False,
+        is_stream=False,
+        cost_pico=0,
+        charge_nano=0,
+        bound_nano=admitted.bound_nano,
+        attempts=0,
+        outcome=Outcome.INTERRUPTED.value,
+        status=0,
+        country="",
+        error_text="",
+    )
+
+
+def closing_batch(reader: JournalReader) -> Batch:
+    """Give the last batch of a dead worker's journal: whatever was in flight is interrupted."""
+    rows = [interrupted(admitted) for admitted in reader.open_admissions.values()]
+    return Batch(
+        start=reader.offset,
+        end=reader.offset,
+        rows=rows,
+        ended=set(reader.open_admissions),
+    )
+
+
+def reclaim(connection: Connection, worker_id: str) -> tuple[int, int]:
+    """Take back what a dead worker's leases still hold; gives (leases, nano-USD)."""
+    with connection.transaction():
+        connection.execute(ROLE)
+        left = connection.execute(OPEN_JOURNALS, (worker_id,)).fetchone()
+        if left is None or int(str(left[0])) > 0:
+            return 0, 0
+        connection.execute(LOCK_CREDITS, (worker_id,))
+        row = connection.execute(RECLAIM, (worker_id,)).fetchone()
+        connection.execute(FORGET, (worker_id,))
+    return (0, 0) if row is None else (int(str(row[0])), int(str(row[1])))

@@ -1,0 +1,195 @@
+"""The gateway's one door to PostgreSQL: keys, leases, heartbeats, notices. psycopg alone.
+
+Every call is a function of the database that the gateway's role may execute; the role can read
+and change nothing else. Every call ends within a deadline, and any outage is `LinkDown`.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Final
+
+import msgspec
+import psycopg
+
+from jusinfer.domain.identity import KeyId, MemberId, Mode, Principal, TenantId
+from jusinfer.domain.leases import CHUNK_DIVISOR, CHUNK_NANO_MAX, CHUNK_NANO_MIN
+
+CONNECTIONS: Final = 4
+CONNECT_SECONDS: Final = 3
+NOTICE_PING_SECONDS: Final = 5.0
+ROLE: Final = "SET ROLE jusinfer_gateway"
+
+PRINCIPAL: Final = "SELECT * FROM jusinfer_principal(%s)"
+TAKE: Final = "SELECT * FROM jusinfer_take_credit(%s, %s, %s, %s, %s, %s, %s)"
+RETURN: Final = "SELECT jusinfer_return_credit(%s, %s, %s)"
+REGISTER: Final = "SELECT jusinfer_register(%s, %s)"
+HEARTBEAT: Final = "SELECT jusinfer_heartbeat(%s)"
+DEREGISTER: Final = "SELECT jusinfer_deregister(%s)"
+LISTEN: Final = "LISTEN jusinfer_keys"
+
+
+class LinkDown(Exception):
+    """The database does not answer, or not in time."""
+
+
+class TakenLease(msgspec.Struct, frozen=True):
+    """A lease that was granted."""
+
+    lease_id: str
+    granted_nano: int
+
+
+class Shortfall(msgspec.Struct, frozen=True):
+    """What is available when it does not cover the need."""
+
+    available_nano: int
+
+
+class Notice(msgspec.Struct, frozen=True):
+    """A key changed; without a fingerprint, anything may have."""
+
+    fingerprint: bytes | None
+
+
+class GatewayLink:
+    """A few connections, each used by one call at a time; they come back by themselves."""
+
+    def __init__(self, dsn: str, worker_id: str, *, statement_seconds: float = 2.0) -> None:
+        self._dsn = dsn
+        self._worker_id = worker_id
+        self._seconds = statement_seconds
+        self._idle: list[psycopg.AsyncConnection[tuple[object, ...]]] = []
+        self._places = asyncio.Semaphore(CONNECTIONS)
+
+    async def connect(self) -> None:
+        """Open the first connection; raises LinkDown."""
+        await self._call("SELECT 1", ())
+
+    async def close(self) -> None:
+        """Close what is idle."""
+        while self._idle:
+            await self._idle.pop().close()
+
+    async def register(self, journal_name: str) -> None:
+        """Say that this worker lives."""
+        await self._call(REGISTER, (self._worker_id, journal_name))
+
+    async def heartbeat(self) -> None:
+        """Say that this worker still lives."""
+        await self._call(HEARTBEAT, (self._worker_id,))
+
+    async def deregister(self) -> None:
+        """Say that this worker stops in good order."""
+        await self._call(DEREGISTER, (self._worker_id,))
+
+    async def principal(self, fingerprint: bytes) -> Principal | None:
+        """Give who a key belongs to; None when it is unknown or revoked."""
+        row = await self._call(PRINCIPAL, (fingerprint,))
+        if row is None:
+            return None
+        tenant_id, member_id, key_id, mode, requests, tokens = row
+        return Principal(
+            tenant_id=TenantId(_hex(tenant_id)),
+            member_id=MemberId(_hex(member_id)),
+            key_id=KeyId(_hex(key_id)),
+            mode=Mode(str(mode)),
+            requests_per_minute=_count(requests),
+            tokens_per_minute=_count(tokens),
+        )
+
+    async def take_credit(
+        self, tenant_id: str, mode: str, need_nano: int
+    ) -> TakenLease | Shortfall:
+        """Take a lease of at least the need by one conditional update."""
+        chunk = (CHUNK_DIVISOR, CHUNK_NANO_MIN, CHUNK_NANO_MAX)
+        row = await self._call(TAKE, (self._worker_id, tenant_id, mode, need_nano, *chunk))
+        if row is None:
+            raise LinkDown("no answer to a request for credit")
+        lease_id, granted, available = row
+        if lease_id is None:
+            return Shortfall(available_nano=_count(available) or 0)
+        return TakenLease(lease_id=_hex(lease_id), granted_nano=_count(granted) or 0)
+
+    async def return_credit(self, lease_id: str, amount_nano: int) -> None:
+        """Give back a part of a lease that is free."""
+        await self._call(RETURN, (self._worker_id, lease_id, amount_nano))
+
+    async def notices(self) -> AsyncIterator[Notice]:
+        """Hear of changed keys; begins with a notice that anything may have changed.
+
+        A connection that says nothing is asked now and then whether it is still there.
+        """
+        connection = await self._open()
+        try:
+            async with asyncio.timeout(self._seconds):
+                await connection.execute(LISTEN)
+            yield Notice(None)
+            while True:
+                async for heard in connection.notifies(timeout=NOTICE_PING_SECONDS):
+                    yield Notice(_fingerprint(heard.payload))
+                async with asyncio.timeout(self._seconds):
+                    await connection.execute("SELECT 1")
+        except (psycopg.Error, OSError, TimeoutError) as error:
+            raise LinkDown(type(error).__name__) from error
+        finally:
+            with contextlib.suppress(psycopg.Error, OSError):
+                await connection.close()
+
+    # ------------------------------------------------------------------ inside
+
+    async def _call(self, statement: str, values: tuple[object, ...]) -> tuple[object, ...] | None:
+        try:
+            async with asyncio.timeout(self._seconds + CONNECT_SECONDS), self._places:
+                return await self._on_a_connection(statement, values)
+        except TimeoutError as error:
+            raise LinkDown("the database did not answer in time") from error
+
+    async def _on_a_connection(
+        self, statement: str, values: tuple[object, ...]
+    ) -> tuple[object, ...] | None:
+        connection = self._idle.pop() if self._idle else await self._open()
+        is_good = False
+        try:
+            async with asyncio.timeout(self._seconds):
+                cursor = await connection.execute(statement, values)
+                row = await cursor.fetchone()
+            is_good = True
+        except (psycopg.Error, OSError, TimeoutError) as error:
+            # Every idle connection is as old as this one: let them all go.
+            stale, self._idle = self._idle, []
+            for other in stale:
+                await other.close()
+            raise LinkDown(type(error).__name__) from error
+        finally:
+            if is_good:
+                self._idle.append(connection)
+            else:
+                await connection.close()
+        return row
+
+    async def _open(self) -> psycopg.AsyncConnection[tuple[object, ...]]:
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                connection = await psycopg.AsyncConnection.connect(
+                    self._dsn, autocommit=True, connect_timeout=CONNECT_SECONDS
+                )
+                await connection.execute(ROLE)
+        except (psycopg.Error, OSError, TimeoutError) as error:
+            raise LinkDown(type(error).__name__) from error
+        return connection
+
+
+def _hex(value: object) -> str:
+    return str(value).replace("-", "")
+
+
+def _count(value: object) -> int | None:
+    return None if value is None else int(str(value))
+
+
+def _fingerprint(payload: str) -> bytes | None:
+    try:
+        return bytes.fromhex(payload) or None
+    except ValueError:
+        return None
