@@ -42,9 +42,9 @@ class Recipe(msgspec.Struct, frozen=True):
 class Child:
     """One child process and its back-off."""
 
-    def __init__(self, recipe: Recipe, parent_read: int, events: Events) -> None:
+    def __init__(self, recipe: Recipe, events: Events) -> None:
         self.recipe = recipe
-        self._parent_read = parent_read
+        self._life_write: int | None = None
         self._events = events
         self._process: subprocess.Popen[bytes] | None = None
         self._ready_read: int | None = None
@@ -68,22 +68,27 @@ class Child:
     def start(self, now: float) -> None:
         """Start the process with nothing in its environment but what it needs."""
         read, write = os.pipe()
+        # Nothing is ever written to the second pipe: its end tells the child that we are gone.
+        life_read, life_write = os.pipe()
         os.set_blocking(read, False)
         env = {name: os.environ[name] for name in COMMON if name in os.environ}
         env.update(self.recipe.variables)
         env["JUSINFER_READY_FD"] = str(write)
-        env["JUSINFER_PARENT_FD"] = str(self._parent_read)
+        env["JUSINFER_PARENT_FD"] = str(life_read)
         try:
             self._process = subprocess.Popen(  # noqa: S603 (our own program)
                 self.recipe.arguments(),
                 env=env,
                 stdin=subprocess.DEVNULL,
-                pass_fds=(write, self._parent_read),
+                pass_fds=(write, life_read),
                 start_new_session=True,
             )
         finally:
             os.close(write)
+            os.close(life_read)
         self._close_ready()
+        self._close_life()
+        self._life_write = life_write
         self._ready_read = read
         self.is_ready = False
         self.said = b""
@@ -154,6 +159,12 @@ class Child:
         self._process = None
         self.is_ready = False
         self._close_ready()
+        self._close_life()
+
+    def _close_life(self) -> None:
+        if self._life_write is not None:
+            os.close(self._life_write)
+            self._life_write = None
 
     def _close_ready(self) -> None:
         if self._ready_read is not None:

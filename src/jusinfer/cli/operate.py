@@ -101,7 +101,7 @@ def migrate(
 
 
 @keys_app.command("create")
-def keys_create(  # noqa: PLR0913 (one for each option)
+def keys_create(  # noqa: PLR0913, PLR0917 (one for each option)
     tenant: Tenant = control.DEFAULT_TENANT,
     mode: ModeOption = Mode.TEST,
     name: Annotated[str, typer.Option(help="What it is for.")] = "",
@@ -242,7 +242,7 @@ def models(
     """List the models on offer, with prices in US dollars per million tokens."""
     with output.faults(as_json=as_json):
         catalog = _catalog(config_file, mode)
-    shown = [
+    shown: list[dict[str, output.Cell]] = [
         {
             "model": model.model_id,
             "upstreams": ",".join(route.upstream for route in model.routes) or "(the router)",
@@ -256,7 +256,7 @@ def models(
     output.show(shown, as_json=as_json, empty=empty)
 
 
-def route(  # noqa: PLR0913 (one for each trait)
+def route(  # noqa: PLR0913, PLR0917 (one for each trait)
     model: Annotated[str, typer.Option(help="What a request would name.")] = "jusinfer/auto",
     prompt_tokens: Annotated[int, typer.Option(min=1)] = 100,
     max_tokens: Annotated[int | None, typer.Option(min=1)] = None,

@@ -6,6 +6,8 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from types import FrameType
 from typing import Final
@@ -34,7 +36,6 @@ class Supervisor:
     def __init__(self, settings: config.Settings, events: Events) -> None:
         self._settings = settings
         self._events = events
-        self._parent_read, self._parent_write = os.pipe()
         self._stop_count = 0
         self._children: dict[str, Child] = {}
         self._workers: list[Child] = []
@@ -76,7 +77,7 @@ class Supervisor:
             raise AssertionError("no port has been reserved")
         return int(self._reserved.getsockname()[1])
 
-    def _operator_pages(self) -> operator.http.server.ThreadingHTTPServer:
+    def _operator_pages(self) -> ThreadingHTTPServer:
         listen = self._settings.listen
         hint = "listen.operator_port or JUSINFER_OPERATOR_PORT"
         reserve(listen.operator_host, listen.operator_port, "operator port", hint).close()
@@ -105,10 +106,14 @@ class Supervisor:
         return first_key
 
     def _child(
-        self, name: str, arguments: object, variables: dict[str, str], drain_seconds: float = 5.0
+        self,
+        name: str,
+        arguments: Callable[[], list[str]],
+        variables: dict[str, str],
+        drain_seconds: float = 5.0,
     ) -> Child:
-        recipe = Recipe(name, arguments, variables, drain_seconds)  # type: ignore[arg-type]
-        child = Child(recipe, self._parent_read, self._events)
+        recipe = Recipe(name, arguments, variables, drain_seconds)
+        child = Child(recipe, self._events)
         child.start(time.monotonic())
         return child
 

@@ -11,6 +11,7 @@ import msgspec
 
 METHOD_CHARS_MAX: Final = 16
 LENGTH_DIGITS_MAX: Final = 12
+LENGTH_BYTES_MAX: Final = 10**LENGTH_DIGITS_MAX
 CHUNK_DIGITS_MAX: Final = 8
 
 _TOKEN: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
@@ -20,8 +21,9 @@ _HEAD: Final = re.compile(
 )
 _VERSION: Final = re.compile(rb"[^\r\n]* HTTP/(\d+\.\d+)\r\n")
 _BARE_LF: Final = re.compile(rb"(?:^|[^\r])\n")
-_LENGTH: Final = re.compile(rb"[0-9]{1,%d}" % LENGTH_DIGITS_MAX)
+_LENGTH: Final = re.compile(rb"0|[1-9][0-9]*")
 _HOST: Final = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
+_ABSOLUTE: Final = re.compile(rb"(?i:https?)://([^/?#]+)([/?].*)?")
 _CHUNK: Final = re.compile(
     rb"([0-9A-Fa-f]{1,%d})([ \t]*;[\t\x20-\x7e\x80-\xff]*)?" % CHUNK_DIGITS_MAX
 )
@@ -116,16 +118,24 @@ def _read_target(head: Head, special: dict[bytes, list[bytes]]) -> None:
     target = head.target
     if target.startswith(b"/") or (target == b"*" and head.method == "OPTIONS"):
         rest = target
-    elif target.startswith((b"http://", b"https://")):
-        slash = target.find(b"/", 8)
-        rest = b"/" if slash < 0 else target[slash:]
     else:
-        raise bad("bad_target", "the request target is neither a path nor an absolute URL")
+        rest = _read_absolute(head, target)
     if b"#" in rest:
         raise bad("bad_target", "the request target holds a fragment")
     path, _, query = rest.partition(b"?")
     head.path = path.decode("ascii")
     head.query = query.decode("ascii")
+
+
+def _read_absolute(head: Head, target: bytes) -> bytes:
+    """Read an absolute target: its host counts, whatever the Host header says."""
+    match = _ABSOLUTE.fullmatch(target)
+    if match is None or not _HOST.fullmatch(match[1]):
+        raise bad("bad_target", "the request target is neither a path nor an absolute URL")
+    head.headers = [(name, value) for name, value in head.headers if name != b"host"]
+    head.headers.append((b"host", match[1]))
+    rest = match[2] or b"/"
+    return rest if rest.startswith(b"/") else b"/" + rest
 
 
 def _read_framing(head: Head, special: dict[bytes, list[bytes]]) -> None:
@@ -144,7 +154,9 @@ def _read_framing(head: Head, special: dict[bytes, list[bytes]]) -> None:
             raise bad("second_length", "more than one Content-Length was sent")
         if not _LENGTH.fullmatch(lengths[0]):
             raise bad("bad_length", "Content-Length is not a plain whole number")
-        head.body_bytes = int(lengths[0])
+        # Python refuses to read very long numbers; whatever is that long is over every bound.
+        digits = lengths[0]
+        head.body_bytes = LENGTH_BYTES_MAX if len(digits) > LENGTH_DIGITS_MAX else int(digits)
 
 
 def _read_wishes(head: Head, special: dict[bytes, list[bytes]]) -> None:
@@ -161,9 +173,9 @@ def _read_wishes(head: Head, special: dict[bytes, list[bytes]]) -> None:
         head.expects_continue = head.http_minor == 1
 
 
-def has_bare_newline(data: bytes) -> bool:
-    """Tell whether some line of an unfinished head ends without its carriage return."""
-    return _BARE_LF.search(data) is not None
+def has_bare_newline(data: bytes, start: int = 0) -> bool:
+    """Tell whether some line from `start` on ends without its carriage return."""
+    return _BARE_LF.search(data, start) is not None
 
 
 def _diagnosis(raw: bytes) -> Refused:
@@ -188,6 +200,7 @@ class ChunkReader:
     __slots__ = (
         "_at",
         "_buffer",
+        "_extension_max",
         "_left",
         "_overhead",
         "_size_max",
@@ -197,18 +210,21 @@ class ChunkReader:
         "size",
     )
 
-    EXTENSION_BYTES_MAX: Final = 1_024
     OVERHEAD_BYTES_MAX: Final = 65_536
 
-    def __init__(self, body_bytes_max: int, trailer_bytes_max: int) -> None:
+    def __init__(
+        self, body_bytes_max: int, trailer_bytes_max: int, extension_bytes_max: int
+    ) -> None:
         self._buffer = b""
         self._at = 0
         self._left = 0
         self._size_max = body_bytes_max
         self._trailer = trailer_bytes_max
+        self._extension_max = extension_bytes_max
         self._overhead = 0
         self._state = "size"
-        self.body: list[bytes] = []
+        # One growing buffer, not a list: chunks of a byte each must not cost forty in memory.
+        self.body = bytearray()
         self.size = 0
 
     def feed(self, data: bytes) -> bytes | None:
@@ -237,7 +253,7 @@ class ChunkReader:
     def _take_data(self) -> bool:
         piece = self._buffer[self._at : self._at + self._left]
         if piece:
-            self.body.append(piece)
+            self.body += piece
             self._left -= len(piece)
             self._at += len(piece)
         if self._left:
@@ -247,7 +263,7 @@ class ChunkReader:
 
     def _line(self) -> bytes | None:
         end = self._buffer.find(b"\n", self._at)
-        bound = self._trailer if self._state == "trailer" else self.EXTENSION_BYTES_MAX
+        bound = self._trailer if self._state == "trailer" else self._extension_max
         if (len(self._buffer) if end < 0 else end) - self._at > bound:
             raise bad("chunk_line", "a chunk extension or trailer is over its bound")
         if end < 0:

@@ -41,8 +41,8 @@ class Line(Protocol):
         """The answer is whole; `keep` tells whether the connection may serve another."""
         ...
 
-    def cut(self) -> None:
-        """Close at once, so that the caller can tell that the answer is not whole."""
+    def break_off(self, *, is_ended_by_close: bool) -> None:
+        """Close so that the caller can tell that the answer is not whole."""
         ...
 
 
@@ -120,6 +120,10 @@ class Responder:
         """Add header lines to whatever the answer will be."""
         self._extra += block
 
+    def close_after(self) -> None:
+        """Let this answer be the last on its connection, and say so if it has not begun."""
+        self._keep = False
+
     def send(self, status: int, header_block: bytes, body: bytes) -> None:
         """Send a whole answer; `header_block` is lines that each end with CRLF."""
         if self.is_gone:
@@ -146,7 +150,9 @@ class Responder:
             raise AssertionError("the answer has begun already")
         self.is_started = True
         framing = b""
-        if self._minor == 1:
+        if status in NO_BODY:
+            self._is_head = True
+        elif self._minor == 1:
             self._is_chunked = True
             framing = b"transfer-encoding: chunked\r\n"
         else:
@@ -157,6 +163,8 @@ class Responder:
         """Send one piece; an empty one is nothing."""
         if not data or self.is_gone or self._is_head:
             return
+        if not self.is_started or self.is_finished:
+            raise AssertionError("the answer is not under way")
         if self._is_chunked:
             self._line.put(b"%x\r\n%b\r\n" % (len(data), data))
         else:
@@ -166,15 +174,19 @@ class Responder:
         """End an answer in pieces."""
         if self.is_gone or self.is_finished:
             return
+        if not self.is_started:
+            raise AssertionError("the answer has not begun")
         if self._is_chunked and not self._is_head:
             self._line.put(b"0\r\n\r\n")
         self._end()
 
     def abort(self) -> None:
-        """Cut the answer off: the caller sees that it is not whole."""
+        """Cut the answer off after what was written: the caller sees that it is not whole."""
         if not self.is_gone and not self.is_finished:
             self.is_finished = True
-            self._line.cut()
+            self.is_gone = True
+            is_ended_by_close = self.is_started and not self._is_chunked
+            self._line.break_off(is_ended_by_close=is_ended_by_close)
 
     def _end(self) -> None:
         self.is_finished = True

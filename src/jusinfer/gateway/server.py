@@ -6,6 +6,10 @@ buffer and is served in order, so that a refusal can never land inside an answer
 
 import asyncio
 import email.utils
+import socket
+import struct
+from collections.abc import Callable
+from pathlib import PurePath
 from typing import Final, Protocol, cast
 
 import msgspec
@@ -26,9 +30,11 @@ __all__ = ["Application", "Caller", "HttpServer", "Refusal", "Request", "Respond
 TICK_SECONDS: Final = 0.25
 LINGER_SECONDS: Final = 2.0
 LINGER_BYTES_MAX: Final = 1024 * 1024
-PIPELINE_BYTES_MAX: Final = 256 * 1024
+PROBE_SECONDS: Final = 0.5
 BLANK_LINES_MAX: Final = 2
 HEAD_END: Final = b"\r\n\r\n"
+RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
+DRAINING: Final = Refusal(503, "draining", "this server is about to stop; try again")
 
 
 class ServerLimits(msgspec.Struct, frozen=True):
@@ -41,10 +47,12 @@ class ServerLimits(msgspec.Struct, frozen=True):
     body_seconds: float = 60.0
     idle_seconds: float = 75.0
     connections_max: int = 10_000
+    pipelined_bytes_max: int = 256 * 1024
     trailer_bytes_max: int = 8_192
+    chunk_extension_bytes_max: int = 1_024
     write_high_water_bytes: int = 262_144
     write_low_water_bytes: int = 65_536
-    write_stall_seconds: float = 60.0
+    caller_write_stall_seconds: float = 60.0
 
 
 class Application(Protocol):
@@ -60,12 +68,20 @@ class Application(Protocol):
 
 
 class HttpServer:
-    """Makes connections, looks at their deadlines a few times a second, and drains them."""
+    """Makes connections, looks at their deadlines a few times a second, and drains them.
+
+    `on_fault` hears where the application raised: a class and a line of code, never a message.
+    """
 
     def __init__(
-        self, application: Application, limits: ServerLimits, loop: asyncio.AbstractEventLoop
+        self,
+        application: Application,
+        limits: ServerLimits,
+        loop: asyncio.AbstractEventLoop,
+        on_fault: Callable[[str], None] | None = None,
     ) -> None:
         self.application = application
+        self.on_fault = on_fault
         self.limits = limits
         self.loop = loop
         self.open: set[Connection] = set()
@@ -120,11 +136,12 @@ class HttpServer:
         self.abort_all()
 
     def _tick(self) -> None:
+        # Set first, so that a fault below cannot stop the clock of all the others.
+        self._ticker = self.loop.call_later(TICK_SECONDS, self._tick)
         now = self.loop.time()
         for connection in tuple(self.open):
             if connection.deadline < now:
                 connection.timed_out()
-        self._ticker = self.loop.call_later(TICK_SECONDS, self._tick)
 
 
 class Connection(asyncio.Protocol):
@@ -132,19 +149,22 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_blank_lines",
-        "_body_left",
+        "_body",
         "_buffer",
         "_chunks",
         "_head",
         "_is_closing",
+        "_is_half_closed",
         "_is_paused",
         "_is_reading_paused",
         "_linger_left",
         "_loop",
         "_peer",
-        "_pieces",
+        "_put_bytes",
         "_responder",
+        "_seen",
         "_server",
+        "_taken_bytes",
         "_transport",
         "deadline",
     )
@@ -154,16 +174,19 @@ class Connection(asyncio.Protocol):
         self._loop = server.loop
         self._transport: asyncio.Transport | None = None
         self._buffer = b""
+        self._seen = 0
         self._blank_lines = 0
         self._head: Head | None = None
-        self._pieces: list[bytes] = []
-        self._body_left = 0
+        self._body = bytearray()
         self._chunks: ChunkReader | None = None
         self._responder: Responder | None = None
         self._is_closing = False
+        self._is_half_closed = False
         self._is_paused = False
         self._is_reading_paused = False
-        self._linger_left = 0
+        self._linger_left = LINGER_BYTES_MAX
+        self._put_bytes = 0
+        self._taken_bytes = 0
         self._peer: str | None = None
         self.deadline = 0.0
 
@@ -180,7 +203,9 @@ class Connection(asyncio.Protocol):
         self._peer = peer[0] if isinstance(peer, tuple) and peer else None
         server.open.add(self)
         self.deadline = self._loop.time() + limits.head_seconds
-        if len(server.open) > limits.connections_max or server.is_draining:
+        if server.is_draining:
+            self._refuse(DRAINING)
+        elif len(server.open) > limits.connections_max:
             self._refuse(Refusal(503, "too_many_connections", "too many connections right now"))
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (its signature)
@@ -189,7 +214,8 @@ class Connection(asyncio.Protocol):
         self._transport = None
         self._is_closing = True
         self._buffer = b""
-        self._pieces.clear()
+        self._body = bytearray()
+        self._chunks = None
         responder = self._responder
         self._responder = None
         if responder is not None:
@@ -204,7 +230,10 @@ class Connection(asyncio.Protocol):
             return
         if self._responder is not None or self._is_paused:
             self._buffer += data
-            if len(self._buffer) > PIPELINE_BYTES_MAX and not self._is_reading_paused:
+            if (
+                len(self._buffer) > self._server.limits.pipelined_bytes_max
+                and not self._is_reading_paused
+            ):
                 # While reading is paused a leaving caller is noticed only by a failed write, so
                 # reading goes on as long as what is pipelined fits.
                 self._is_reading_paused = True
@@ -213,22 +242,25 @@ class Connection(asyncio.Protocol):
         self._advance(data)
 
     def eof_received(self) -> bool | None:
-        """Keep a half-closed connection while an answer is owed, and see if anyone is there.
+        """Keep a half-closed connection as long as an answer is owed.
 
-        A caller that has closed wholly looks the same as one that has only finished sending.
-        An interim answer tells them apart: the first one's machine answers it with a reset.
+        Over TLS the loop cannot keep one, and callers do not ask for it: there it means gone.
         """
-        responder = self._responder
-        if self._is_closing or responder is None:
+        transport = self._transport
+        if self._is_closing or transport is None or not transport.can_write_eof():
             return None
-        if not responder.is_started and self._head is not None and self._head.http_minor == 1:
-            self.put(b"HTTP/1.1 102 Processing\r\n\r\n")
+        responder = self._responder
+        if responder is None and (self._seen or not self._buffer):
+            return None
+        self._is_half_closed = True
+        if responder is not None and not responder.is_started and not self._is_paused:
+            self.deadline = self._loop.time() + PROBE_SECONDS
         return True
 
     def pause_writing(self) -> None:
         """Let whoever answers wait for a slow caller, for so long at most."""
         self._is_paused = True
-        self.deadline = self._loop.time() + self._server.limits.write_stall_seconds
+        self._watch_reader()
         responder = self._responder
         if responder is not None:
             responder.is_paused = True
@@ -238,8 +270,11 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Let whoever answers go on, or serve the next request."""
         self._is_paused = False
+        if self._is_closing:
+            return
         responder = self._responder
         if responder is None:
+            self.deadline = self._loop.time() + self._server.limits.idle_seconds
             self._rest()
             return
         self.deadline = float("inf")
@@ -265,7 +300,7 @@ class Connection(asyncio.Protocol):
     def _read_head(self, data: bytes) -> None:
         if data.startswith(b"\r\n"):
             data = self._without_blank_lines(data)
-        end = data.find(HEAD_END) + len(HEAD_END)
+        end = data.find(HEAD_END, self._seen) + len(HEAD_END)
         limits = self._server.limits
         if end < len(HEAD_END):
             self._wait_for_head(data, limits)
@@ -274,20 +309,21 @@ class Connection(asyncio.Protocol):
             raise _head_too_large(limits)
         head = parse_head(data[:end], limits.head_lines_max)
         self._head = head
+        self._seen = 0
         self._blank_lines = 0
         rest = data[end:]
         if head.body_bytes == 0:
             self._serve(head, b"", rest)
             return
         if head.body_bytes is None:
-            self._chunks = ChunkReader(limits.body_bytes_max, limits.trailer_bytes_max)
+            self._chunks = ChunkReader(
+                limits.body_bytes_max, limits.trailer_bytes_max, limits.chunk_extension_bytes_max
+            )
         elif head.body_bytes > limits.body_bytes_max:
             raise too_large(limits.body_bytes_max)
         elif len(rest) >= head.body_bytes:
             self._serve(head, rest[: head.body_bytes], rest[head.body_bytes :])
             return
-        else:
-            self._body_left = head.body_bytes
         self._await_body(head, rest, limits)
 
     def _await_body(self, head: Head, rest: bytes, limits: ServerLimits) -> None:
@@ -296,6 +332,8 @@ class Connection(asyncio.Protocol):
             self.put(b"HTTP/1.1 100 Continue\r\n\r\n")
         if rest:
             self._read_body(head, rest)
+        if self._is_half_closed and self._head is head and self._responder is None:
+            self._close()
 
     def _without_blank_lines(self, data: bytes) -> bytes:
         while data.startswith(b"\r\n"):
@@ -303,36 +341,40 @@ class Connection(asyncio.Protocol):
             if self._blank_lines > BLANK_LINES_MAX:
                 raise Refused(Refusal(400, "blank_lines", "too many blank lines before a request"))
             data = data[2:]
+        self._seen = 0
         return data
 
     def _wait_for_head(self, data: bytes, limits: ServerLimits) -> None:
         if len(data) > limits.head_bytes_max:
             raise _head_too_large(limits)
-        if has_bare_newline(data):
+        if has_bare_newline(data, self._seen):
             raise Refused(
                 Refusal(400, "bare_newline", "a line of the head ends without a carriage return")
             )
         # The clock of an idle connection's next head starts with its first byte.
         self.deadline = min(self.deadline, self._loop.time() + limits.head_seconds)
         self._buffer = data
+        # What was looked at once is not looked at again, or heads sent byte by byte cost dearly.
+        self._seen = max(0, len(data) - len(HEAD_END) + 1)
+        if self._is_half_closed:
+            self._close()
 
     def _read_body(self, head: Head, data: bytes) -> None:
         if self._chunks is not None:
             rest = self._chunks.feed(data)
             if rest is not None:
-                body = b"".join(self._chunks.body)
+                body = bytes(self._chunks.body)
                 self._chunks = None
                 self._serve(head, body, rest)
             return
-        if len(data) < self._body_left:
-            self._pieces.append(data)
-            self._body_left -= len(data)
+        missing = (head.body_bytes or 0) - len(self._body)
+        if len(data) < missing:
+            self._body += data
             return
-        self._pieces.append(data[: self._body_left])
-        rest = data[self._body_left :]
-        body = b"".join(self._pieces)
-        self._pieces.clear()
-        self._serve(head, body, rest)
+        self._body += data[:missing]
+        body = bytes(self._body)
+        self._body = bytearray()
+        self._serve(head, body, data[missing:])
 
     def _serve(self, head: Head, body: bytes, rest: bytes) -> None:
         """Hand a whole request to the application; what follows it waits."""
@@ -350,21 +392,27 @@ class Connection(asyncio.Protocol):
 
     def _fault(self, responder: Responder, error: Exception) -> None:
         """A fault of ours: say so if nothing was sent yet, else cut."""
-        self._server.fault_count += 1
+        server = self._server
+        server.fault_count += 1
+        if server.on_fault is not None:
+            server.on_fault(_place(error))
+        caller = None if responder.is_finished else responder.caller
         if responder.is_started:
             responder.abort()
         else:
-            text = f"an internal fault ({type(error).__name__})"
-            status, block, body = self._server.application.refuse(Refusal(503, "fault", text))
+            refusal = Refusal(503, "fault", "an internal fault; the request was not served")
+            status, block, body = server.application.refuse(refusal)
+            responder.close_after()
             responder.send(status, block, body)
-        if responder.caller is not None:
-            responder.caller.caller_gone()
+        if caller is not None:
+            caller.caller_gone()
 
     # ------------------------------------------------------------------ a responder's line
 
     def put(self, data: bytes) -> None:
         """Send bytes if the connection is still there."""
         if self._transport is not None:
+            self._put_bytes += len(data)
             self._transport.write(data)
 
     def date_line(self) -> bytes:
@@ -375,13 +423,34 @@ class Connection(asyncio.Protocol):
         """Go on with the next request, or close."""
         self._responder = None
         self._head = None
-        if not keep or self._server.is_draining:
-            self._close()
+        if self._is_closing:
+            self._close(is_lingering=True)
             return
-        self.deadline = self._loop.time() + self._server.limits.idle_seconds
-        if self._buffer or self._is_reading_paused:
+        has_more = bool(self._buffer) or self._is_reading_paused
+        if not keep or (self._is_half_closed and not has_more):
+            self._close(is_lingering=has_more or self._server.is_draining)
+            return
+        if not self._is_paused:
+            self.deadline = self._loop.time() + self._server.limits.idle_seconds
+        if has_more:
             # Not at once: a caller that pipelines much must not deepen the stack.
             self._loop.call_soon(self._rest)
+
+    def break_off(self, *, is_ended_by_close: bool) -> None:
+        """Send what was written, then close without the end that a whole answer has.
+
+        Where closing itself is the end, only a reset tells the caller that something is missing.
+        """
+        transport = self._transport
+        if transport is None:
+            return
+        if not is_ended_by_close:
+            self._close(is_lingering=bool(self._buffer) or self._is_reading_paused)
+            return
+        line = transport.get_extra_info("socket")
+        if line is not None:
+            line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+        self.cut()
 
     def cut(self) -> None:
         """Close at once."""
@@ -391,14 +460,22 @@ class Connection(asyncio.Protocol):
     # ------------------------------------------------------------------ ending
 
     def drain(self) -> None:
-        """Close if nothing is under way."""
-        if self._responder is None and self._head is None:
+        """Close if nothing is under way; else the running answer is the last."""
+        if self._is_closing:
+            return
+        if self._responder is not None:
+            self._responder.close_after()
+        elif self._head is None and self._buffer:
+            self._refuse(DRAINING)
+        elif self._head is None:
             self._close()
 
     def timed_out(self) -> None:
         """A deadline has passed; which one depends on what was awaited."""
         if self._is_closing or self._is_paused:
-            self.cut()
+            self._cut_unless_read()
+        elif self._responder is not None:
+            self._probe(self._responder)
         elif self._head is not None:
             self._refuse(Refusal(408, "slow_body", "the body took too long to arrive"))
         elif self._buffer:
@@ -427,23 +504,52 @@ class Connection(asyncio.Protocol):
         status, block, body = self._server.application.refuse(refusal)
         responder = Responder(self, minor=1, keep=False, is_head=False)
         self._is_closing = True
-        self._linger_left = LINGER_BYTES_MAX
-        self._buffer = b""
-        self._pieces.clear()
-        self._head = None
         responder.send(status, block, body)
 
-    def _close(self) -> None:
+    def _close(self, *, is_lingering: bool = False) -> None:
         transport = self._transport
         if transport is None:
             return
-        if self._linger_left > 0 and transport.can_write_eof():
-            transport.write_eof()
-            self.deadline = self._loop.time() + LINGER_SECONDS
-            return
         self._is_closing = True
-        self.deadline = self._loop.time() + LINGER_SECONDS
-        transport.close()
+        self._buffer = b""
+        self._body = bytearray()
+        self._chunks = None
+        self._watch_reader()
+        if not is_lingering or self._is_half_closed or not transport.can_write_eof():
+            transport.close()
+            return
+        if self._is_reading_paused:
+            self._is_reading_paused = False
+            transport.resume_reading()
+        transport.write_eof()
+
+    def _probe(self, responder: Responder) -> None:
+        """See whether a caller that sends no more is still there, by an interim answer.
+
+        One that has closed wholly looks the same as one that has only finished sending; but its
+        machine answers a late byte with a reset. Most answers are there before this is asked.
+        """
+        self.deadline = float("inf")
+        if not responder.is_started and self._head is not None and self._head.http_minor == 1:
+            self.put(b"HTTP/1.1 102 Processing\r\n\r\n")
+
+    def _watch_reader(self) -> None:
+        """Give the caller time to take what waits to be sent."""
+        transport = self._transport_now()
+        waiting = transport.get_write_buffer_size()
+        self._taken_bytes = self._put_bytes - waiting
+        limits = self._server.limits
+        seconds = limits.caller_write_stall_seconds if waiting else LINGER_SECONDS
+        self.deadline = self._loop.time() + seconds
+
+    def _cut_unless_read(self) -> None:
+        """Cut a caller that took nothing in the time it was given; a slow one gets more."""
+        transport = self._transport_now()
+        waiting = transport.get_write_buffer_size()
+        if waiting and self._put_bytes - waiting > self._taken_bytes:
+            self._watch_reader()
+        else:
+            self.cut()
 
     def _linger(self, size: int) -> None:
         self._linger_left -= size
@@ -454,6 +560,17 @@ class Connection(asyncio.Protocol):
         if self._transport is None:
             raise AssertionError("the connection is lost")
         return self._transport
+
+
+def _place(error: BaseException) -> str:
+    """Say where an error was raised, without its message: that could hold a caller's words."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return type(error).__name__
+    name = PurePath(trace.tb_frame.f_code.co_filename).name
+    return f"{type(error).__name__} at {name}:{trace.tb_lineno}"
 
 
 def _head_too_large(limits: ServerLimits) -> Refused:

@@ -9,10 +9,9 @@ import psycopg
 
 from jusinfer.domain.journal import Ended
 from jusinfer.settler.reader import Batch, JournalReader
-from jusinfer.store.usage import COPY, civil, copy_line
+from jusinfer.store.usage import copy_line, copy_statement, month_of
 
 ROLE: Final = "SET LOCAL ROLE jusinfer_settler"
-DAY_US: Final = 86_400 * 1_000_000
 
 CURSOR_ADVANCE: Final = """
 UPDATE journal_cursor SET offset_bytes = %s, is_closed = %s, updated_at = now()
@@ -113,7 +112,9 @@ def _post_rows(
             owner = (row.tenant_id, row.mode)
             charges[owner] = charges.get(owner, 0) + row.charge_nano
             leases[row.lease_id] = leases.get(row.lease_id, 0) + row.charge_nano
-    _ensure_partitions(connection, rows)
+    months = _by_month(rows)
+    for year, month in months:
+        connection.execute("SELECT jusinfer_ensure_partition(make_date(%s, %s, 1))", (year, month))
     step("partitions")
     accounts = _lock_accounts(connection, charges)
     step("accounts")
@@ -124,10 +125,7 @@ def _post_rows(
     step("balances")
     _write_transfers(connection, charges, transfers, accounts)
     step("transfers")
-    with connection.cursor() as cursor, cursor.copy(COPY) as copy:
-        copy.write(
-            "".join([copy_line(row, transfers.get((row.tenant_id, row.mode), "")) for row in rows])
-        )
+    _copy_rows(connection, months, transfers)
     step("usage")
     total = sum(charges.values())
     return Posted(
@@ -138,11 +136,23 @@ def _post_rows(
     )
 
 
-def _ensure_partitions(connection: Connection, rows: list[Ended]) -> None:
-    months = {civil(row.admitted_at_us // DAY_US)[:2] for row in rows}
-    for year, month in sorted(months):
-        first = f"{year:04d}-{month:02d}-01"
-        connection.execute("SELECT jusinfer_ensure_partition(%s::date)", (first,))
+def _by_month(rows: list[Ended]) -> dict[tuple[int, int], list[Ended]]:
+    months: dict[tuple[int, int], list[Ended]] = {}
+    for row in rows:
+        months.setdefault(month_of(row), []).append(row)
+    return dict(sorted(months.items()))
+
+
+def _copy_rows(
+    connection: Connection,
+    months: dict[tuple[int, int], list[Ended]],
+    transfers: dict[Owner, str],
+) -> None:
+    for (year, month), rows in months.items():
+        lines = [copy_line(row, transfers.get((row.tenant_id, row.mode), "")) for row in rows]
+        statement = copy_statement(year, month)
+        with connection.cursor() as cursor, cursor.copy(statement) as copy:
+            copy.write("".join(lines))
 
 
 def _lock_accounts(

@@ -10,7 +10,7 @@ from jusinfer.store.database import Reader
 from jusinfer.store.tables import tenant, usage_record
 
 COLUMNS: Final = tuple(column.name for column in usage_record.columns)
-COPY: Final = f"COPY usage_record ({', '.join(COLUMNS)}) FROM STDIN"
+DAY_US: Final = 86_400 * 1_000_000
 _ESCAPES: Final = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r", "\x00": ""})
 US_PER_SECOND: Final = 1_000_000
 
@@ -25,6 +25,16 @@ class UsageTotal(msgspec.Struct, frozen=True):
     prompt_tokens: int
     completion_tokens: int
     charge_nano: int
+
+
+def month_of(row: Ended) -> tuple[int, int]:
+    """Give (year, month) of a record, in UTC."""
+    return civil(row.admitted_at_us // DAY_US)[:2]
+
+
+def copy_statement(year: int, month: int) -> str:
+    """Give the statement that copies rows into one month."""
+    return f"COPY usage_record_{year:04d}_{month:02d} ({', '.join(COLUMNS)}) FROM STDIN"
 
 
 def copy_line(row: Ended, transfer_id: str) -> str:

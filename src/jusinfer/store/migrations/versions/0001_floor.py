@@ -162,6 +162,8 @@ BEGIN
       'CREATE TABLE IF NOT EXISTS %I PARTITION OF usage_record FOR VALUES FROM (%L) TO (%L)',
       partition_name, first::timestamp at time zone 'UTC',
       (first + interval '1 month') at time zone 'UTC');
+    -- COPY does not go through row-level security, so the settler writes into the month itself.
+    EXECUTE format('GRANT INSERT ON %I TO jusinfer_settler', partition_name);
   END IF;
 END $$;
 
