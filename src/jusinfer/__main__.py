@@ -2,7 +2,7 @@
 
 import typer
 
-from jusinfer.cli import children_commands, doctor, operate
+from jusinfer.cli import doctor, operate
 
 app = typer.Typer(
     name="jusinfer",
@@ -12,7 +12,6 @@ app = typer.Typer(
 )
 operate.add_to(app)
 doctor.add_to(app)
-children_commands.add_to(app)
 
 
 def main() -> None:

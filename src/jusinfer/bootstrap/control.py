@@ -1,17 +1,13 @@
 """Builds the control plane: database, services, console; the only room that sees adapters."""
 
 import time
-from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
 import psycopg
-import uvicorn
 
 from jusinfer import config
 from jusinfer.adapters import system
-from jusinfer.console import app as console_app
 from jusinfer.domain.identity import Mode
 from jusinfer.observability import Events
 from jusinfer.services import accounts, keys
@@ -21,7 +17,6 @@ from jusinfer.store.database import Database, is_current, migrate
 from jusinfer.store.embedded import EmbeddedPostgres
 
 DEFAULT_TENANT: Final = "default"
-EXAMPLES: Final = 12
 RESTART_SECONDS: Final = 1.0
 CONNECT_SECONDS: Final = 2
 
@@ -118,30 +113,6 @@ def first_run(dsn: str) -> str | None:
         return issued.secret
     finally:
         outside.database.close()
-
-
-def run_console(settings: config.Settings, run_dir: Path, say_ready: Callable[[], None]) -> None:
-    """Serve the console on its Unix socket until told to stop."""
-    socket_path = run_dir / "console.sock"
-    socket_path.unlink(missing_ok=True)
-    offers = config.offers(settings, sandbox_port=1)
-    examples = [name for name in offers.test.models if not name.startswith("sandbox/")]
-    app = console_app.build(version("jusinfer"), examples[-1:] + examples[: EXAMPLES - 1])
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app,
-            uds=str(socket_path),
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=3,
-        )
-    )
-    app.router.on_startup.append(say_ready)
-    events = Events("console")
-    events.emit("console_starting")
-    server.run()
-    events.emit("console_stopped", seconds=round(time.process_time(), 2))
 
 
 def now_seconds() -> int:

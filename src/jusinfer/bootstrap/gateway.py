@@ -1,5 +1,6 @@
 """Builds one gateway worker from its settings; this process holds no secret but upstream keys."""
 
+import gc
 import os
 import sys
 import time
@@ -16,11 +17,19 @@ from jusinfer.gateway.worker import Worker, WorkerSettings
 from jusinfer.observability import Events
 from jusinfer.store.gateway_link import GatewayLink
 
+GC_THRESHOLD: Final = 20_000
 FOREIGN_PREFIXES: Final = ("STRIPE_", "FIREBASE_", "RESEND_")
 
 
 class ForeignSecret(Exception):
     """A secret of the other plane is in this process's environment."""
+
+
+def main(arguments: list[str]) -> None:
+    """Run one worker, named by its id and index, until it is told to stop."""
+    worker_id, index = arguments
+    settings = config.load(config.Overrides())
+    run(settings, config.gateway_child(settings, worker_id, int(index)))
 
 
 def run(settings: config.Settings, child: config.GatewayChild) -> None:
@@ -30,6 +39,10 @@ def run(settings: config.Settings, child: config.GatewayChild) -> None:
         raise ForeignSecret(f"the gateway must not see {', '.join(foreign)}; unset it there")
     context, worker = build(settings, child)
     context.events.emit("gateway_starting", worker_id=child.worker_id)
+    # What is loaded now stays for good: the collector need not look at it again and again.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GC_THRESHOLD, 20, 100)
     uvloop.run(worker.run())
 
 
@@ -78,3 +91,7 @@ def build(settings: config.Settings, child: config.GatewayChild) -> tuple[Contex
 
 def _clock_us() -> int:
     return time.time_ns() // 1000
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import threading
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -170,23 +169,3 @@ class Child:
         if self._ready_read is not None:
             os.close(self._ready_read)
             self._ready_read = None
-
-
-def watch_parent(descriptor: int | None) -> None:
-    """End this process when the supervisor's end of the pipe closes, however it died."""
-    if descriptor is None:
-        return
-
-    def wait() -> None:
-        while os.read(descriptor, 1):
-            continue
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=wait, name="watch-parent", daemon=True).start()
-
-
-def say_ready(descriptor: int | None) -> None:
-    """Tell the supervisor that this process is ready."""
-    if descriptor is not None:
-        os.write(descriptor, b"1")
-        os.close(descriptor)

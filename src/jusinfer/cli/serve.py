@@ -88,7 +88,7 @@ class Supervisor:
     def _start(self) -> str | None:
         """Bring everything up; gives the first test key when this is the first start."""
         settings = self._settings
-        sandbox = self._child("sandbox", lambda: [*_program(), "_sandbox"], {}, drain_seconds=2.0)
+        sandbox = self._child("sandbox", lambda: _program("sandbox.app"), {}, drain_seconds=2.0)
         self._database = control.ServedDatabase(settings, self._events)
         dsn = self._database.dsn
         first_key = control.first_run(dsn)
@@ -96,8 +96,12 @@ class Supervisor:
         port = str(msgspec.json.decode(sandbox.said)["port"])
         own = self._own_variables(dsn)
         self._children["sandbox"] = sandbox
-        self._children["settler"] = self._child("settler", lambda: [*_program(), "_settler"], own)
-        self._children["console"] = self._child("console", lambda: [*_program(), "_console"], own)
+        self._children["settler"] = self._child(
+            "settler", lambda: _program("bootstrap.settler"), own
+        )
+        self._children["console"] = self._child(
+            "console", lambda: _program("bootstrap.console"), own
+        )
         self._workers = [
             self._worker(index, own | {"JUSINFER_SANDBOX_PORT": port})
             for index in range(config.worker_count(settings))
@@ -128,7 +132,7 @@ class Supervisor:
         def arguments() -> list[str]:
             # A worker that starts again is a new worker: its journal and leases are its own.
             name = secrets.token_hex(16)
-            return [*_program(), "_gateway", "--worker-id", name, "--index", str(index)]
+            return [*_program("bootstrap.gateway"), name, str(index)]
 
         return self._child(
             f"gateway-{index}",
@@ -256,8 +260,9 @@ class Supervisor:
         self._events.emit("stopped", seconds=round(time.monotonic() - self._started_at, 1))
 
 
-def _program() -> list[str]:
-    return [sys.executable, "-m", "jusinfer"]
+def _program(module: str) -> list[str]:
+    """Give how to run a module of ours; each process loads only what its module needs."""
+    return [sys.executable, "-m", f"jusinfer.{module}"]
 
 
 def reserve(host: str, port: int, what: str, where: str) -> socket.socket:

@@ -1,5 +1,7 @@
 """Assembles the console: health, the landing page, and the documentation of the API."""
 
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
@@ -44,9 +46,17 @@ class SecurityHeaders:
         await self._app(scope, receive, guarded)
 
 
-def build(version: str, models: list[str]) -> FastAPI:
+def build(version: str, models: list[str], on_start: Callable[[], None] = lambda: None) -> FastAPI:
     """Build the application; `models` are the public ids shown as examples."""
-    app = FastAPI(title="jusInfer console", openapi_url=None, docs_url=None, redoc_url=None)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        on_start()
+        yield
+
+    app = FastAPI(
+        title="jusInfer console", openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan
+    )
     pages = Environment(
         loader=FileSystemLoader(HERE / "templates"),
         autoescape=select_autoescape(),

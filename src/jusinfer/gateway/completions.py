@@ -12,7 +12,7 @@ from jusinfer.domain.routing import PlannedRoute
 from jusinfer.domain.stream import AttemptState, StreamAttempt, UpstreamFailure
 from jusinfer.domain.usage import Outcome, TokenUsage
 from jusinfer.gateway.admission import Admission, clamp, credential, examine
-from jusinfer.gateway.context import Context, new_id
+from jusinfer.gateway.context import Context
 from jusinfer.gateway.failures import EMPTY, STOPPING, error_of, finished, outcome_of
 from jusinfer.gateway.leases import Reservation
 from jusinfer.gateway.rates import RateWindow
@@ -81,7 +81,7 @@ class Completion:
         self._started_at = request.arrived_at
         self.responder = responder
         self.request_id = request_id
-        self.completion_id = new_id()
+        self.completion_id = context.new_id()
         self._principal: Principal | None = None
         self._admission: Admission | None = None
         self._window: RateWindow | None = None

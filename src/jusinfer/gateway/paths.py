@@ -19,7 +19,7 @@ from jusinfer.domain.errors import (
 from jusinfer.domain.identity import Principal
 from jusinfer.gateway.admission import credential
 from jusinfer.gateway.completions import Completion
-from jusinfer.gateway.context import Context, new_id
+from jusinfer.gateway.context import Context
 from jusinfer.gateway.forward import ConsoleForward
 from jusinfer.gateway.server import Refusal, Request, Responder
 from jusinfer.wire.errors import render
@@ -58,9 +58,9 @@ class Gateway:
             path = path[len("/api") :]
         elif not path.startswith(OWN):
             self._context.counters.forwarded += 1
-            self._forward.handle(request, responder, new_id())
+            self._forward.handle(request, responder, self._context.new_id())
             return
-        request_id = new_id()
+        request_id = self._context.new_id()
         cors = self._cors(request)
         if cors:
             responder.add_headers(cors)
@@ -89,7 +89,7 @@ class Gateway:
         kind = _ERRORS.get(refusal.status, MalformedFraming)
         retry = RETRY_SECONDS if kind is Unavailable else None
         error = kind(refusal.message, hint=refusal.hint, retry_after_seconds=retry)
-        request_id = new_id()
+        request_id = self._context.new_id()
         counters = self._context.counters
         counters.refusals[error.code] = counters.refusals.get(error.code, 0) + 1
         _, block, body = render(error, request_id)

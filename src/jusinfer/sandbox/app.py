@@ -9,6 +9,7 @@ import os
 import signal
 import struct
 import sys
+import threading
 from collections import deque
 from collections.abc import Sequence
 from typing import Any, Final
@@ -208,6 +209,15 @@ async def run(host: str, port: int, ready_fd: int | None) -> None:
     server.close()
 
 
+def _watch_parent(descriptor: int) -> None:
+    def wait() -> None:
+        while os.read(descriptor, 1):
+            continue
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the sandbox from the command line."""
     options = argparse.ArgumentParser(prog="jusinfer-sandbox")
@@ -215,7 +225,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.add_argument("--port", type=int, default=0)
     options.add_argument("--ready-fd", type=int, default=None)
     chosen = options.parse_args(arguments)
-    uvloop.run(run(chosen.host, chosen.port, chosen.ready_fd))
+    ready_fd = chosen.ready_fd
+    if ready_fd is None and "JUSINFER_READY_FD" in os.environ:
+        ready_fd = int(os.environ["JUSINFER_READY_FD"])
+    if "JUSINFER_PARENT_FD" in os.environ:
+        _watch_parent(int(os.environ["JUSINFER_PARENT_FD"]))
+    uvloop.run(run(chosen.host, chosen.port, ready_fd))
 
 
 if __name__ == "__main__":

@@ -10,10 +10,10 @@ import psycopg
 
 from jusinfer.observability import Events
 from jusinfer.settler.post import ROLE, Connection, CursorMoved, Posted, post_batch
-from jusinfer.settler.reader import Batch, JournalReader
+from jusinfer.settler.reader import BATCH_ROWS, Batch, JournalReader
 from jusinfer.settler.recover import closing_batch, reclaim
 
-POLL_SECONDS: Final = 0.05
+POLL_SECONDS: Final = 0.1
 RETRY_SECONDS: Final = 0.5
 LIVENESS_SECONDS: Final = 0.5
 KEEP_CLOSED_SECONDS: Final = 60.0
@@ -64,7 +64,8 @@ class Settler:
                 count = 0
             if is_last and count == 0:
                 break
-            if count == 0:
+            if count < BATCH_ROWS:
+                # Small batches cost as many transactions as large ones: let some gather.
                 stop.wait(RETRY_SECONDS if is_down else POLL_SECONDS)
         self.close()
 
