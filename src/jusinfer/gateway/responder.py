@@ -3,7 +3,7 @@
 from http import HTTPStatus
 from typing import Final, Protocol
 
-from jusinfer.gateway.framing import Head
+from jusinfer.gateway.framing import Head, Refusal
 
 REASONS: Final = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
 NO_BODY: Final = frozenset({204, 304})
@@ -208,3 +208,15 @@ class Responder:
             connection,
             self._line.date_line(),
         )
+
+
+class Application(Protocol):
+    """What a server serves."""
+
+    def handle(self, request: Request, responder: Responder) -> None:
+        """Answer a whole request, now or later; must not block."""
+        ...
+
+    def refuse(self, refusal: Refusal) -> tuple[int, bytes, bytes]:
+        """Give status, header lines and body for what the server itself refuses."""
+        ...

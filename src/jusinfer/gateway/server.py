@@ -1,70 +1,18 @@
-"""The callers' side of HTTP/1.1 as an asyncio protocol: bounds, order, back-pressure, leaving.
-
-One request at a time is under way on a connection; what a caller pipelines waits in a bounded
-buffer and is served in order, so that a refusal can never land inside an answer.
-"""
+"""The callers' side of HTTP/1.1: makes connections, watches their deadlines, drains them."""
 
 import asyncio
 import email.utils
-import socket
-import struct
 from collections.abc import Callable
 from pathlib import PurePath
-from typing import Final, Protocol, cast
+from typing import Final
 
-import msgspec
-
-from jusinfer.gateway.framing import (
-    ChunkReader,
-    Head,
-    Refusal,
-    Refused,
-    has_bare_newline,
-    parse_head,
-    too_large,
-)
-from jusinfer.gateway.responder import Caller, Request, Responder
+from jusinfer.gateway.connection import Connection, ServerLimits
+from jusinfer.gateway.framing import Refusal
+from jusinfer.gateway.responder import Application, Caller, Request, Responder
 
 __all__ = ["Application", "Caller", "HttpServer", "Refusal", "Request", "Responder", "ServerLimits"]
 
 TICK_SECONDS: Final = 0.25
-LINGER_SECONDS: Final = 2.0
-LINGER_BYTES_MAX: Final = 1024 * 1024
-PROBE_SECONDS: Final = 0.5
-BLANK_LINES_MAX: Final = 2
-HEAD_END: Final = b"\r\n\r\n"
-RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
-DRAINING: Final = Refusal(503, "draining", "this server is about to stop; try again")
-
-
-class ServerLimits(msgspec.Struct, frozen=True):
-    """The bounds of one listening server."""
-
-    head_bytes_max: int = 32_768
-    head_lines_max: int = 100
-    body_bytes_max: int = 20 * 1024 * 1024
-    head_seconds: float = 10.0
-    body_seconds: float = 60.0
-    idle_seconds: float = 75.0
-    connections_max: int = 10_000
-    pipelined_bytes_max: int = 256 * 1024
-    trailer_bytes_max: int = 8_192
-    chunk_extension_bytes_max: int = 1_024
-    write_high_water_bytes: int = 262_144
-    write_low_water_bytes: int = 65_536
-    caller_write_stall_seconds: float = 60.0
-
-
-class Application(Protocol):
-    """What a server serves."""
-
-    def handle(self, request: Request, responder: Responder) -> None:
-        """Answer a whole request, now or later; must not block."""
-        ...
-
-    def refuse(self, refusal: Refusal) -> tuple[int, bytes, bytes]:
-        """Give status, header lines and body for what the server itself refuses."""
-        ...
 
 
 class HttpServer:
@@ -96,7 +44,7 @@ class HttpServer:
         """How many connections are open."""
         return len(self.open)
 
-    def protocol_factory(self) -> "Connection":
+    def protocol_factory(self) -> Connection:
         """Make the protocol of one connection."""
         return Connection(self)
 
@@ -107,6 +55,29 @@ class HttpServer:
             self._date_second = second
             self._date = b"date: %b\r\n" % email.utils.formatdate(usegmt=True).encode()
         return self._date
+
+    def handle(self, request: Request, responder: Responder) -> None:
+        """Give a whole request to the application; a fault of ours ends that request only."""
+        try:
+            self.application.handle(request, responder)
+        except Exception as error:  # noqa: BLE001 (the end of a connection: one of three places)
+            self._fault(responder, error)
+
+    def _fault(self, responder: Responder, error: Exception) -> None:
+        """Say that something broke if nothing was sent yet, else cut the answer off."""
+        self.fault_count += 1
+        if self.on_fault is not None:
+            self.on_fault(_place(error))
+        caller = None if responder.is_finished else responder.caller
+        if responder.is_started:
+            responder.abort()
+        else:
+            refusal = Refusal(503, "fault", "an internal fault; the request was not served")
+            status, block, body = self.application.refuse(refusal)
+            responder.close_after()
+            responder.send(status, block, body)
+        if caller is not None:
+            caller.caller_gone()
 
     def begin_drain(self) -> None:
         """Take no new requests; idle connections close, running answers are the last."""
@@ -144,424 +115,6 @@ class HttpServer:
                 connection.timed_out()
 
 
-class Connection(asyncio.Protocol):
-    """One caller's connection; also the line of the responder that is under way."""
-
-    __slots__ = (
-        "_blank_lines",
-        "_body",
-        "_buffer",
-        "_chunks",
-        "_head",
-        "_is_closing",
-        "_is_half_closed",
-        "_is_paused",
-        "_is_reading_paused",
-        "_linger_left",
-        "_loop",
-        "_peer",
-        "_put_bytes",
-        "_responder",
-        "_seen",
-        "_server",
-        "_taken_bytes",
-        "_transport",
-        "deadline",
-    )
-
-    def __init__(self, server: HttpServer) -> None:
-        self._server = server
-        self._loop = server.loop
-        self._transport: asyncio.Transport | None = None
-        self._buffer = b""
-        self._seen = 0
-        self._blank_lines = 0
-        self._head: Head | None = None
-        self._body = bytearray()
-        self._chunks: ChunkReader | None = None
-        self._responder: Responder | None = None
-        self._is_closing = False
-        self._is_half_closed = False
-        self._is_paused = False
-        self._is_reading_paused = False
-        self._linger_left = LINGER_BYTES_MAX
-        self._put_bytes = 0
-        self._taken_bytes = 0
-        self._peer: str | None = None
-        self.deadline = 0.0
-
-    # ------------------------------------------------------------------ asyncio's calls
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take a new connection, unless there are too many."""
-        server = self._server
-        limits = server.limits
-        # The loop's own transports need not inherit from asyncio's classes.
-        self._transport = stream = cast("asyncio.Transport", transport)
-        stream.set_write_buffer_limits(limits.write_high_water_bytes, limits.write_low_water_bytes)
-        peer = transport.get_extra_info("peername")
-        self._peer = peer[0] if isinstance(peer, tuple) and peer else None
-        server.open.add(self)
-        self.deadline = self._loop.time() + limits.head_seconds
-        if server.is_draining:
-            self._refuse(DRAINING)
-        elif len(server.open) > limits.connections_max:
-            self._refuse(Refusal(503, "too_many_connections", "too many connections right now"))
-
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (its signature)
-        """Tell whoever answers that the caller has gone."""
-        self._server.open.discard(self)
-        self._transport = None
-        self._is_closing = True
-        self._buffer = b""
-        self._body = bytearray()
-        self._chunks = None
-        responder = self._responder
-        self._responder = None
-        if responder is not None:
-            responder.is_gone = True
-            if responder.caller is not None and not responder.is_finished:
-                responder.caller.caller_gone()
-
-    def data_received(self, data: bytes) -> None:
-        """Take bytes: of a request, of one that waits, or of one that was refused."""
-        if self._is_closing:
-            self._linger(len(data))
-            return
-        if self._responder is not None or self._is_paused:
-            self._buffer += data
-            if (
-                len(self._buffer) > self._server.limits.pipelined_bytes_max
-                and not self._is_reading_paused
-            ):
-                # While reading is paused a leaving caller is noticed only by a failed write, so
-                # reading goes on as long as what is pipelined fits.
-                self._is_reading_paused = True
-                self._transport_now().pause_reading()
-            return
-        self._advance(data)
-
-    def eof_received(self) -> bool | None:
-        """Keep a half-closed connection as long as an answer is owed.
-
-        Over TLS the loop cannot keep one, and callers do not ask for it: there it means gone.
-        """
-        transport = self._transport
-        if self._is_closing or transport is None or not transport.can_write_eof():
-            return None
-        responder = self._responder
-        if responder is None and (self._seen or not self._buffer):
-            return None
-        self._is_half_closed = True
-        if responder is not None and not responder.is_started and not self._is_paused:
-            self.deadline = self._loop.time() + PROBE_SECONDS
-        return True
-
-    def pause_writing(self) -> None:
-        """Let whoever answers wait for a slow caller, for so long at most."""
-        self._is_paused = True
-        self._watch_reader()
-        responder = self._responder
-        if responder is not None:
-            responder.is_paused = True
-            if responder.caller is not None:
-                responder.caller.caller_paused()
-
-    def resume_writing(self) -> None:
-        """Let whoever answers go on, or serve the next request."""
-        self._is_paused = False
-        if self._is_closing:
-            return
-        responder = self._responder
-        if responder is None:
-            self.deadline = self._loop.time() + self._server.limits.idle_seconds
-            self._rest()
-            return
-        self.deadline = float("inf")
-        responder.is_paused = False
-        if responder.caller is not None:
-            responder.caller.caller_resumed()
-
-    # ------------------------------------------------------------------ reading requests
-
-    def _advance(self, data: bytes) -> None:
-        """Read as much of one request as is there, and serve it when it is whole."""
-        try:
-            if self._head is None:
-                if self._buffer:
-                    data = self._buffer + data
-                    self._buffer = b""
-                self._read_head(data)
-            else:
-                self._read_body(self._head, data)
-        except Refused as refused:
-            self._refuse(refused.refusal)
-
-    def _read_head(self, data: bytes) -> None:
-        if data.startswith(b"\r\n"):
-            data = self._without_blank_lines(data)
-        end = data.find(HEAD_END, self._seen) + len(HEAD_END)
-        limits = self._server.limits
-        if end < len(HEAD_END):
-            self._wait_for_head(data, limits)
-            return
-        if end > limits.head_bytes_max:
-            raise _head_too_large(limits)
-        head = parse_head(data[:end], limits.head_lines_max)
-        self._head = head
-        self._seen = 0
-        self._blank_lines = 0
-        rest = data[end:]
-        if head.body_bytes == 0:
-            self._serve(head, b"", rest)
-            return
-        if head.body_bytes is None:
-            self._chunks = ChunkReader(
-                limits.body_bytes_max, limits.trailer_bytes_max, limits.chunk_extension_bytes_max
-            )
-        elif head.body_bytes > limits.body_bytes_max:
-            raise too_large(limits.body_bytes_max)
-        elif len(rest) >= head.body_bytes:
-            self._serve(head, rest[: head.body_bytes], rest[head.body_bytes :])
-            return
-        self._await_body(head, rest, limits)
-
-    def _await_body(self, head: Head, rest: bytes, limits: ServerLimits) -> None:
-        self.deadline = self._loop.time() + limits.body_seconds
-        if head.expects_continue:
-            self.put(b"HTTP/1.1 100 Continue\r\n\r\n")
-        if rest:
-            self._read_body(head, rest)
-        if self._is_half_closed and self._head is head and self._responder is None:
-            self._close()
-
-    def _without_blank_lines(self, data: bytes) -> bytes:
-        while data.startswith(b"\r\n"):
-            self._blank_lines += 1
-            if self._blank_lines > BLANK_LINES_MAX:
-                raise Refused(Refusal(400, "blank_lines", "too many blank lines before a request"))
-            data = data[2:]
-        self._seen = 0
-        return data
-
-    def _wait_for_head(self, data: bytes, limits: ServerLimits) -> None:
-        if len(data) > limits.head_bytes_max:
-            raise _head_too_large(limits)
-        if has_bare_newline(data, self._seen):
-            raise Refused(
-                Refusal(400, "bare_newline", "a line of the head ends without a carriage return")
-            )
-        # The clock of an idle connection's next head starts with its first byte.
-        self.deadline = min(self.deadline, self._loop.time() + limits.head_seconds)
-        self._buffer = data
-        # What was looked at once is not looked at again, or heads sent byte by byte cost dearly.
-        self._seen = max(0, len(data) - len(HEAD_END) + 1)
-        if self._is_half_closed:
-            self._close()
-
-    def _read_body(self, head: Head, data: bytes) -> None:
-        if self._chunks is not None:
-            rest = self._chunks.feed(data)
-            if rest is not None:
-                body = bytes(self._chunks.body)
-                self._chunks = None
-                self._serve(head, body, rest)
-            return
-        missing = (head.body_bytes or 0) - len(self._body)
-        if len(data) < missing:
-            self._body += data
-            return
-        self._body += data[:missing]
-        body = bytes(self._body)
-        self._body = bytearray()
-        self._serve(head, body, data[missing:])
-
-    def _serve(self, head: Head, body: bytes, rest: bytes) -> None:
-        """Hand a whole request to the application; what follows it waits."""
-        server = self._server
-        self._buffer = rest
-        keep = head.keep_alive and not server.is_draining
-        responder = Responder(self, minor=head.http_minor, keep=keep, is_head=head.method == "HEAD")
-        self._responder = responder
-        self.deadline = float("inf")
-        request = Request(head, body, self._loop.time(), self._peer)
-        try:
-            server.application.handle(request, responder)
-        except Exception as error:  # noqa: BLE001 (the end of a connection: one of three places)
-            self._fault(responder, error)
-
-    def _fault(self, responder: Responder, error: Exception) -> None:
-        """A fault of ours: say so if nothing was sent yet, else cut."""
-        server = self._server
-        server.fault_count += 1
-        if server.on_fault is not None:
-            server.on_fault(_place(error))
-        caller = None if responder.is_finished else responder.caller
-        if responder.is_started:
-            responder.abort()
-        else:
-            refusal = Refusal(503, "fault", "an internal fault; the request was not served")
-            status, block, body = server.application.refuse(refusal)
-            responder.close_after()
-            responder.send(status, block, body)
-        if caller is not None:
-            caller.caller_gone()
-
-    # ------------------------------------------------------------------ a responder's line
-
-    def put(self, data: bytes) -> None:
-        """Send bytes if the connection is still there."""
-        if self._transport is not None:
-            self._put_bytes += len(data)
-            self._transport.write(data)
-
-    def date_line(self) -> bytes:
-        """Give the Date header of this second."""
-        return self._server.date_line()
-
-    def answered(self, *, keep: bool) -> None:
-        """Go on with the next request, or close."""
-        self._responder = None
-        self._head = None
-        if self._is_closing:
-            self._close(is_lingering=True)
-            return
-        has_more = bool(self._buffer) or self._is_reading_paused
-        if not keep or (self._is_half_closed and not has_more):
-            self._close(is_lingering=has_more or self._server.is_draining)
-            return
-        if not self._is_paused:
-            self.deadline = self._loop.time() + self._server.limits.idle_seconds
-        if has_more:
-            # Not at once: a caller that pipelines much must not deepen the stack.
-            self._loop.call_soon(self._rest)
-
-    def break_off(self, *, is_ended_by_close: bool) -> None:
-        """Send what was written, then close without the end that a whole answer has.
-
-        Where closing itself is the end, only a reset tells the caller that something is missing.
-        """
-        transport = self._transport
-        if transport is None:
-            return
-        if not is_ended_by_close:
-            self._close(is_lingering=bool(self._buffer) or self._is_reading_paused)
-            return
-        line = transport.get_extra_info("socket")
-        if line is not None:
-            line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
-        self.cut()
-
-    def cut(self) -> None:
-        """Close at once."""
-        if self._transport is not None:
-            self._transport.abort()
-
-    # ------------------------------------------------------------------ ending
-
-    def drain(self) -> None:
-        """Close if nothing is under way; else the running answer is the last."""
-        if self._is_closing:
-            return
-        if self._responder is not None:
-            self._responder.close_after()
-        elif self._head is None and self._buffer:
-            self._refuse(DRAINING)
-        elif self._head is None:
-            self._close()
-
-    def timed_out(self) -> None:
-        """A deadline has passed; which one depends on what was awaited."""
-        if self._is_closing or self._is_paused:
-            self._cut_unless_read()
-        elif self._responder is not None:
-            self._probe(self._responder)
-        elif self._head is not None:
-            self._refuse(Refusal(408, "slow_body", "the body took too long to arrive"))
-        elif self._buffer:
-            self._refuse(Refusal(408, "slow_head", "the head took too long to arrive"))
-        else:
-            self._close()
-
-    def _rest(self) -> None:
-        """Serve what was pipelined while the last answer was under way."""
-        if self._is_closing or self._responder is not None or self._is_paused:
-            return
-        if self._is_reading_paused and self._transport is not None:
-            self._is_reading_paused = False
-            self._transport.resume_reading()
-        data, self._buffer = self._buffer, b""
-        if data and self._head is None:
-            self.deadline = self._loop.time() + self._server.limits.head_seconds
-            self._advance(data)
-
-    def _refuse(self, refusal: Refusal) -> None:
-        """Answer with a refusal and close, but let the caller read it first.
-
-        Closing while the caller still sends would reset the connection and destroy the answer on
-        its way; so our side is closed, and what comes is read and dropped for a short while.
-        """
-        status, block, body = self._server.application.refuse(refusal)
-        responder = Responder(self, minor=1, keep=False, is_head=False)
-        self._is_closing = True
-        responder.send(status, block, body)
-
-    def _close(self, *, is_lingering: bool = False) -> None:
-        transport = self._transport
-        if transport is None:
-            return
-        self._is_closing = True
-        self._buffer = b""
-        self._body = bytearray()
-        self._chunks = None
-        self._watch_reader()
-        if not is_lingering or self._is_half_closed or not transport.can_write_eof():
-            transport.close()
-            return
-        if self._is_reading_paused:
-            self._is_reading_paused = False
-            transport.resume_reading()
-        transport.write_eof()
-
-    def _probe(self, responder: Responder) -> None:
-        """See whether a caller that sends no more is still there, by an interim answer.
-
-        One that has closed wholly looks the same as one that has only finished sending; but its
-        machine answers a late byte with a reset. Most answers are there before this is asked.
-        """
-        self.deadline = float("inf")
-        if not responder.is_started and self._head is not None and self._head.http_minor == 1:
-            self.put(b"HTTP/1.1 102 Processing\r\n\r\n")
-
-    def _watch_reader(self) -> None:
-        """Give the caller time to take what waits to be sent."""
-        transport = self._transport_now()
-        waiting = transport.get_write_buffer_size()
-        self._taken_bytes = self._put_bytes - waiting
-        limits = self._server.limits
-        seconds = limits.caller_write_stall_seconds if waiting else LINGER_SECONDS
-        self.deadline = self._loop.time() + seconds
-
-    def _cut_unless_read(self) -> None:
-        """Cut a caller that took nothing in the time it was given; a slow one gets more."""
-        transport = self._transport_now()
-        waiting = transport.get_write_buffer_size()
-        if waiting and self._put_bytes - waiting > self._taken_bytes:
-            self._watch_reader()
-        else:
-            self.cut()
-
-    def _linger(self, size: int) -> None:
-        self._linger_left -= size
-        if self._linger_left <= 0:
-            self.cut()
-
-    def _transport_now(self) -> asyncio.Transport:
-        if self._transport is None:
-            raise AssertionError("the connection is lost")
-        return self._transport
-
-
 def _place(error: BaseException) -> str:
     """Say where an error was raised, without its message: that could hold a caller's words."""
     trace = error.__traceback__
@@ -571,9 +124,3 @@ def _place(error: BaseException) -> str:
         return type(error).__name__
     name = PurePath(trace.tb_frame.f_code.co_filename).name
     return f"{type(error).__name__} at {name}:{trace.tb_lineno}"
-
-
-def _head_too_large(limits: ServerLimits) -> Refused:
-    return Refused(
-        Refusal(431, "head_too_large", f"the head is larger than {limits.head_bytes_max} bytes")
-    )
