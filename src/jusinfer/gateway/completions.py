@@ -280,6 +280,7 @@ class Completion:
             f"x-jusinfer-cost: {cost_text(charge)}\r\nx-jusinfer-overhead-us: {overhead_us}\r\n"
         )
         self.responder.send(200, block.encode("ascii"), body)
+        self._release()
 
     def relay(self, data: bytes) -> None:
         """Send bytes of a stream, beginning the answer when they are the first."""
@@ -315,6 +316,7 @@ class Completion:
         else:
             self._settle(Outcome.UPSTREAM_CUT, usage, None, failure)
         self.responder.finish()
+        self._release()
 
     def usage_event(self, machine: StreamAttempt) -> bytes:
         """Build the last usage chunk, with what the completion costs."""
@@ -343,6 +345,7 @@ class Completion:
         if isinstance(attempt, StreamedAttempt) and attempt.machine.has_sent_content:
             usage = self._machine_usage(attempt.machine)
         self._settle(Outcome.CUT_BY_CALLER, usage, None, None)
+        self._release()
 
     def caller_paused(self) -> None:
         """Let the upstream wait for a slow caller."""
@@ -382,6 +385,7 @@ class Completion:
             self._settle(outcome, self._machine_usage(attempt.machine), None, failure)
             self.relay(event)
             self.responder.finish()
+            self._release()
         elif outcome is Outcome.GATEWAY_STOPPED:
             self._settle(outcome, NO_USAGE, error_of(failure), failure)
         else:
@@ -445,8 +449,17 @@ class Completion:
         self._body = b""
         self._show(error)
 
+    def _release(self) -> None:
+        """Let go of what points back here, so that nothing waits for the garbage collector."""
+        attempt = self._attempt
+        self._attempt = None
+        self.responder.caller = None
+        if attempt is not None:
+            attempt.exchange = None
+
     def _show(self, error: JusinferError) -> None:
         responder = self.responder
+        self._release()
         if responder.is_gone:
             return
         if responder.is_started:
