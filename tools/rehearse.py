@@ -126,17 +126,30 @@ def rehearse(source: Path, folder: Path, *, has_tests: bool) -> None:
             raise
         finally:
             product.stop()
-        print(f"rehearse: {turn} `make run` ready after {took:.1f} s, stopped by SIGTERM")
+        # Flushed, because the last line of all is to be pytest's own count.
+        done = f"rehearse: {turn} `make run` ready after {took:.1f} s, stopped by SIGTERM"
+        print(done, flush=True)
     if has_tests:
-        # Lets the last line be pytest's own count.
-        subprocess.run(
-            ["make", "test"],
-            cwd=clone,
-            env=empty_environment(home),
-            stdin=subprocess.DEVNULL,
-            check=True,
-            timeout=TEST_SECONDS,
-        )
+        run_tests(clone, home)
+
+
+def run_tests(clone: Path, home: Path) -> None:
+    """Run `make test` in the clone; when its time is over, end all that it started."""
+    suite = subprocess.Popen(
+        ["make", "test"],
+        cwd=clone,
+        env=empty_environment(home),
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        code = suite.wait(TEST_SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(suite.pid, signal.SIGKILL)
+        suite.wait(STOP_SECONDS)
+        raise RehearsalFailed(f"make test was not done after {TEST_SECONDS} s") from None
+    if code:
+        raise RehearsalFailed(f"make test ended with {code}")
 
 
 def main(arguments: list[str]) -> int:
