@@ -150,6 +150,11 @@ HOUSE_CASES: list[tuple[HouseRule, dict[str, str], dict[str, str]]] = [
         {"tests/fakes.py": LINE, "tests/test_x.py": LINE},
     ),
     (
+        house.orphans,
+        {PRODUCT: LINE, "src/jusinfer/__main__.py": 'start("store.leases")\n'},
+        {PRODUCT: LINE, "src/jusinfer/__main__.py": 'start("store.lease")\n'},
+    ),
+    (
         house.error_rows,
         {
             house.ERRORS: "class JusinferError(Exception): ...\nclass Gone(JusinferError): ...\n",

@@ -96,9 +96,10 @@ def orphans(repository: Repository) -> Iterator[Finding]:
         if source.is_test and name.startswith("test_"):
             continue
         names = product if source.is_product else helpers
-        if source.module in names or source.path in started or f"-m {source.module}" in started:
-            continue
-        if f'"{source.module}"' in started:
+        # The supervisor starts its children by their name within the package.
+        short = source.module.removeprefix("jusinfer.")
+        calls = (source.path, f"-m {source.module}", f'"{source.module}"', f'"{short}"')
+        if source.module in names or any(call in started for call in calls):
             continue
         yield source.finding(1, "orphan", "nothing imports this file and nothing starts it")
 
