@@ -1,5 +1,6 @@
 """From traits and a catalog to an ordered plan of routes, each choice with its reason."""
 
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -14,8 +15,9 @@ ATTEMPTS_MAX: Final = 3
 OUTPUT_TOKENS_GUESS: Final = 500
 MANY_TOOLS: Final = 6
 STRONG_TIER: Final = 2
+EXPLICIT: Final = ("explicit",)
 
-SENTENCES: Final = {
+SENTENCES: Final[Mapping[str, str]] = {
     "explicit": "the request named this model",
     "reasoning_hint": "the request asks for careful reasoning",
     "reasoning_effort": "the request asks for a high reasoning effort",
@@ -60,11 +62,15 @@ def plan(requested_model: str, traits: Traits, catalog: Catalog) -> RoutePlan:
         raise ModelNotFound("the model is not offered with this key", param="model")
     if model.is_auto:
         return _auto_plan(traits, catalog)
-    gate = _closed_gate(model, traits, is_named=True)
-    if gate is not None:
+    if traits.input_tokens > model.context_tokens:
         raise _too_large(model)
+    return explicit_plan(model)
+
+
+def explicit_plan(model: Model) -> RoutePlan:
+    """Give the plan of a model that was named: its routes, in the order they were declared."""
     routes = tuple(PlannedRoute(model, route) for route in model.routes[:ATTEMPTS_MAX])
-    return RoutePlan(routes, ("explicit",))
+    return RoutePlan(routes, EXPLICIT)
 
 
 def _sandbox_plan(requested_model: str, catalog: Catalog) -> RoutePlan:
@@ -73,7 +79,7 @@ def _sandbox_plan(requested_model: str, catalog: Catalog) -> RoutePlan:
     if base is None:
         raise ModelNotFound("the sandbox is offered with test keys only", param="model")
     route = msgspec.structs.replace(base.routes[0], upstream_model=requested_model)
-    return RoutePlan((PlannedRoute(base, route),), ("explicit",))
+    return RoutePlan((PlannedRoute(base, route),), EXPLICIT)
 
 
 def _auto_plan(traits: Traits, catalog: Catalog) -> RoutePlan:
@@ -82,7 +88,7 @@ def _auto_plan(traits: Traits, catalog: Catalog) -> RoutePlan:
     for model in catalog.models.values():
         if model.is_auto or model.model_id.startswith("sandbox/"):
             continue
-        gate = _closed_gate(model, traits, is_named=False)
+        gate = _closed_gate(model, traits)
         if gate is None:
             eligible.append(model)
         elif gate not in reasons:
@@ -121,16 +127,11 @@ def _cost(model: Model, traits: Traits) -> int:
     return min(bound_pico(route.price, traits.input_tokens, output) for route in model.routes)
 
 
-def _closed_gate(model: Model, traits: Traits, *, is_named: bool) -> str | None:
-    """Name the first gate that keeps a model out. A named model is only held to its size.
-
-    The estimate decides, with no margin for a named model: its upstream counts exactly.
-    """
+def _closed_gate(model: Model, traits: Traits) -> str | None:
+    """Name the first gate that keeps a model out of what the router may choose."""
     output = traits.output_tokens_max or 0
     if traits.input_tokens > model.context_tokens:
         return "context"
-    if is_named:
-        return None
     if output > model.output_tokens_max:
         return "output"
     needs = (

@@ -4,13 +4,13 @@ from typing import Final
 
 import msgspec
 
-from jusinfer.domain.catalog import Catalog, Price, price_at
+from jusinfer.domain.catalog import Price, price_at
 from jusinfer.domain.completion import CompletionRequest
 from jusinfer.domain.errors import InsufficientCredit, InvalidKey
 from jusinfer.domain.identity import Principal, fingerprint
 from jusinfer.domain.money import charge_nano
 from jusinfer.domain.pricing import affordable_completion_tokens, bound_pico
-from jusinfer.domain.routing import RoutePlan, plan
+from jusinfer.domain.routing import RoutePlan
 from jusinfer.gateway.context import Context
 from jusinfer.gateway.server import Request
 from jusinfer.wire.chat_request import decode_request
@@ -51,32 +51,35 @@ def credential(request: Request) -> bytes:
 def examine(context: Context, principal: Principal, body: bytes, epoch_seconds: int) -> Admission:
     """Read a request, plan its routes and bound its cost; raises what is wrong with it."""
     asked = decode_request(body)
-    catalog = context.snapshot.catalog(principal.mode)
-    routes = plan(asked.model, asked.traits, catalog)
-    return _bounded(asked, routes, catalog, epoch_seconds)
-
-
-def _bounded(
-    asked: CompletionRequest, routes: RoutePlan, catalog: Catalog, epoch_seconds: int
-) -> Admission:
-    prices = tuple(price_at(step.route, epoch_seconds) for step in routes.routes)
+    snapshot = context.snapshot
+    mode = principal.mode
+    routes = snapshot.plan(mode, asked.model, asked.traits)
+    steps = routes.routes
+    if len(steps) == 1:
+        prices: tuple[Price, ...] = (price_at(steps[0].route, epoch_seconds),)
+    else:
+        prices = tuple([price_at(step.route, epoch_seconds) for step in steps])
     output_tokens = asked.output_tokens_max
     if output_tokens is None:
-        output_tokens = max(step.model.output_tokens_max for step in routes.routes)
+        output_tokens = max([step.model.output_tokens_max for step in steps])
     return Admission(
-        asked=asked,
-        plan=routes,
-        prices=prices,
-        price_version=catalog.version,
-        output_tokens=output_tokens,
-        bound_nano=_bound_nano(asked, prices, output_tokens),
+        asked,
+        routes,
+        prices,
+        snapshot.catalog(mode).version,
+        output_tokens,
+        _bound_nano(asked, prices, output_tokens),
     )
 
 
 def _bound_nano(asked: CompletionRequest, prices: tuple[Price, ...], output_tokens: int) -> int:
+    """Give the bound at the dearest of the routes that may be tried."""
     input_tokens = asked.traits.input_tokens_max
     answers = output_tokens * asked.choice_count
-    return charge_nano(max(bound_pico(price, input_tokens, answers) for price in prices))
+    bound = 0
+    for price in prices:
+        bound = max(bound, bound_pico(price, input_tokens, answers))
+    return charge_nano(bound)
 
 
 def clamp(admission: Admission, available_nano: int) -> None:

@@ -5,10 +5,10 @@ from typing import Final
 from jusinfer.domain.catalog import Price
 from jusinfer.domain.errors import JusinferError, Unavailable
 from jusinfer.domain.identity import Principal
+from jusinfer.domain.journal import Ended
 from jusinfer.domain.money import charge_nano
 from jusinfer.domain.pricing import cost_pico
 from jusinfer.domain.redaction import clean
-from jusinfer.domain.routing import PlannedRoute
 from jusinfer.domain.stream import AttemptState, StreamAttempt, UpstreamFailure
 from jusinfer.domain.usage import Outcome, TokenUsage
 from jusinfer.gateway.admission import Admission, clamp, credential, examine
@@ -17,11 +17,9 @@ from jusinfer.gateway.failures import EMPTY, STOPPING, error_of, finished, outco
 from jusinfer.gateway.leases import Reservation
 from jusinfer.gateway.rates import RateWindow
 from jusinfer.gateway.receipt import (
-    Closing,
     admitted_record,
     cost_text,
     country_of,
-    ended_record,
     passed_headers,
     rate_headers,
     route_header,
@@ -407,31 +405,44 @@ class Completion:
             raise AssertionError("a completion that holds nothing cannot be settled")
         self._is_over = True
         context.active.discard(self)
-        step = self._step()
+        admission, _ = self._known()
+        step = admission.plan.routes[self._index]
         cost = cost_pico(self._price(), usage)
         charge = charge_nano(cost)
         now = context.loop.time()
         first = self._first_byte_at
-        admission, _ = self._known()
-        record = ended_record(
-            opening.admitted,
-            Closing(
-                request_id=self.request_id,
-                served_model=step.model.model_id,
-                upstream=step.route.upstream,
-                reasons=admission.plan.reasons,
-                usage=usage,
-                cost_pico=cost,
-                charge_nano=charge,
-                first_byte_us=-1 if first < 0 else int((first - self._started_at) * US_PER_SECOND),
-                latency_us=int((now - self._started_at) * US_PER_SECOND),
-                outcome=outcome,
-                status=200 if error is None else status_of(error),
-                attempts=self._attempts,
-                is_stream=admission.asked.is_stream,
-                country=self._country,
-                error_text="" if failure is None else clean(failure.message, self._body),
-            ),
+        admitted = opening.admitted
+        record = Ended(
+            admitted.completion_id,
+            self.request_id,
+            admitted.tenant_id,
+            admitted.member_id,
+            admitted.key_id,
+            admitted.mode,
+            admitted.lease_id,
+            admitted.admitted_at_us,
+            -1 if first < 0 else int((first - self._started_at) * US_PER_SECOND),
+            int((now - self._started_at) * US_PER_SECOND),
+            admitted.requested_model,
+            step.model.model_id,
+            step.route.upstream,
+            ",".join(admission.plan.reasons),
+            admitted.price_version,
+            usage.prompt_tokens,
+            usage.cached_prompt_tokens,
+            usage.cache_write_tokens,
+            usage.completion_tokens,
+            usage.reasoning_tokens,
+            usage.is_estimated,
+            admission.asked.is_stream,
+            cost,
+            charge,
+            admitted.bound_nano,
+            self._attempts,
+            outcome.value,
+            200 if error is None else status_of(error),
+            self._country,
+            "" if failure is None else clean(failure.message, self._body),
         )
         settle(context, opening, record)
         if error is not None:
@@ -481,9 +492,6 @@ class Completion:
         if self._admission is None or self._principal is None:
             raise AssertionError("the completion has not been admitted")
         return self._admission, self._principal
-
-    def _step(self) -> PlannedRoute:
-        return self._known()[0].plan.routes[self._index]
 
     def _price(self) -> Price:
         return self._known()[0].prices[self._index]

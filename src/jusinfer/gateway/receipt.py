@@ -2,12 +2,9 @@
 
 from typing import Final
 
-import msgspec
-
 from jusinfer.domain.identity import Principal
-from jusinfer.domain.journal import Admitted, Ended
+from jusinfer.domain.journal import Admitted
 from jusinfer.domain.money import format_usd
-from jusinfer.domain.usage import Outcome, TokenUsage
 from jusinfer.gateway.admission import Admission
 from jusinfer.gateway.rates import RateWindow
 from jusinfer.gateway.server import Request
@@ -80,63 +77,6 @@ def admitted_record(
         route_id=admission.plan.routes[0].route.route_id,
         price_version=admission.price_version,
         admitted_at_us=admitted_at_us,
-    )
-
-
-class Closing(msgspec.Struct, frozen=True):
-    """All that is known of a completion when it ends, beside what was known when it began."""
-
-    request_id: str
-    served_model: str
-    upstream: str
-    reasons: tuple[str, ...]
-    usage: TokenUsage
-    cost_pico: int
-    charge_nano: int
-    first_byte_us: int
-    latency_us: int
-    outcome: Outcome
-    status: int
-    attempts: int
-    is_stream: bool
-    country: str
-    error_text: str
-
-
-def ended_record(admitted: Admitted, closing: Closing) -> Ended:
-    """Build the record of how a completion ended; it stands alone."""
-    usage = closing.usage
-    return Ended(
-        completion_id=admitted.completion_id,
-        request_id=closing.request_id,
-        tenant_id=admitted.tenant_id,
-        member_id=admitted.member_id,
-        key_id=admitted.key_id,
-        mode=admitted.mode,
-        lease_id=admitted.lease_id,
-        admitted_at_us=admitted.admitted_at_us,
-        first_byte_us=closing.first_byte_us,
-        latency_us=closing.latency_us,
-        requested_model=admitted.requested_model,
-        served_model=closing.served_model,
-        upstream=closing.upstream,
-        reasons=",".join(closing.reasons),
-        price_version=admitted.price_version,
-        prompt_tokens=usage.prompt_tokens,
-        cached_prompt_tokens=usage.cached_prompt_tokens,
-        cache_write_tokens=usage.cache_write_tokens,
-        completion_tokens=usage.completion_tokens,
-        reasoning_tokens=usage.reasoning_tokens,
-        is_estimated=usage.is_estimated,
-        is_stream=closing.is_stream,
-        cost_pico=closing.cost_pico,
-        charge_nano=closing.charge_nano,
-        bound_nano=admitted.bound_nano,
-        attempts=closing.attempts,
-        outcome=closing.outcome.value,
-        status=closing.status,
-        country=closing.country,
-        error_text=closing.error_text,
     )
 
 

@@ -1,5 +1,6 @@
 """The end of a completion's money: reservation ended, record written, counts kept, exactly once."""
 
+import bisect
 from typing import Final
 
 from jusinfer.domain.journal import Admitted, Ended
@@ -73,7 +74,4 @@ def count(context: Context, record: Ended) -> None:
 
 def bucket(latency_ms: int) -> int:
     """Give the index of the histogram bucket of a latency."""
-    for index, bound in enumerate(LATENCY_BUCKETS_MS):
-        if latency_ms <= bound:
-            return index
-    return len(LATENCY_BUCKETS_MS)
+    return bisect.bisect_left(LATENCY_BUCKETS_MS, latency_ms)

@@ -5,6 +5,8 @@ from typing import Final
 from jusinfer.domain.catalog import Catalog, Upstream
 from jusinfer.domain.identity import Mode
 from jusinfer.domain.offers import Offers
+from jusinfer.domain.routing import RoutePlan, explicit_plan, plan
+from jusinfer.domain.traits import Traits
 from jusinfer.gateway.pool import Target
 
 USER_AGENT: Final = "jusInfer"
@@ -49,7 +51,7 @@ class Dispatch:
 class Snapshot:
     """The catalogs of both modes and a dispatch for each upstream."""
 
-    __slots__ = ("_dispatches", "live", "test")
+    __slots__ = ("_dispatches", "_named", "live", "test")
 
     def __init__(self, offers: Offers) -> None:
         self.live = offers.live
@@ -59,6 +61,21 @@ class Snapshot:
             for mode, catalog in ((Mode.LIVE, self.live), (Mode.TEST, self.test))
             for name, upstream in catalog.upstreams.items()
         }
+
+        # Most requests name their model: its plan is always the same, so it is made once.
+        self._named = {
+            (mode, name): explicit_plan(model)
+            for mode, catalog in ((Mode.LIVE, self.live), (Mode.TEST, self.test))
+            for name, model in catalog.models.items()
+            if not model.is_auto
+        }
+
+    def plan(self, mode: Mode, requested_model: str, traits: Traits) -> RoutePlan:
+        """Plan the routes of a request; raises what is wrong with it."""
+        named = self._named.get((mode, requested_model))
+        if named is not None and traits.input_tokens <= named.routes[0].model.context_tokens:
+            return named
+        return plan(requested_model, traits, self.catalog(mode))
 
     def catalog(self, mode: Mode) -> Catalog:
         """Give the catalog of a mode: test keys never see the live one."""

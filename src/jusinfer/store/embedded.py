@@ -16,9 +16,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 import psycopg
 
@@ -35,7 +36,7 @@ CLONE_NEWUSER: Final = 0x10000000
 INNER_ID: Final = 65_534
 DATABASE: Final = "jusinfer"
 # Nothing a statement carries may reach a log, whatever goes wrong.
-SETTINGS: Final = {
+SETTINGS: Final[Mapping[str, str]] = {
     "listen_addresses": "''",
     "log_statement": "none",
     "log_min_error_statement": "panic",
@@ -68,7 +69,7 @@ class EmbeddedPostgres:
     @property
     def dsn(self) -> str:
         """Where to connect."""
-        return f"postgresql://postgres@/{DATABASE}?host={self._socket_dir}"
+        return f"postgresql://postgres@/{DATABASE}?host={quote(str(self._socket_dir))}"
 
     @property
     def is_running(self) -> bool:
@@ -194,7 +195,7 @@ class EmbeddedPostgres:
                 connection.execute(f"CREATE DATABASE {DATABASE}")
 
     def _admin_dsn(self) -> str:
-        return f"postgresql://postgres@/postgres?host={self._socket_dir}"
+        return f"postgresql://postgres@/postgres?host={quote(str(self._socket_dir))}"
 
     def _pid(self) -> int | None:
         """Give the server's process id, if it is alive."""
