@@ -139,7 +139,7 @@ class FrameDecoder:
                 return
             try:
                 record = self._decode(payload)
-            except msgspec.MsgspecError:
+            except (msgspec.MsgspecError, UnicodeDecodeError):
                 yield JournalTorn(offset, left, "record cannot be read")
                 return
             offset = end

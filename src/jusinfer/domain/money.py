@@ -5,7 +5,6 @@ A charge is that product rounded up once per completion to nano-USD, the unit of
 """
 
 import re
-from decimal import Decimal
 from typing import Final, NewType
 
 PicoUsd = NewType("PicoUsd", int)
@@ -14,11 +13,12 @@ MicroUsdPerMtok = NewType("MicroUsdPerMtok", int)
 
 PICO_PER_NANO: Final = 1_000
 NANO_PER_USD: Final = 1_000_000_000
-MICRO_PER_USD: Final = 1_000_000
+NANO_DECIMALS: Final = 9
+MICRO_DECIMALS: Final = 6
 # The largest amount that fits a signed 64-bit column, which is where amounts end up.
 AMOUNT_MAX: Final = 2**63 - 1
 
-_DECIMAL: Final = re.compile(r"\d{1,12}(\.\d{1,18})?")
+_DECIMAL: Final = re.compile(r"([0-9]{1,12})(?:\.([0-9]{1,18}))?")
 
 
 class MoneyError(ValueError):
@@ -34,13 +34,13 @@ def charge_nano(cost_pico: int) -> NanoUsd:
 
 def parse_usd(text: str) -> NanoUsd:
     """Read a decimal text of US dollars such as "12.50" as exact nano-USD."""
-    return NanoUsd(_scaled(text, NANO_PER_USD, "nano-USD (nine decimals)"))
+    return NanoUsd(_scaled(text, NANO_DECIMALS, "nano-USD (nine decimals)"))
 
 
 def parse_price(text: str) -> MicroUsdPerMtok:
     """Read a decimal text of US dollars per million tokens as exact micro-USD per million."""
     unit = "micro-USD per million tokens (six decimals)"
-    return MicroUsdPerMtok(_scaled(text, MICRO_PER_USD, unit))
+    return MicroUsdPerMtok(_scaled(text, MICRO_DECIMALS, unit))
 
 
 def format_usd(amount_nano: int) -> str:
@@ -51,13 +51,14 @@ def format_usd(amount_nano: int) -> str:
     return f"{sign}{whole}.{digits}"
 
 
-def _scaled(text: str, scale: int, unit: str) -> int:
-    if not _DECIMAL.fullmatch(text):
+def _scaled(text: str, decimals: int, unit: str) -> int:
+    match = _DECIMAL.fullmatch(text)
+    if match is None:
         raise MoneyError(f"{text!r} is not a plain, non-negative decimal number")
-    value = Decimal(text) * scale
-    amount = int(value)
-    if value != amount:
+    part = (match[2] or "").rstrip("0")
+    if len(part) > decimals:
         raise MoneyError(f"{text!r} is finer than a whole number of {unit}")
+    amount = int(match[1] + part.ljust(decimals, "0"))
     if amount > AMOUNT_MAX:
         raise MoneyError(f"{text!r} is larger than an account can hold")
     return amount

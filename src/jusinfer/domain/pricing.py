@@ -1,8 +1,13 @@
 """The only place where tokens become money: the bound before, the cost after."""
 
+from typing import Final
+
 from jusinfer.domain.catalog import Price
 from jusinfer.domain.money import PicoUsd
 from jusinfer.domain.usage import TokenUsage
+
+# What is free is affordable without end; no answer is longer.
+TOKENS_MAX: Final = 2**31 - 1
 
 
 def bound_pico(price: Price, prompt_tokens_max: int, completion_tokens_max: int) -> PicoUsd:
@@ -35,8 +40,8 @@ def cost_pico(price: Price, usage: TokenUsage) -> PicoUsd:
 def affordable_completion_tokens(price: Price, prompt_tokens_max: int, credit_pico: int) -> int:
     """Give how many tokens of answer a credit affords after the prompt; 0 when none."""
     left_pico = credit_pico - bound_pico(price, prompt_tokens_max, 0)
-    if left_pico <= 0:
+    if left_pico < 0:
         return 0
     if price.output_micro_per_mtok == 0:
-        return 2**31 - 1
+        return TOKENS_MAX
     return left_pico // price.output_micro_per_mtok
