@@ -18,11 +18,11 @@ from jusinfer.gateway.leases import Reservation
 from jusinfer.gateway.rates import RateWindow
 from jusinfer.gateway.receipt import (
     admitted_record,
+    answer_headers,
     cost_text,
     country_of,
+    own_ids,
     passed_headers,
-    rate_headers,
-    route_header,
 )
 from jusinfer.gateway.relay import PlainAttempt, StreamedAttempt, deadlines
 from jusinfer.gateway.server import Request, Responder
@@ -479,7 +479,11 @@ class Completion:
             return
         status, block, body = render(error, self.request_id)
         admission = self._admission
-        own = self._headers(admission) if admission is not None else self._own_ids()
+        own = (
+            self._headers(admission)
+            if admission is not None
+            else own_ids(self.request_id, self.completion_id)
+        )
         responder.send(status, block + own.encode("ascii"), body)
 
     # ------------------------------------------------------------------ small answers
@@ -499,18 +503,11 @@ class Completion:
     def _machine_usage(self, machine: StreamAttempt) -> TokenUsage:
         return machine.final_usage(self._known()[0].asked.traits.input_tokens)
 
-    def _own_ids(self) -> str:
-        return (
-            f"x-request-id: {self.request_id}\r\nx-jusinfer-completion-id: {self.completion_id}\r\n"
-        )
-
     def _headers(self, admission: Admission) -> str:
-        step = admission.plan.routes[self._index]
-        rates = rate_headers(self._window) if self._window is not None else ""
-        clamped = admission.clamped_tokens
-        budget = "" if clamped is None else f"x-jusinfer-output-tokens-max: {clamped}\r\n"
-        return (
-            f"{self._own_ids()}x-jusinfer-model: {step.model.model_id}\r\n"
-            f"x-jusinfer-upstream: {step.route.upstream}\r\n"
-            f"x-jusinfer-route: {route_header(admission.plan.reasons)}\r\n{budget}{rates}"
+        return answer_headers(
+            own_ids(self.request_id, self.completion_id),
+            admission.plan,
+            self._index,
+            admission.clamped_tokens,
+            self._window,
         )

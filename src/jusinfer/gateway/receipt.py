@@ -5,6 +5,7 @@ from typing import Final
 from jusinfer.domain.identity import Principal
 from jusinfer.domain.journal import Admitted
 from jusinfer.domain.money import format_usd
+from jusinfer.domain.routing import TABLE_VERSION, RoutePlan
 from jusinfer.gateway.admission import Admission
 from jusinfer.gateway.rates import RateWindow
 from jusinfer.gateway.server import Request
@@ -12,7 +13,6 @@ from jusinfer.gateway.server import Request
 # Headers of an upstream's answer that a caller may see; all others stop here.
 PASSED_HEADERS: Final = frozenset({b"openai-processing-ms"})
 PASSED_BYTES_MAX: Final = 128
-_ROUTE_VERSION: Final = "v=1"
 
 
 def rate_headers(window: RateWindow) -> str:
@@ -30,9 +30,23 @@ def rate_headers(window: RateWindow) -> str:
     )
 
 
-def route_header(reasons: tuple[str, ...]) -> str:
-    """Write the ids of the reasons, as they stand on the receipt."""
-    return f"{','.join(reasons)};{_ROUTE_VERSION}"
+def own_ids(request_id: str, completion_id: str) -> str:
+    """Write the headers that name a request and its completion."""
+    return f"x-request-id: {request_id}\r\nx-jusinfer-completion-id: {completion_id}\r\n"
+
+
+def answer_headers(
+    names: str, plan: RoutePlan, index: int, clamped: int | None, window: RateWindow | None
+) -> str:
+    """Write the headers of every answer to a completion that was planned."""
+    step = plan.routes[index]
+    budget = "" if clamped is None else f"x-jusinfer-output-tokens-max: {clamped}\r\n"
+    rates = "" if window is None else rate_headers(window)
+    return (
+        f"{names}x-jusinfer-model: {step.model.model_id}\r\n"
+        f"x-jusinfer-upstream: {step.route.upstream}\r\n"
+        f"x-jusinfer-route: {','.join(plan.reasons)};v={TABLE_VERSION}\r\n{budget}{rates}"
+    )
 
 
 def passed_headers(headers: list[tuple[bytes, bytes]]) -> str:
