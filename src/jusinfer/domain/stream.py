@@ -39,17 +39,19 @@ class UpstreamFailure(msgspec.Struct, frozen=True):
 
 
 class Chunk(msgspec.Struct, gc=False):
-    """One event of an upstream, as its dialect reads it."""
+    """One event of an upstream, as its dialect reads it.
+
+    `content_bytes` is the size of what the caller would see as answer, as JSON writes it.
+    """
 
     has_content: bool = False
     content_bytes: int = 0
-    is_finish: bool = False
     finish_reason: str | None = None
+    finished_choices: tuple[int, ...] = ()
     usage: TokenUsage | None = None
     raw_usage: bytes | None = None
     is_usage_only: bool = False
     failure: UpstreamFailure | None = None
-    finished_choices: tuple[int, ...] = ()
 
 
 class ChunkMalformed(ValueError):
@@ -161,60 +163,66 @@ class StreamAttempt:
 
     # ------------------------------------------------------------------ what comes in
 
-    def feed(self, payloads: list[bytes], raw: bytes, now: float) -> bytes:
-        """Take the events of one read; gives what to send to the caller now.
+    def feed(self, payloads: list[bytes], raw: bytes, now: float) -> bytes:  # noqa: ARG002 (see below)
+        """Take the events of one read; gives what to send to the caller now, framed.
 
-        `raw` may be the very bytes of the read: when all its events are plain content and it is
-        exactly their framing, it is passed on as it is.
+        `raw` is the read itself. It is not passed on: only a comparison that costs more than
+        framing anew could show that it holds these events and nothing else.
         """
-        if self.is_over:
+        state = self.state
+        if not payloads or state is AttemptState.COMPLETED or state is AttemptState.FAILED:
             return b""
         self._last_event_at = now
-        out: list[bytes] = []
-        is_plain = self.has_sent_content
-        size = 0
+        passed: list[bytes] = []
+        tail = b""
         for payload in payloads:
-            size += len(payload) + 8
             if payload.startswith(DONE):
-                is_plain = False
-                out.append(self._done())
+                tail = self._done(passed)
                 break
             try:
                 chunk = self._decode(payload)
             except ChunkMalformed:
-                is_plain = False
-                out.append(self._fail(_broken("malformed_stream", "an event could not be read")))
+                if payload.lstrip().startswith(DONE):
+                    tail = self._done(passed)
+                else:
+                    tail = self._fail(_broken("malformed_stream", "an event could not be read"))
                 break
-            if self.first_payload is None:
-                self.first_payload = payload
+            if chunk.usage is not None:
+                self.usage = chunk.usage
+                self.raw_usage = chunk.raw_usage
             if chunk.failure is not None:
-                is_plain = False
-                out.append(self._fail(chunk.failure))
+                tail = self._fail(chunk.failure)
                 break
-            if not self._take(chunk, payload, out):
-                is_plain = False
-        sent = raw if is_plain and size == len(raw) else b"".join(out)
-        if sent:
+            if not chunk.is_usage_only:
+                self._take(chunk, payload, passed)
+        if passed:
             self._last_sent_at = now
-        return sent
+            return framed(passed) + tail
+        return tail
 
     def end(self, now: float) -> bytes:
         """The upstream's body ended as HTTP says it should."""
         if self.is_over:
             return b""
-        if self._is_finished():
-            return self._complete()
         self._last_sent_at = now
-        return self._break_off()
+        if self.content_event_count == 0 and self.finish_reason is None:
+            return self._fail(_broken("empty_answer", "the upstream produced nothing"))
+        return self.cut()
 
     def cut(self) -> bytes:
         """The connection died, or the body was shorter than said."""
         if self.is_over:
             return b""
-        return self._complete() if self._is_finished() else self._break_off()
+        if len(self._finished) < self._choice_count:
+            return self._fail(_broken("upstream_cut", "the upstream broke off before its end"))
+        passed: list[bytes] = []
+        tail = self._complete(passed)
+        return framed(passed) + tail if passed else tail
 
     def tick(self, now: float) -> Verdict:
         """Judge the time; after KEEP_ALIVE a comment is expected to be sent."""
+        if self.is_over:
+            return Verdict.WAIT
         deadlines = self._deadlines
         if now - self._started_at > deadlines.total_seconds:
             return Verdict.TOTAL_TIMEOUT
@@ -232,86 +240,77 @@ class StreamAttempt:
 
     def final_usage(self, prompt_tokens_estimate: int) -> TokenUsage:
         """Give the usage to charge: as reported if it can be believed, else counted here."""
-        reported = self.usage
-        if self.content_event_count == 0 and reported is None:
+        has_content = self.content_event_count > 0
+        if self.usage is None and not has_content and self.finish_reason is None:
             return TokenUsage()
-        if reported is not None and (
-            reported.completion_tokens > 0 or self.content_event_count == 0
-        ):
-            return plausible(reported)
-        prompt = prompt_tokens_estimate
-        if reported is not None and reported.prompt_tokens > 0:
-            prompt = reported.prompt_tokens
         counted = estimate_completion_tokens(self.content_event_count, self.content_bytes)
-        return TokenUsage(prompt_tokens=prompt, completion_tokens=counted, is_estimated=True)
+        return usage_to_charge(
+            self.usage,
+            has_content=has_content,
+            prompt_tokens=prompt_tokens_estimate,
+            completion_tokens=counted,
+        )
 
     # ------------------------------------------------------------------ inside
 
-    def _take(self, chunk: Chunk, payload: bytes, out: list[bytes]) -> bool:
-        """Take one good event; true when it was plainly passed on."""
-        if chunk.usage is not None:
-            self.usage = chunk.usage
-            self.raw_usage = chunk.raw_usage
-        if chunk.is_usage_only:
-            return False
-        if chunk.is_finish:
+    def _take(self, chunk: Chunk, payload: bytes, passed: list[bytes]) -> None:
+        """Take one good event: pass it on, or hold it while there is no content yet."""
+        if chunk.finish_reason is not None:
             self.finish_reason = chunk.finish_reason
-            self._finished.update(chunk.finished_choices)
+            if len(self._finished) < self._choice_count:
+                self._finished.update(chunk.finished_choices)
         if chunk.has_content:
+            if self.content_event_count == 0:
+                self.first_payload = payload
             self.content_event_count += 1
             self.content_bytes += chunk.content_bytes
         if self.has_sent_content:
-            out.append(b"data: %b\n\n" % payload)
-            return True
-        self._hold(payload)
-        if chunk.has_content or self._held_bytes > HELD_BYTES_MAX:
-            self._let_go(out)
-        return False
-
-    def _hold(self, payload: bytes) -> None:
-        """Keep an event without content, so that failing before content leaves nothing sent."""
-        self.state = AttemptState.HOLDING
-        if len(self._held) >= HELD_EVENTS_MAX:
-            # More than any dialect begins with: the oldest but the first is of no use.
-            self._held_bytes -= len(self._held.pop(1))
-        self._held.append(b"data: %b\n\n" % payload)
+            passed.append(payload)
+            return
+        self._held.append(payload)
         self._held_bytes += len(payload)
+        self.state = AttemptState.HOLDING
+        if self.first_payload is None:
+            self.first_payload = payload
+        if (
+            chunk.has_content
+            or len(self._held) > HELD_EVENTS_MAX
+            or self._held_bytes > HELD_BYTES_MAX
+        ):
+            self._let_go(passed)
 
-    def _let_go(self, out: list[bytes]) -> None:
-        out.extend(self._held)
+    def _let_go(self, passed: list[bytes]) -> None:
+        passed.extend(self._held)
         self._held.clear()
         self._held_bytes = 0
         self.has_sent_content = True
         self.state = AttemptState.RELAYING
 
-    def _is_finished(self) -> bool:
-        return len(self._finished) >= self._choice_count
-
-    def _done(self) -> bytes:
+    def _done(self, passed: list[bytes]) -> bytes:
         if self.content_event_count == 0 and self.finish_reason is None:
             return self._fail(_broken("empty_answer", "the upstream produced nothing"))
-        return self._complete()
+        return self._complete(passed)
 
-    def _complete(self) -> bytes:
-        out: list[bytes] = []
+    def _complete(self, passed: list[bytes]) -> bytes:
+        """End well: gives the last events, after adding what was held to those passed on."""
         if not self.has_sent_content:
-            self._let_go(out)
+            self._let_go(passed)
         self.state = AttemptState.COMPLETED
-        if self._wants_usage:
-            out.append(self._render.usage_event(self))
-        out.append(DONE_EVENT)
-        return b"".join(out)
-
-    def _break_off(self) -> bytes:
-        if self.content_event_count == 0 and self.finish_reason is None:
-            return self._fail(_broken("empty_answer", "the upstream produced nothing"))
-        return self._fail(_broken("upstream_cut", "the upstream broke off before its end"))
+        return self._render.usage_event(self) + DONE_EVENT if self._wants_usage else DONE_EVENT
 
     def _fail(self, failure: UpstreamFailure) -> bytes:
         self.state = AttemptState.FAILED
         self.failure = failure
         self._held.clear()
         return self._render.error_event(self, failure) if self.has_sent_content else b""
+
+
+def framed(payloads: list[bytes]) -> bytes:
+    """Frame events that hold at least one; those of several lines become several data lines."""
+    joined = b"\n\ndata: ".join(payloads)
+    if joined.count(b"\n") > 2 * (len(payloads) - 1):
+        joined = b"\n\ndata: ".join([payload.replace(b"\n", b"\ndata: ") for payload in payloads])
+    return b"data: %b\n\n" % joined
 
 
 def estimate_completion_tokens(event_count: int, content_bytes: int) -> int:
@@ -322,6 +321,30 @@ def estimate_completion_tokens(event_count: int, content_bytes: int) -> int:
     if content_bytes <= ONE_TOKEN_BYTES_MAX * event_count:
         return event_count
     return -(-content_bytes // BYTES_PER_TOKEN)
+
+
+def usage_to_charge(
+    reported: TokenUsage | None, *, has_content: bool, prompt_tokens: int, completion_tokens: int
+) -> TokenUsage:
+    """Put our own estimates where an upstream reported nothing, or nothing for what it did.
+
+    A count of zero is not believed when there was content: no prompt and no answer is empty.
+    """
+    if reported is None:
+        return TokenUsage(
+            prompt_tokens=prompt_tokens,
+            completion_tokens=completion_tokens if has_content else 0,
+            is_estimated=True,
+        )
+    believed = plausible(reported)
+    if not has_content or (believed.prompt_tokens > 0 and believed.completion_tokens > 0):
+        return believed
+    return msgspec.structs.replace(
+        believed,
+        prompt_tokens=believed.prompt_tokens or prompt_tokens,
+        completion_tokens=believed.completion_tokens or completion_tokens,
+        is_estimated=True,
+    )
 
 
 def _broken(code: str, message: str) -> UpstreamFailure:

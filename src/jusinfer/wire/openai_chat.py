@@ -1,7 +1,7 @@
 """Chat Completions as upstreams speak it: events, whole answers, usage in its many shapes."""
 
-import re
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -10,26 +10,35 @@ from jusinfer.domain.stream import (
     ChunkMalformed,
     UpstreamFailure,
     estimate_completion_tokens,
+    usage_to_charge,
 )
-from jusinfer.domain.usage import TokenUsage, plausible
+from jusinfer.domain.usage import TokenUsage
+from jusinfer.wire.upstream_errors import read_inner_error
 
-TOKENS_MAX: Final = 2**40
+# More tokens than any model can take or give: such a count is as if there were none.
+TOKENS_MAX: Final = 2**31
 FAILING_REASONS: Final = frozenset({"error", "insufficient_system_resource"})
 # What JSON writes for nothing at all; an empty text is no content either.
-_NOTHING: Final = frozenset({b"", b"null", b'""', b"[]"})
-_LEADING: Final = re.compile(rb"\s*")
+_NOTHING: Final = frozenset({b"", b"null", b'""', b"[]", b"{}"})
+_ABSENT: Final = frozenset({b"", b"null"})
+_NULL: Final = msgspec.Raw(b"null")
+# Stands for a member that is missing; compared by identity, which copies nothing.
+_UNSAID: Final = msgspec.Raw()
+
+T = TypeVar("T")
 
 
 class _Delta(msgspec.Struct, gc=False):
-    content: msgspec.Raw = msgspec.Raw()
-    reasoning_content: msgspec.Raw = msgspec.Raw()
-    reasoning: msgspec.Raw = msgspec.Raw()
-    reasoning_details: msgspec.Raw = msgspec.Raw()
-    tool_calls: msgspec.Raw = msgspec.Raw()
-    function_call: msgspec.Raw = msgspec.Raw()
-    refusal: msgspec.Raw = msgspec.Raw()
-    audio: msgspec.Raw = msgspec.Raw()
-    images: msgspec.Raw = msgspec.Raw()
+    content: msgspec.Raw = _UNSAID
+    reasoning_content: msgspec.Raw = _UNSAID
+    reasoning: msgspec.Raw = _UNSAID
+    reasoning_details: msgspec.Raw = _UNSAID
+    tool_calls: msgspec.Raw = _UNSAID
+    function_call: msgspec.Raw = _UNSAID
+    refusal: msgspec.Raw = _UNSAID
+    audio: msgspec.Raw = _UNSAID
+    images: msgspec.Raw = _UNSAID
+    annotations: msgspec.Raw = _UNSAID
 
 
 class _Choice(msgspec.Struct, gc=False):
@@ -37,56 +46,29 @@ class _Choice(msgspec.Struct, gc=False):
     delta: _Delta | None = None
     message: _Delta | None = None
     finish_reason: str | None = None
-    text: msgspec.Raw = msgspec.Raw()
-    error: msgspec.Raw = msgspec.Raw()
+    error: msgspec.Raw = _UNSAID
 
 
 class _Groq(msgspec.Struct, gc=False):
-    usage: msgspec.Raw = msgspec.Raw()
-    error: msgspec.Raw = msgspec.Raw()
+    usage: msgspec.Raw = _UNSAID
+    error: msgspec.Raw = _UNSAID
 
 
 class _Event(msgspec.Struct, gc=False):
     choices: list[_Choice] | None = None
-    usage: msgspec.Raw = msgspec.Raw()
-    error: msgspec.Raw = msgspec.Raw()
+    usage: msgspec.Raw = _UNSAID
+    error: msgspec.Raw = _UNSAID
     x_groq: _Groq | None = None
 
 
-class _Ident(msgspec.Struct):
-    id: str | None = None
-    created: int | None = None
-    model: str | None = None
-
-
-class _Details(msgspec.Struct):
-    cached_tokens: float | None = None
-    cache_write_tokens: float | None = None
-    reasoning_tokens: float | None = None
-
-
-class _Usage(msgspec.Struct):
-    prompt_tokens: float | None = None
-    completion_tokens: float | None = None
-    input_tokens: float | None = None
-    output_tokens: float | None = None
-    prompt_eval_count: float | None = None
-    eval_count: float | None = None
-    prompt_cache_hit_tokens: float | None = None
-    prompt_tokens_details: _Details | None = None
-    completion_tokens_details: _Details | None = None
-
-
-class _WireError(msgspec.Struct):
-    message: str | None = None
-    code: str | int | None = None
-    type: str | None = None
-
-
+_Members = dict[str, msgspec.Raw]
 _event: Final = msgspec.json.Decoder(_Event).decode
-_usage: Final = msgspec.json.Decoder(_Usage).decode
-_ident: Final = msgspec.json.Decoder(_Ident).decode
-_wire_error: Final = msgspec.json.Decoder(_WireError | str).decode
+_delta: Final = msgspec.json.Decoder(_Delta).decode
+_groq: Final = msgspec.json.Decoder(_Groq).decode
+_members: Final = msgspec.json.Decoder(_Members).decode
+_rows: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_whole: Final = msgspec.json.Decoder(int, strict=False).decode
+_text: Final = msgspec.json.Decoder(str).decode
 
 
 class Answer(msgspec.Struct):
@@ -100,14 +82,11 @@ class Answer(msgspec.Struct):
 
     def final_usage(self, prompt_tokens_estimate: int) -> TokenUsage:
         """Give the usage to charge: as reported if it can be believed, else counted here."""
-        reported = self.usage
-        if reported is not None and (reported.completion_tokens > 0 or not self.has_content):
-            return plausible(reported)
-        prompt = prompt_tokens_estimate
-        if reported is not None and reported.prompt_tokens > 0:
-            prompt = reported.prompt_tokens
-        return TokenUsage(
-            prompt_tokens=prompt, completion_tokens=self.estimated_tokens, is_estimated=True
+        return usage_to_charge(
+            self.usage,
+            has_content=self.has_content,
+            prompt_tokens=prompt_tokens_estimate,
+            completion_tokens=self.estimated_tokens,
         )
 
 
@@ -123,30 +102,54 @@ def decode_chunk(payload: bytes) -> Chunk:
     """Read one event; raises ChunkMalformed."""
     try:
         event = _event(payload)
-    except msgspec.MsgspecError as error:
-        raise ChunkMalformed("an event is no chunk of a chat completion") from error
+    except (ValueError, RecursionError):
+        event = _read_loosely(payload)
     chunk = Chunk()
     choices = event.choices
     if choices:
-        if len(choices) == 1:
-            _read_choice(choices[0], chunk)
-        else:
-            for choice in choices:
-                _read_choice(choice, chunk)
-    raw = bytes(event.usage)
-    if raw not in _NOTHING:
-        chunk.usage = read_usage(raw)
-        chunk.raw_usage = raw
-    groq = event.x_groq
-    if groq is not None:
-        _read_groq(groq, chunk)
-    if chunk.usage is not None and not choices:
-        chunk.is_usage_only = True
-    if bytes(event.error) not in _NOTHING:
-        chunk.failure = _failure_in(bytes(event.error))
-    elif chunk.finish_reason in FAILING_REASONS and chunk.failure is None:
-        chunk.failure = _failed("upstream_error", "the upstream reported an error")
+        for choice in choices:
+            _read_choice(choice, chunk)
+    if event.x_groq is not None or (event.usage is not _UNSAID and bytes(event.usage) != b"null"):
+        _read_event_usage(event, chunk)
+        chunk.is_usage_only = not choices and chunk.raw_usage is not None
+    if event.error is not _UNSAID and bytes(event.error) not in _ABSENT:
+        chunk.failure = read_inner_error(bytes(event.error))
     return chunk
+
+
+def _read_loosely(payload: bytes) -> _Event:
+    """Read member by member an event in which one of them has an unheard-of type."""
+    try:
+        members = _members(payload)
+    except (ValueError, RecursionError) as error:
+        raise ChunkMalformed("an event is no chunk of a chat completion") from error
+    return _Event(
+        choices=[
+            _choice_of(row)
+            for raw in _tried(_rows, members.get("choices", _NULL)) or []
+            if (row := _tried(_members, raw)) is not None
+        ],
+        usage=members.get("usage", _UNSAID),
+        error=members.get("error", _UNSAID),
+        x_groq=_tried(_groq, members.get("x_groq", _NULL)),
+    )
+
+
+def _choice_of(row: dict[str, msgspec.Raw]) -> _Choice:
+    return _Choice(
+        index=_tried(_whole, row.get("index", _NULL)),
+        delta=_tried(_delta, row.get("delta", _NULL)),
+        message=_tried(_delta, row.get("message", _NULL)),
+        finish_reason=_tried(_text, row.get("finish_reason", _NULL)),
+        error=row.get("error", _UNSAID),
+    )
+
+
+def _tried(decode: Callable[[msgspec.Raw], T], raw: msgspec.Raw) -> T | None:
+    try:
+        return decode(raw)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _read_choice(choice: _Choice, chunk: Chunk) -> None:
@@ -156,19 +159,23 @@ def _read_choice(choice: _Choice, chunk: Chunk) -> None:
         if size:
             chunk.has_content = True
             chunk.content_bytes += size
-    if choice.finish_reason is not None:
-        chunk.is_finish = True
-        chunk.finish_reason = choice.finish_reason
+    reason = choice.finish_reason
+    # Some upstreams write an empty reason where others write none.
+    if reason:
+        chunk.finish_reason = reason
         chunk.finished_choices = (*chunk.finished_choices, choice.index or 0)
-    if bytes(choice.error) not in _NOTHING:
-        chunk.failure = _failure_in(bytes(choice.error))
+        if reason in FAILING_REASONS and chunk.failure is None:
+            chunk.failure = _failed("upstream_error", "the upstream reported an error")
+    if choice.error is not _UNSAID and bytes(choice.error) not in _ABSENT:
+        chunk.failure = read_inner_error(bytes(choice.error))
 
 
 def _content_bytes(delta: _Delta) -> int:
     """Give the size of what a caller would see of a delta; the common case first."""
-    content = bytes(delta.content)
-    if content not in _NOTHING:
-        return max(len(content) - 2, 1)
+    if delta.content is not _UNSAID:
+        content = bytes(delta.content)
+        if content not in _NOTHING:
+            return max(len(content) - 2, 1)
     size = 0
     for raw in (
         delta.reasoning_content,
@@ -178,137 +185,155 @@ def _content_bytes(delta: _Delta) -> int:
         delta.function_call,
         delta.audio,
         delta.images,
-        delta.reasoning_details,
+        delta.annotations,
     ):
-        part = bytes(raw)
-        if part not in _NOTHING:
-            size += max(len(part) - 2, 1)
-    return size
+        if raw is not _UNSAID:
+            size += _shown_bytes(raw)
+    # Details repeat the reasoning beside them; alone they are all there is.
+    return size or _shown_bytes(delta.reasoning_details)
 
 
-def _read_groq(groq: _Groq, chunk: Chunk) -> None:
-    raw = bytes(groq.usage)
-    if chunk.usage is None and raw not in _NOTHING:
-        chunk.usage = read_usage(raw)
-        chunk.raw_usage = raw
-    if bytes(groq.error) not in _NOTHING:
-        chunk.failure = _failure_in(bytes(groq.error))
+def _shown_bytes(raw: msgspec.Raw) -> int:
+    part = bytes(raw)
+    return 0 if part in _NOTHING else max(len(part) - 2, 1)
+
+
+def _read_event_usage(event: _Event, holder: Chunk | Answer) -> None:
+    """Take the usage from where an event has it; what says nothing is noted as raw only."""
+    groq = event.x_groq
+    for raw in (event.usage, _UNSAID if groq is None else groq.usage):
+        said = bytes(raw)
+        if said in _ABSENT:
+            continue
+        if isinstance(holder, Chunk):
+            holder.raw_usage = said
+        holder.usage = read_usage(said)
+        if holder.usage is not None:
+            break
+    if groq is not None and bytes(groq.error) not in _ABSENT:
+        holder.failure = read_inner_error(bytes(groq.error))
 
 
 def read_usage(raw: bytes) -> TokenUsage | None:
     """Read a usage object of any shape we know; None when it says nothing; never raises."""
-    try:
-        usage = _usage(raw)
-    except msgspec.MsgspecError:
+    usage = _tried(_members, msgspec.Raw(raw))
+    if usage is None:
         return None
-    prompt = _first(usage.prompt_tokens, usage.input_tokens, usage.prompt_eval_count)
-    completion = _first(usage.completion_tokens, usage.output_tokens, usage.eval_count)
+    prompt = _first(usage, "prompt_tokens", "input_tokens", "prompt_eval_count")
+    completion = _first(usage, "completion_tokens", "output_tokens", "eval_count")
+    hit = _first(usage, "prompt_cache_hit_tokens")
+    miss = _first(usage, "prompt_cache_miss_tokens")
+    if prompt is None and hit is not None and miss is not None:
+        prompt = hit + miss
     if prompt is None and completion is None:
         return None
-    details = usage.prompt_tokens_details or _Details()
-    produced = usage.completion_tokens_details or _Details()
+    taken = _inner(usage, "prompt_tokens_details")
+    produced = _inner(usage, "completion_tokens_details")
+    cached = _first(taken, "cached_tokens")
     return TokenUsage(
         prompt_tokens=prompt or 0,
-        cached_prompt_tokens=_first(details.cached_tokens, usage.prompt_cache_hit_tokens) or 0,
-        cache_write_tokens=_first(details.cache_write_tokens) or 0,
+        cached_prompt_tokens=(hit if cached is None else cached) or 0,
+        cache_write_tokens=_first(taken, "cache_write_tokens") or 0,
         completion_tokens=completion or 0,
-        reasoning_tokens=_first(produced.reasoning_tokens) or 0,
+        reasoning_tokens=_first(produced, "reasoning_tokens") or 0,
     )
 
 
-def _first(*counts: float | None) -> int | None:
-    for count in counts:
-        if count is not None:
-            return min(max(int(count), 0), TOKENS_MAX)
+def _inner(members: dict[str, msgspec.Raw], name: str) -> dict[str, msgspec.Raw]:
+    return _tried(_members, members.get(name, _NULL)) or {}
+
+
+def _first(members: dict[str, msgspec.Raw], *names: str) -> int | None:
+    """Give the first of these counts that is there and can be one."""
+    for name in names:
+        raw = members.get(name)
+        count = None if raw is None else _tried(_whole, raw)
+        if count is not None and 0 <= count <= TOKENS_MAX:
+            return count
     return None
 
 
 def decode_answer(body: bytes) -> Answer:
     """Read a whole answer that came with status 200; what is no answer is a failure."""
     try:
-        event = _event(body)
-    except msgspec.MsgspecError:
+        event = _read_loosely(body)
+    except ChunkMalformed:
         return Answer(failure=_failed("not_an_answer", "the upstream's answer is no completion"))
-    if bytes(event.error) not in _NOTHING:
-        return Answer(failure=_failure_in(bytes(event.error)))
+    if bytes(event.error) not in _ABSENT:
+        return Answer(failure=read_inner_error(bytes(event.error)))
     if not event.choices:
         return Answer(failure=_failed("empty_answer", "the upstream produced nothing"))
     answer = _read_choices(event.choices)
     if answer.failure is None:
-        _read_answer_usage(event, answer)
+        _read_event_usage(event, answer)
     return answer
 
 
 def _read_choices(choices: list[_Choice]) -> Answer:
-    answer = Answer()
-    size = 0
+    whole = Chunk()
     for choice in choices:
-        if bytes(choice.error) not in _NOTHING:
-            return Answer(failure=_failure_in(bytes(choice.error)))
-        if choice.finish_reason in FAILING_REASONS:
-            return Answer(failure=_failed("upstream_error", "the upstream reported an error"))
-        answer.finish_reason = choice.finish_reason or answer.finish_reason
-        if choice.message is not None:
-            size += _content_bytes(choice.message)
-    if size == 0 and answer.finish_reason is None:
-        return Answer(failure=_failed("empty_answer", "the upstream produced nothing"))
-    answer.has_content = size > 0
-    answer.estimated_tokens = estimate_completion_tokens(0, size)
-    return answer
-
-
-def _read_answer_usage(event: _Event, answer: Answer) -> None:
-    raw = bytes(event.usage)
-    if raw not in _NOTHING:
-        answer.usage = read_usage(raw)
-    if answer.usage is None and event.x_groq is not None:
-        answer.usage = read_usage(bytes(event.x_groq.usage))
+        _read_choice(choice, whole)
+    failure = whole.failure
+    if failure is None and not whole.has_content and whole.finish_reason is None:
+        failure = _failed("empty_answer", "the upstream produced nothing")
+    return Answer(
+        finish_reason=whole.finish_reason,
+        failure=failure,
+        has_content=whole.has_content,
+        estimated_tokens=estimate_completion_tokens(0, whole.content_bytes),
+    )
 
 
 def answer_as_events(body: bytes) -> list[bytes]:
-    """Turn a whole answer into the events of a stream, for an upstream that did not stream."""
-    whole = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-    choices = msgspec.json.decode(whole["choices"], type=list[dict[str, msgspec.Raw]])
-    names = ("id", "created", "model")
-    kept: dict[str, object] = {name: whole[name] for name in names if name in whole}
-    kept["object"] = msgspec.Raw(b'"chat.completion.chunk"')
+    """Turn a whole answer into the events of a stream, for an upstream that did not stream.
+
+    Takes what `decode_answer` found good; members that are not understood are carried along.
+    """
+    whole = _members(body)
+    rows = _tried(_rows, whole.pop("choices", _NULL)) or []
+    usage = whole.pop("usage", _NULL)
+    kept: dict[str, object] = {**whole, "object": "chat.completion.chunk"}
     events: list[bytes] = []
-    for choice in choices:
-        index = choice.get("index", msgspec.Raw(b"0"))
-        message = choice.get("message", msgspec.Raw(b"{}"))
-        none = msgspec.Raw(b"null")
-        for delta, reason in (
-            (_streamed(message), none),
-            (msgspec.Raw(b"{}"), choice.get("finish_reason", none)),
-        ):
-            row = {"index": index, "delta": delta, "finish_reason": reason}
-            events.append(msgspec.json.encode(kept | {"choices": [row]}))
-    if "usage" in whole:
-        events.append(msgspec.json.encode(kept | {"choices": [], "usage": whole["usage"]}))
+    for raw in rows:
+        choice = _tried(_members, raw)
+        if choice is None:
+            continue
+        message = choice.pop("message", choice.pop("delta", _NULL))
+        last: dict[str, object] = {
+            "index": choice.get("index", 0),
+            "delta": {},
+            "finish_reason": choice.pop("finish_reason", None),
+        }
+        first = {"index": 0, **choice, "delta": _streamed(message), "finish_reason": None}
+        events.extend(msgspec.json.encode({**kept, "choices": [row]}) for row in (first, last))
+    if bytes(usage) not in _ABSENT:
+        events.append(msgspec.json.encode({**kept, "choices": [], "usage": usage}))
     return events
 
 
-def _streamed(message: msgspec.Raw) -> msgspec.Raw:
-    """Give a message's tool calls the index that a delta needs."""
-    members = msgspec.json.decode(message, type=dict[str, msgspec.Raw])
-    calls = bytes(members.get("tool_calls", b""))
-    if calls in _NOTHING:
-        return message
-    rows = msgspec.json.decode(calls, type=list[dict[str, msgspec.Raw]])
-    indexed = [{"index": msgspec.Raw(b"%d" % number)} | row for number, row in enumerate(rows)]
-    members["tool_calls"] = msgspec.Raw(msgspec.json.encode(indexed))
-    return msgspec.Raw(msgspec.json.encode(members))
+def _streamed(message: msgspec.Raw) -> dict[str, object]:
+    """Give a message as a delta: its tool calls need the index by which callers join them."""
+    members = _tried(_members, message)
+    if members is None:
+        return {}
+    calls = [_tried(_members, raw) for raw in _tried(_rows, members.get("tool_calls", _NULL)) or []]
+    delta: dict[str, object] = {**members}
+    if calls:
+        known = [call for call in calls if call is not None]
+        delta["tool_calls"] = [{"index": index, **call} for index, call in enumerate(known)]
+    return delta
 
 
 def ident_of(payload: bytes | None) -> ChunkIdent:
-    """Read how a stream names itself from its first event."""
-    found = _Ident()
-    if payload is not None:
-        try:
-            found = _ident(payload)
-        except msgspec.MsgspecError:
-            found = _Ident()
-    return ChunkIdent(id=found.id or "", created=found.created or 0, model=found.model or "")
+    """Read how a stream names itself from one of its events; empty where it does not say."""
+    members = None if payload is None else _tried(_members, msgspec.Raw(payload))
+    if members is None:
+        members = {}
+    return ChunkIdent(
+        id=_tried(_text, members.get("id", _NULL)) or "",
+        created=_tried(_whole, members.get("created", _NULL)) or 0,
+        model=_tried(_text, members.get("model", _NULL)) or "",
+    )
 
 
 def usage_chunk(
@@ -317,14 +342,24 @@ def usage_chunk(
     """Build the last usage event: the upstream's own members, with our counts and our cost."""
     members: dict[str, object] = {}
     if raw_usage is not None and not usage.is_estimated:
-        members.update(msgspec.json.decode(raw_usage, type=dict[str, msgspec.Raw]))
+        members.update(_tried(_members, msgspec.Raw(raw_usage)) or {})
     members["prompt_tokens"] = usage.prompt_tokens
     members["completion_tokens"] = usage.completion_tokens
     members["total_tokens"] = usage.prompt_tokens + usage.completion_tokens
+    _detail(members, "prompt_tokens_details", "cached_tokens", usage.cached_prompt_tokens)
+    _detail(members, "completion_tokens_details", "reasoning_tokens", usage.reasoning_tokens)
     members["cost"] = cost_usd
     if usage.is_estimated:
         members["is_estimated"] = True
     return _framed(ident, {"choices": [], "usage": members})
+
+
+def _detail(members: dict[str, object], group: str, name: str, count: int) -> None:
+    """Set a count inside a group of the usage; a count of nothing only where one stands."""
+    raw = members.get(group)
+    details = _tried(_members, raw) if isinstance(raw, msgspec.Raw) else None
+    if count or (details is not None and name in details):
+        members[group] = {**(details or {}), name: count}
 
 
 def error_chunk(ident: ChunkIdent, code: str, message: str) -> bytes:
@@ -343,21 +378,6 @@ def _framed(ident: ChunkIdent, rest: dict[str, object]) -> bytes:
         **rest,
     }
     return b"data: %b\n\n" % msgspec.json.encode(event)
-
-
-def _failure_in(raw: bytes) -> UpstreamFailure:
-    """Read an error that stands inside an answer with status 200."""
-    try:
-        error = _wire_error(raw)
-    except msgspec.MsgspecError:
-        return _failed("upstream_error", "")
-    if isinstance(error, str):
-        return _failed("upstream_error", error)
-    code = error.code
-    status = code if isinstance(code, int) and 400 <= code <= 599 else 502  # noqa: PLR2004 (statuses)
-    return UpstreamFailure(
-        code="upstream_error", message=error.message or "", status=int(status), is_retryable=True
-    )
 
 
 def _failed(code: str, message: str) -> UpstreamFailure:

@@ -2,8 +2,13 @@
 
 from typing import Final
 
+import msgspec
+
 EVENT_BYTES_MAX: Final = 4 * 1024 * 1024
+DONE: Final = b"[DONE]"
+_TOO_LARGE: Final = EVENT_BYTES_MAX + 1
 _DATA: Final = b"data: "
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 
 
 class SseTooLarge(ValueError):
@@ -11,102 +16,156 @@ class SseTooLarge(ValueError):
 
 
 class SseDecoder:
-    """Gives the data of whole events, in order; comments and other fields are dropped."""
+    """Gives the data of whole events, in order; comments, other fields and blank data are dropped.
 
-    __slots__ = ("_buffer", "_lines", "_pieces", "_pieces_size", "_size", "saw_comment")
+    `saw_comment` turns true with each comment and is set back by whoever has read it.
+    """
+
+    __slots__ = (
+        "_has_begun",
+        "_is_after_return",
+        "_lines",
+        "_pieces",
+        "_pieces_size",
+        "_size",
+        "saw_comment",
+    )
 
     def __init__(self) -> None:
-        self._buffer = b""
+        # A line whose end has not come, in the pieces it came in: joined once.
         self._pieces: list[bytes] = []
         self._pieces_size = 0
+        # The data lines of an event whose blank line has not come; a size over the bound stays.
         self._lines: list[bytes] = []
         self._size = 0
+        self._has_begun = False
+        self._is_after_return = False
         self.saw_comment = False
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Take bytes; gives the data of the events that are whole now."""
-        if self._buffer or self._lines or self._pieces or not data.endswith(b"\n\n"):
+        """Take bytes; gives the data of the events that are whole now; raises SseTooLarge."""
+        if (
+            self._pieces
+            or self._lines
+            or self._is_after_return
+            or not data.startswith(_DATA)
+            or not data.endswith(b"\n\n")
+            or b"\r" in data
+            or len(data) > EVENT_BYTES_MAX
+        ):
             return self._slowly(data)
-        payloads = _plain(data)
-        return self._slowly(data) if payloads is None else payloads
+        self._has_begun = True
+        if data.find(b"\n") == len(data) - 2:
+            # One event on one line: what most reads of a stream are.
+            payload = data[6:-2]
+            return [] if not payload or payload.isspace() else [payload]
+        return _blocks(data) or self._slowly(data)
+
+    def end(self) -> list[bytes]:
+        """Give a last event that lacks its blank line, if it is whole JSON or the end mark.
+
+        Anything else is the torn half of an event, which nobody may act on; never raises.
+        """
+        if self._size > EVENT_BYTES_MAX:
+            return []
+        if self._pieces:
+            self._line(self._joined())
+        payload = b"\n".join(self._lines)
+        self._lines.clear()
+        if self._size > EVENT_BYTES_MAX or not _is_whole(payload):
+            return []
+        return [payload]
 
     def _slowly(self, data: bytes) -> list[bytes]:
         """Take bytes of events that are cut, commented, or framed in another way."""
-        if b"\n" not in data and b"\r" not in data:
-            # Only a part of a line: joined once, when its end has come.
-            self._pieces.append(data)
-            self._pieces_size += len(data)
-            if self._pieces_size + len(self._buffer) + self._size > EVENT_BYTES_MAX:
-                raise SseTooLarge("an event is over its bound")
-            return []
-        return self._lines_of(self._joined() + data)
+        if self._size > EVENT_BYTES_MAX:
+            raise SseTooLarge("an event is over its bound")
+        lines = self._split(data)
+        payloads: list[bytes] = []
+        last = lines.pop()
+        for line in lines:
+            whole = self._joined() + line if self._pieces else line
+            if whole:
+                self._line(whole)
+            elif self._lines:
+                payload = b"\n".join(self._lines)
+                self._lines.clear()
+                self._size = 0
+                if payload.strip():
+                    payloads.append(payload)
+            self._has_begun = True
+            if self._size > EVENT_BYTES_MAX:
+                break
+        else:
+            self._keep(last)
+        if self._size > EVENT_BYTES_MAX and not payloads:
+            raise SseTooLarge("an event is over its bound")
+        # What came before an event that is too large is given first; the next call raises.
+        return payloads
+
+    def _split(self, data: bytes) -> list[bytes]:
+        """Split at the ends of lines, which may be LF, CRLF or CR; the last one is a rest."""
+        if self._is_after_return and data:
+            self._is_after_return = False
+            data = data.removeprefix(b"\n")
+        if b"\r" in data:
+            self._is_after_return = data.endswith(b"\r")
+            data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        return data.split(b"\n")
+
+    def _keep(self, piece: bytes) -> None:
+        if piece:
+            self._pieces.append(piece)
+            self._pieces_size += len(piece)
+            if self._size + self._pieces_size > EVENT_BYTES_MAX:
+                self._size = _TOO_LARGE
 
     def _joined(self) -> bytes:
-        joined = self._buffer + b"".join(self._pieces)
-        self._buffer = b""
+        joined = b"".join(self._pieces)
         self._pieces.clear()
         self._pieces_size = 0
         return joined
 
-    def end(self) -> list[bytes]:
-        """Give the data of a last event that lacks its blank line."""
-        rest = self._joined()
-        payloads = self._lines_of(rest + b"\n") if rest else []
-        if self._lines:
-            payloads.append(self._flush())
-        return payloads
-
-    def _lines_of(self, data: bytes) -> list[bytes]:
-        payloads: list[bytes] = []
-        if b"\r" in data:
-            # A carriage return at the very end may be half of a pair: wait for the next byte.
-            if data.endswith(b"\r"):
-                data, self._buffer = data[:-1], b"\r"
-            data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        lines = data.split(b"\n")
-        self._buffer = lines.pop() + self._buffer
-        for line in lines:
-            if not line:
-                if self._lines:
-                    payloads.append(self._flush())
-            else:
-                self._line(line)
-        if self._size + len(self._buffer) > EVENT_BYTES_MAX:
-            raise SseTooLarge("an event is over its bound")
-        return payloads
-
     def _line(self, line: bytes) -> None:
+        """Take a line that is not blank."""
+        if self._size + len(line) > EVENT_BYTES_MAX:
+            self._size = _TOO_LARGE
+            return
+        if not self._has_begun:
+            line = line.removeprefix(_BYTE_ORDER_MARK)
         if line.startswith(b":"):
             self.saw_comment = True
             return
         name, _, value = line.partition(b":")
-        if name != b"data":
-            return
-        value = value.removeprefix(b" ")
-        self._size += len(value)
-        if self._size > EVENT_BYTES_MAX:
-            raise SseTooLarge("an event is over its bound")
-        self._lines.append(value)
-
-    def _flush(self) -> bytes:
-        payload = self._lines[0] if len(self._lines) == 1 else b"\n".join(self._lines)
-        self._lines.clear()
-        self._size = 0
-        return payload
+        if name == b"data":
+            # Each line costs at least one byte, so that empty ones are bounded too.
+            self._size += len(line) + 1
+            self._lines.append(value.removeprefix(b" "))
 
 
 def encode_event(payload: bytes) -> bytes:
-    """Frame one event."""
+    """Frame one event; a payload of several lines becomes as many data lines."""
+    if b"\n" in payload:
+        payload = payload.replace(b"\n", b"\ndata: ")
     return b"data: %b\n\n" % payload
 
 
-def _plain(data: bytes) -> list[bytes] | None:
+def _blocks(data: bytes) -> list[bytes] | None:
     """Read what is nothing but whole one-line data events; None when it is more than that."""
-    if b"\r" in data:
-        return None
     payloads: list[bytes] = []
     for block in data[:-2].split(b"\n\n"):
-        if not block.startswith(_DATA) or b"\n" in block:
+        payload = block[6:]
+        if not block.startswith(_DATA) or b"\n" in block or not payload or payload.isspace():
             return None
-        payloads.append(block[6:])
+        payloads.append(payload)
     return payloads
+
+
+def _is_whole(payload: bytes) -> bool:
+    if payload.startswith(DONE):
+        return True
+    try:
+        msgspec.json.decode(payload, type=dict[str, msgspec.Raw])
+    except (ValueError, RecursionError):
+        return False
+    return True
