@@ -93,8 +93,6 @@ class Completion:
         self._overhead_seconds = 0.0
         self._is_over = False
 
-    # ------------------------------------------------------------------ admission
-
     def begin(self, request: Request) -> None:
         """Authenticate and admit; answers by itself, now or later."""
         context = self._context
@@ -181,8 +179,6 @@ class Completion:
         context.active.add(self)
         self._try_route(0)
 
-    # ------------------------------------------------------------------ attempts
-
     def _try_route(self, index: int) -> None:
         context = self._context
         admission, principal = self._known()
@@ -258,8 +254,6 @@ class Completion:
             return
         self._settle(outcome_of(failure), NO_USAGE, error_of(failure), failure)
 
-    # ------------------------------------------------------------------ answers
-
     def answered(self, answer: Answer, body: bytes) -> None:
         """Settle a plain answer and hand it to the caller as it came."""
         if self._is_over:
@@ -328,8 +322,6 @@ class Completion:
         """Build the one error event that ends a stream which broke after it had begun."""
         return error_chunk(ident_of(machine.first_payload), failure.code, error_of(failure).message)
 
-    # ------------------------------------------------------------------ caller and clock
-
     def caller_gone(self) -> None:
         """Stop the upstream and settle what was produced."""
         if self._is_over:
@@ -388,8 +380,6 @@ class Completion:
             self._settle(outcome, NO_USAGE, error_of(failure), failure)
         else:
             self.attempt_failed(failure, is_reused=False)
-
-    # ------------------------------------------------------------------ the end
 
     def _settle(
         self,
@@ -485,8 +475,6 @@ class Completion:
             else own_ids(self.request_id, self.completion_id)
         )
         responder.send(status, block + own.encode("ascii"), body)
-
-    # ------------------------------------------------------------------ small answers
 
     def _cancel(self) -> None:
         if self._attempt is not None and self._attempt.exchange is not None:
