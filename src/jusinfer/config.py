@@ -59,7 +59,6 @@ class GatewaySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     requests_per_minute: int = 600_000
     tokens_per_minute: int = 2_000_000_000
     journal_bytes_max: int = 1024 * 1024 * 1024
-    journal_unposted_seconds_max: float = 3600.0
 
 
 class DatabaseSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
