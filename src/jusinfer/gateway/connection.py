@@ -5,8 +5,6 @@ buffer and is served in order, so that a refusal can never land inside an answer
 """
 
 import asyncio
-import socket
-import struct
 from typing import Final, Protocol, cast
 
 import msgspec
@@ -20,6 +18,7 @@ from jusinfer.gateway.framing import (
     parse_head,
     too_large,
 )
+from jusinfer.gateway.kernel import is_broken, reset_on_close, untaken_bytes
 from jusinfer.gateway.responder import Application, Request, Responder
 
 LINGER_SECONDS: Final = 2.0
@@ -27,7 +26,6 @@ LINGER_BYTES_MAX: Final = 1024 * 1024
 PROBE_SECONDS: Final = 0.5
 BLANK_LINES_MAX: Final = 2
 HEAD_END: Final = b"\r\n\r\n"
-RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 DRAINING: Final = Refusal(503, "draining", "this server is about to stop; try again")
 
 
@@ -79,6 +77,7 @@ class Connection(asyncio.Protocol):
         "_is_closing",
         "_is_half_closed",
         "_is_paused",
+        "_is_probed",
         "_is_reading_paused",
         "_linger_left",
         "_loop",
@@ -106,6 +105,7 @@ class Connection(asyncio.Protocol):
         self._is_closing = False
         self._is_half_closed = False
         self._is_paused = False
+        self._is_probed = False
         self._is_reading_paused = False
         self._linger_left = LINGER_BYTES_MAX
         self._put_bytes = 0
@@ -157,10 +157,11 @@ class Connection(asyncio.Protocol):
                 len(self._buffer) > self._server.limits.pipelined_bytes_max
                 and not self._is_reading_paused
             ):
-                # While reading is paused a leaving caller is noticed only by a failed write, so
+                # The loop hears nothing of a caller that leaves while reading is paused, so
                 # reading goes on as long as what is pipelined fits.
                 self._is_reading_paused = True
                 self._transport_now().pause_reading()
+                self._watch_line()
             return
         self._advance(data)
 
@@ -178,8 +179,8 @@ class Connection(asyncio.Protocol):
         self._is_half_closed = True
         if responder is None:
             self._loop.call_soon(self._rest)
-        elif not responder.is_started and not self._is_paused:
-            self.deadline = self._loop.time() + PROBE_SECONDS
+        else:
+            self._watch_line()
         return True
 
     def pause_writing(self) -> None:
@@ -203,6 +204,7 @@ class Connection(asyncio.Protocol):
             self._rest()
             return
         self.deadline = float("inf")
+        self._watch_line()
         responder.is_paused = False
         if responder.caller is not None:
             responder.caller.caller_resumed()
@@ -352,9 +354,7 @@ class Connection(asyncio.Protocol):
         if not is_ended_by_close:
             self._close(is_lingering=bool(self._buffer) or self._is_reading_paused)
             return
-        line = transport.get_extra_info("socket")
-        if line is not None:
-            line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+        reset_on_close(transport)
         self.cut()
 
     def cut(self) -> None:
@@ -428,21 +428,32 @@ class Connection(asyncio.Protocol):
             transport.resume_reading()
         transport.write_eof()
 
-    def _probe(self, responder: Responder) -> None:
-        """See whether a caller that sends no more is still there, by an interim answer.
+    def _watch_line(self) -> None:
+        """Look at the line now and then, as long as the loop does not listen to it."""
+        if (self._is_half_closed or self._is_reading_paused) and not self._is_paused:
+            self.deadline = self._loop.time() + PROBE_SECONDS
 
-        One that has closed wholly looks the same as one that has only finished sending; but its
-        machine answers a late byte with a reset. Most answers are there before this is asked.
+    def _probe(self, responder: Responder) -> None:
+        """Cut a line that was reset; find out, by an interim answer, whether it would be.
+
+        A caller that has closed wholly looks the same as one that has only finished sending; but
+        its machine answers a late byte with a reset. Most answers are there before this is asked.
         """
+        if is_broken(self._transport_now()):
+            self.cut()
+            return
         self.deadline = float("inf")
-        if not responder.is_started and self._head is not None and self._head.http_minor == 1:
+        self._watch_line()
+        is_probing = self._is_half_closed and not self._is_probed and not responder.is_started
+        if is_probing and self._head is not None and self._head.http_minor == 1:
+            self._is_probed = True
             self.put(b"HTTP/1.1 102 Processing\r\n\r\n")
 
     def _watch_reader(self) -> None:
         """Give the caller time to take what waits to be sent."""
         transport = self._transport_now()
         waiting = transport.get_write_buffer_size()
-        self._taken_bytes = self._put_bytes - waiting
+        self._taken_bytes = self._put_bytes - waiting - untaken_bytes(transport)
         limits = self._server.limits
         seconds = limits.caller_write_stall_seconds if waiting else LINGER_SECONDS
         self.deadline = self._loop.time() + seconds
@@ -451,7 +462,8 @@ class Connection(asyncio.Protocol):
         """Cut a caller that took nothing in the time it was given; a slow one gets more."""
         transport = self._transport_now()
         waiting = transport.get_write_buffer_size()
-        if waiting and self._put_bytes - waiting > self._taken_bytes:
+        taken = self._put_bytes - waiting - untaken_bytes(transport)
+        if waiting and taken > self._taken_bytes:
             self._watch_reader()
         else:
             self.cut()

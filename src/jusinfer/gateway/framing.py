@@ -187,9 +187,9 @@ def _diagnosis(raw: bytes) -> Refused:
         return bad("bare_newline", "a line of the head ends without a carriage return")
     if re.search(rb"\r\n[ \t]", raw):
         return bad("folded_header", "a header is folded over two lines")
-    if re.search(rb"\r\n[^:\r\n]*[ \t]+:", raw):
+    if re.search(rb"\r\n[^:\r\n]*[ \t]:", raw):
         return bad("blank_before_colon", "a header has a blank before its colon")
-    if re.search(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]", raw):
+    if re.search(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)", raw):
         return bad("control_byte", "the head holds a control byte")
     return bad("malformed_head", "the head is not a well-formed HTTP request")
 
