@@ -1,1 +1,1 @@
-"""Stand-ins for the outside world over real HTTP; shares no code with what it stands in for."""
+"""Stands in for upstreams over real HTTP; shares no code with what it is used to test."""

@@ -1,7 +1,8 @@
-"""Deterministic text, and the smallest value that fits a JSON schema."""
+"""Deterministic text of any length from a seed, and the cutting of texts into tokens."""
 
 import hashlib
 import json
+import re
 from typing import Final
 
 WORDS: Final = (
@@ -10,58 +11,57 @@ WORDS: Final = (
     "thicket", "umber", "valley", "willow", "yarrow", "zephyr", "anchor", "bridge", "candle",
     "lantern", "marble", "needle", "paper",
 )  # fmt: skip
-DEPTH_MAX: Final = 20
-UNICODE_WORDS: Final = ("héron", "चाँद", "月光", "Öl", "niño", "река", "🌊", "여름")
+# Two, three and four bytes to a character, joined marks, and writing from right to left.
+UNICODE_WORDS: Final = (
+    "héron",
+    "चाँद",
+    "月光",
+    "Öl",
+    "niño",
+    "река",
+    "🌊",
+    "👩🏽‍🚀",
+    "여름",
+    "سلام",
+)
+FRAGMENT_CHARACTERS: Final = 6
+_WORD: Final = re.compile(r"\s*\S+|\s+$")
+_STEP: Final = 6_364_136_223_846_793_005
+_SHIFT: Final = 1_442_695_040_888_963_407
+_MASK: Final = 2**64 - 1
+
+
+def digest(*parts: str) -> str:
+    """Give 64 hexadecimal digits that depend on every part and on where one part ends."""
+    joined = hashlib.sha256()
+    for part in parts:
+        data = part.encode("utf-8", "surrogatepass")
+        joined.update(b"%d:%b" % (len(data), data))
+    return joined.hexdigest()
 
 
 def words(seed: str, count: int, *, is_unicode: bool = False) -> list[str]:
     """Give so many words, always the same for a seed; each but the first begins with a blank."""
-    state = int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8], "big")
+    state = int(digest(seed)[:16], 16)
     source = UNICODE_WORDS if is_unicode else WORDS
+    size = len(source)
     out: list[str] = []
-    for number in range(count):
-        state = (state * 6364136223846793005 + 1442695040888963407) % 2**64
-        word = source[(state >> 33) % len(source)]
-        out.append(word if number == 0 else f" {word}")
+    for _ in range(count):
+        state = (state * _STEP + _SHIFT) & _MASK
+        out.append(f" {source[(state >> 33) % size]}")
+    if out:
+        out[0] = out[0][1:]
     return out
 
 
-def fitting(schema: object, depth: int = 0) -> object:
-    """Give a small value that fits a JSON schema, as far as it says what it wants."""
-    if not isinstance(schema, dict) or depth > DEPTH_MAX:
-        return "value"
-    for name in ("anyOf", "oneOf", "allOf"):
-        if schema.get(name):
-            return fitting(schema[name][0], depth + 1)
-    if "const" in schema or schema.get("enum"):
-        return schema["const"] if "const" in schema else schema["enum"][0]
-    kind = schema.get("type")
-    if isinstance(kind, list):
-        kind = kind[0] if kind else "string"
-    if kind == "object" or "properties" in schema:
-        members = schema.get("properties", {})
-        return {name: fitting(member, depth + 1) for name, member in members.items()}
-    if kind == "array":
-        count = max(int(schema.get("minItems", 1)), 1)
-        return [fitting(schema.get("items"), depth + 1) for _ in range(min(count, 100))]
-    plain: dict[object, object] = {
-        "integer": int(schema.get("minimum", 1)),
-        "number": float(schema.get("minimum", 1)),
-        "boolean": True,
-        "null": None,
-    }
-    return plain.get(kind, _string(schema))
+def tokens_of(text: str) -> list[str]:
+    """Cut a text into words with the blanks before them; put together they are the text."""
+    return _WORD.findall(text)
 
 
-def _string(schema: dict[str, object]) -> str:
-    length = schema.get("minLength", 0)
-    text = "amber"
-    return text.ljust(int(str(length)), "r")
-
-
-def pieces(text: str, size: int = 6) -> list[str]:
+def fragments(text: str, size: int = FRAGMENT_CHARACTERS) -> list[str]:
     """Cut a text into pieces of so many characters."""
-    return [text[at : at + size] for at in range(0, len(text), size)] or [""]
+    return [text[at : at + size] for at in range(0, len(text), size)]
 
 
 def compact(value: object) -> str:

@@ -1,0 +1,175 @@
+"""An upstream in OpenAI's dialect, from a request to the script of its answer; no I/O here."""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple
+
+from jusinfer.sandbox.chat import CREATED, Answer
+from jusinfer.sandbox.embeddings import embed
+from jusinfer.sandbox.failures import instead_of
+from jusinfer.sandbox.faults import GOOD, KNOWN, NO_FAULT, PREFIX, Fault, Faults
+from jusinfer.sandbox.framing import Http
+from jusinfer.sandbox.meter import Count, Meter
+from jusinfer.sandbox.play import answer_script, before
+from jusinfer.sandbox.refusals import Refused, judge_chat, judge_embeddings
+from jusinfer.sandbox.steps import Script
+from jusinfer.sandbox.text import compact
+from jusinfer.sandbox.usage import reported_usage
+
+BASES: Final = ("/api/v1", "/v1")
+OPEN_PATHS: Final = ("/healthz", "/sandbox/counts", "/sandbox/last", "/sandbox/reset")
+# What a request that makes no sense to us may raise while we try to make sense of it.
+NONSENSE: Final = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+
+
+class Asked(NamedTuple):
+    """One request as it came; header names are in lower case."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+    is_old: bool = False
+
+
+class Told(NamedTuple):
+    """The script of an answer, and where to count what becomes of it."""
+
+    script: Script
+    tally: Count | None = None
+
+
+class Upstream:
+    """Answers requests; remembers counts, and how often a fault has struck."""
+
+    def __init__(self) -> None:
+        self.meter = Meter()
+        self._faults = Faults()
+        self._served = 0
+
+    def answer(self, asked: Asked) -> Told:
+        """Give the script that answers a request; every request has one."""
+        self._served += 1
+        plain = Http(NO_FAULT, f"req_{self._served:016x}", is_old=asked.is_old)
+        try:
+            return self._answer(asked, plain)
+        except Refused as refused:
+            return Told(plain.whole(refused.status, compact(refused.body).encode()))
+        except NONSENSE as nonsense:
+            error = Refused.of(f"the request makes no sense: {type(nonsense).__name__}").body
+            return Told(plain.whole(400, compact(error).encode()))
+
+    def _answer(self, asked: Asked, plain: Http) -> Told:
+        path = asked.path
+        if path in OPEN_PATHS:
+            return Told(plain.whole(200, compact(self._page(asked)).encode()))
+        if not asked.headers.get("authorization"):
+            message = "you did not provide an API key in an Authorization header"
+            raise Refused.of(message, None, "invalid_api_key", status=401)
+        for base in BASES:
+            if path.startswith(f"{base}/"):
+                path = path[len(base) :]
+                break
+        if path == "/models" or path.startswith("/models/"):
+            _must("GET", asked)
+            return Told(plain.whole(200, compact(_models(path)).encode()))
+        answers: Mapping[str, Callable[[Asked, Http], Told]] = {
+            "/chat/completions": self._chat,
+            "/embeddings": self._embeddings,
+        }
+        if path not in answers:
+            raise Refused.of(f"unknown request URL: {path}", None, "unknown_url", status=404)
+        _must("POST", asked)
+        return answers[path](asked, plain)
+
+    def _chat(self, asked: Asked, plain: Http) -> Told:
+        request = judge_chat(_decoded(asked.body))
+        fault = self._begin(asked, request)
+        answer = Answer(request, fault)
+        http = Http(fault, plain.request_id, is_old=asked.is_old)
+        count = self._counted(answer.model, fault)
+        return Told(answer_script(answer, http, _said(asked, fault)), count)
+
+    def _embeddings(self, asked: Asked, plain: Http) -> Told:
+        request = judge_embeddings(_decoded(asked.body))
+        fault = self._begin(asked, request)
+        prompt = fault.number("prompt", 0) if "prompt" in fault.options else None
+        body = embed(request, prompt)
+        usage = reported_usage(fault, body["usage"] | {"completion_tokens": 0})
+        if usage is None:
+            del body["usage"]
+        elif fault.has("zero_usage", "wrong_usage", "cost"):
+            body["usage"] = usage
+        http = Http(fault, plain.request_id, is_old=asked.is_old)
+        script = _embeddings_script(fault, http, compact(body).encode(), _said(asked, fault))
+        return Told(script, self._counted(request["model"], fault))
+
+    def _begin(self, asked: Asked, request: dict[str, Any]) -> Fault:
+        headers = asked.headers
+        self.meter.remember(asked.path, headers, request)
+        scope = headers.get("x-sandbox-scope", "")
+        header, member = headers.get("x-sandbox-fault"), request.get("sandbox")
+        return self._faults.choose(request["model"], header, member, scope)
+
+    def _counted(self, model: str, fault: Fault) -> Count:
+        count = self.meter.of(model)
+        count.started += 1
+        count.faults += not fault.names <= GOOD
+        return count
+
+    def _page(self, asked: Asked) -> object:
+        if asked.path == "/sandbox/reset":
+            _must("POST", asked)
+            self.meter.reset()
+            self._faults.reset()
+            return {"status": "ok"}
+        _must("GET", asked)
+        if asked.path == "/sandbox/counts":
+            return self.meter.counts()
+        return list(self.meter.last) if asked.path == "/sandbox/last" else {"status": "ok"}
+
+
+def _embeddings_script(fault: Fault, http: Http, body: bytes, said: str) -> Script:
+    yield from before(fault, http)
+    instead = instead_of(fault, http, said, is_stream=False)
+    yield from http.whole(200, body) if instead is None else instead
+
+
+def _decoded(body: bytes) -> object:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as fault:
+        raise Refused.of("the body is not JSON", None, "invalid_json") from fault
+
+
+def _said(asked: Asked, fault: Fault) -> str:
+    """Give what an echoing error repeats: the whole body and, when asked, the key."""
+    if not fault.has("echo_error"):
+        return ""
+    text = asked.body.decode("utf-8", "replace")
+    return f"{text} {asked.headers['authorization']}" if fault.flag("key") else text
+
+
+def _must(method: str, asked: Asked) -> None:
+    if asked.method != method:
+        message = f"not allowed to {asked.method} on {asked.path}"
+        raise Refused.of(message, None, "method_not_allowed", status=405)
+
+
+def _models(path: str) -> dict[str, Any]:
+    if path != "/models":
+        return _model(path.removeprefix("/models/"))
+    return {"object": "list", "data": [_model(f"{PREFIX}{name}") for name in sorted(KNOWN)]}
+
+
+def _model(model: str) -> dict[str, Any]:
+    row = {"id": model, "object": "model", "created": CREATED, "owned_by": "sandbox"}
+    what = KNOWN.get(model.removeprefix(PREFIX))
+    return row if what is None else row | {"description": what}
