@@ -6,6 +6,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from jusinfer.domain.stream import (
+    DONE,
     Chunk,
     ChunkMalformed,
     UpstreamFailure,
@@ -287,7 +288,8 @@ def _read_choices(choices: list[_Choice]) -> Answer:
 def answer_as_events(body: bytes) -> list[bytes]:
     """Turn a whole answer into the events of a stream, for an upstream that did not stream.
 
-    Takes what `decode_answer` found good; members that are not understood are carried along.
+    Takes what `decode_answer` found good; members that are not understood are carried along. The
+    end mark comes last: a whole answer has ended, whether or not it gives a reason.
     """
     whole = _members(body)
     rows = _tried(_rows, whole.pop("choices", _NULL)) or []
@@ -308,7 +310,7 @@ def answer_as_events(body: bytes) -> list[bytes]:
         events.extend(msgspec.json.encode({**kept, "choices": [row]}) for row in (first, last))
     if bytes(usage) not in _ABSENT:
         events.append(msgspec.json.encode({**kept, "choices": [], "usage": usage}))
-    return events
+    return [*events, DONE]
 
 
 def _streamed(message: msgspec.Raw) -> dict[str, object]:

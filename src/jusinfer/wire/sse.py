@@ -25,16 +25,14 @@ class SseDecoder:
         "_has_begun",
         "_is_after_return",
         "_lines",
-        "_pieces",
-        "_pieces_size",
+        "_rest",
         "_size",
         "saw_comment",
     )
 
     def __init__(self) -> None:
-        # A line whose end has not come, in the pieces it came in: joined once.
-        self._pieces: list[bytes] = []
-        self._pieces_size = 0
+        # A line whose end has not come. It grows in place: reads may be as small as a byte.
+        self._rest = bytearray()
         # The data lines of an event whose blank line has not come; a size over the bound stays.
         self._lines: list[bytes] = []
         self._size = 0
@@ -45,8 +43,8 @@ class SseDecoder:
     def feed(self, data: bytes) -> list[bytes]:
         """Take bytes; gives the data of the events that are whole now; raises SseTooLarge."""
         if (
-            self._pieces
-            or self._lines
+            self._rest
+            or self._size
             or self._is_after_return
             or not data.startswith(_DATA)
             or not data.endswith(b"\n\n")
@@ -68,13 +66,12 @@ class SseDecoder:
         """
         if self._size > EVENT_BYTES_MAX:
             return []
-        if self._pieces:
-            self._line(self._joined())
+        if self._rest:
+            self._line(self._joined(b""))
         payload = b"\n".join(self._lines)
         self._lines.clear()
-        if self._size > EVENT_BYTES_MAX or not _is_whole(payload):
-            return []
-        return [payload]
+        self._size = 0
+        return [payload] if _is_whole(payload) else []
 
     def _slowly(self, data: bytes) -> list[bytes]:
         """Take bytes of events that are cut, commented, or framed in another way."""
@@ -84,7 +81,7 @@ class SseDecoder:
         payloads: list[bytes] = []
         last = lines.pop()
         for line in lines:
-            whole = self._joined() + line if self._pieces else line
+            whole = self._joined(line) if self._rest else line
             if whole:
                 self._line(whole)
             elif self._lines:
@@ -115,20 +112,20 @@ class SseDecoder:
 
     def _keep(self, piece: bytes) -> None:
         if piece:
-            self._pieces.append(piece)
-            self._pieces_size += len(piece)
-            if self._size + self._pieces_size > EVENT_BYTES_MAX:
+            self._rest += piece
+            if self._size + len(self._rest) >= EVENT_BYTES_MAX:
                 self._size = _TOO_LARGE
+                self._rest.clear()
 
-    def _joined(self) -> bytes:
-        joined = b"".join(self._pieces)
-        self._pieces.clear()
-        self._pieces_size = 0
+    def _joined(self, line: bytes) -> bytes:
+        self._rest += line
+        joined = bytes(self._rest)
+        self._rest.clear()
         return joined
 
     def _line(self, line: bytes) -> None:
         """Take a line that is not blank."""
-        if self._size + len(line) > EVENT_BYTES_MAX:
+        if self._size + len(line) >= EVENT_BYTES_MAX:
             self._size = _TOO_LARGE
             return
         if not self._has_begun:
