@@ -8,35 +8,48 @@ Role = Literal["developer", "system", "user", "assistant", "tool", "function"]
 
 IMAGE_TOKENS_MAX: Final = 2_000
 IMAGE_TOKENS: Final = 1_100
-MESSAGE_TOKENS: Final = 8
-BYTES_PER_TOKEN: Final = 4
 AUDIO_BYTES_PER_TOKEN: Final = 100
 AUDIO_TOKENS: Final = 500
 FILE_BYTES_PER_TOKEN: Final = 2
 WINDOW_CHARS: Final = 512
+# A text up to this size is decoded whole to look at its ends; of a longer one only the ends are.
+WHOLE_BYTES_MAX: Final = 8_192
+# Roles whose content may be null: what they say may stand in calls of tools alone.
+SPEECHLESS: Final = frozenset({"assistant", "function"})
 
-# Words by which a person asks for careful work, in seven languages; plain substrings.
-HINTS: Final = (
+# Words by which a person asks for careful work, in eight languages; plain substrings.
+HINTS_ASCII: Final = (
     "step by step",
     "think carefully",
     "think hard",
     "show your work",
     "reason through",
+    # With what stands before it, as one can improve that, too.
+    " prove that",
+    "\nprove that",
+    "paso a paso",
+    "piensa con cuidado",
+    "demuestra que",
+    "beweise, dass",
+)
+HINTS_OTHER: Final = (
     "कदम दर कदम",
     "चरण दर चरण",
     "ध्यान से सोच",
-    "paso a paso",
-    "piensa con cuidado",
+    "सिद्ध कीजिए",
     "étape par étape",
     "réfléchis bien",
+    "démontre que",
     "schritt für schritt",
     "denk gründlich nach",
     "一步一步",
     "逐步推理",
     "仔细思考",
+    "请证明",
     "一歩ずつ",
     "段階的に考え",
     "よく考えて",
+    "証明して",
 )
 
 
@@ -52,17 +65,24 @@ class Message(msgspec.Struct):
 
 
 class _Part(msgspec.Struct):
-    type: str = ""
+    type: str
     text: msgspec.Raw = msgspec.Raw()
+    image_url: msgspec.Raw = msgspec.Raw()
     input_audio: msgspec.Raw = msgspec.Raw()
     file: msgspec.Raw = msgspec.Raw()
 
 
 class Reading(msgspec.Struct):
-    """Sizes and kinds of a whole conversation. `tokens_max` is never exceeded by a tokenizer."""
+    """Sizes and kinds of a whole conversation.
 
-    tokens: int = 0
-    tokens_max: int = 0
+    `text_bytes` is JSON that becomes tokens as text; `media_bytes` is encoded media, which does
+    not: `media_tokens` is their likely share of the input and `media_tokens_max` their bound.
+    """
+
+    text_bytes: int = 0
+    media_bytes: int = 0
+    media_tokens: int = 0
+    media_tokens_max: int = 0
     has_images: bool = False
     has_audio: bool = False
     has_reasoning_hint: bool = False
@@ -73,63 +93,67 @@ _text: Final = msgspec.json.Decoder(str).decode
 
 
 def read_messages(messages: list[Message], *, wants_hints: bool) -> Reading:
-    """Read sizes and kinds; hints only when somebody will use them."""
+    """Read sizes and kinds, hints only if asked; raises ValidationError with the place."""
     reading = Reading()
+    text_bytes = 0
     for number, message in enumerate(messages):
-        content = bytes(message.content)
-        first = content[:1]
-        if first == b'"':
-            _count(reading, len(content))
-        elif first == b"[":
-            _read_parts(reading, content, number)
-        elif content not in {b"", b"null"}:
-            raise msgspec.ValidationError(
-                f"Expected `str | array | null` - at `$.messages[{number}].content`"
-            )
-        _count(reading, len(bytes(message.tool_calls)) + len(bytes(message.reasoning_content)))
-        reading.tokens += MESSAGE_TOKENS // 2
-        reading.tokens_max += MESSAGE_TOKENS
+        content = memoryview(message.content)
+        first = content[0] if content else 0
+        if first == ord('"'):
+            text_bytes += len(content)
+        elif first == ord("["):
+            _read_parts(reading, bytes(content), number)
+        elif first not in {0, ord("n")} or message.role not in SPEECHLESS:
+            raise _misfit("str | array", f"messages[{number}].content")
+        text_bytes += len(message.tool_calls) + len(message.reasoning_content)
+    reading.text_bytes += text_bytes
     if wants_hints:
         reading.has_reasoning_hint = _has_hint(messages)
     return reading
 
 
-def _count(reading: Reading, size: int) -> None:
-    reading.tokens += size // BYTES_PER_TOKEN
-    reading.tokens_max += size
+def _misfit(wanted: str, place: str) -> msgspec.ValidationError:
+    return msgspec.ValidationError(f"Expected `{wanted}` - at `$.{place}`")
 
 
 def _read_parts(reading: Reading, content: bytes, number: int) -> None:
     try:
         parts = _parts(content)
-    except msgspec.ValidationError:
-        raise msgspec.ValidationError(
-            f"Expected `array of parts` - at `$.messages[{number}].content`"
-        ) from None
-    for part in parts:
+    except msgspec.ValidationError as error:
+        place = f"`$.messages[{number}].content"
+        raise msgspec.ValidationError(str(error).replace("`$", place)) from None
+    for index, part in enumerate(parts):
         if part.type == "image_url":
             reading.has_images = True
-            reading.tokens += IMAGE_TOKENS
-            reading.tokens_max += IMAGE_TOKENS_MAX
+            _count_media(reading, len(part.image_url), IMAGE_TOKENS, IMAGE_TOKENS_MAX)
         elif part.type == "input_audio":
             reading.has_audio = True
-            size = len(bytes(part.input_audio))
-            reading.tokens += size // AUDIO_BYTES_PER_TOKEN
-            reading.tokens_max += size // AUDIO_BYTES_PER_TOKEN + AUDIO_TOKENS
+            size = len(part.input_audio)
+            tokens = size // AUDIO_BYTES_PER_TOKEN
+            _count_media(reading, size, tokens, tokens + AUDIO_TOKENS)
         elif part.type == "file":
-            size = len(bytes(part.file))
-            reading.tokens += size // BYTES_PER_TOKEN
-            reading.tokens_max += size // FILE_BYTES_PER_TOKEN + AUDIO_TOKENS
+            size = len(part.file)
+            tokens = size // FILE_BYTES_PER_TOKEN
+            _count_media(reading, size, tokens // 2, tokens + AUDIO_TOKENS)
         else:
-            _count(reading, len(bytes(part.text)))
+            if part.type == "text" and bytes(part.text)[:1] != b'"':
+                raise _misfit("str", f"messages[{number}].content[{index}].text")
+            reading.text_bytes += len(part.text)
+
+
+def _count_media(reading: Reading, size: int, tokens: int, tokens_max: int) -> None:
+    reading.media_bytes += size
+    reading.media_tokens += tokens
+    reading.media_tokens_max += tokens_max
 
 
 def _has_hint(messages: list[Message]) -> bool:
     """Look at both ends of the last user message only: never a whole text, never a pattern."""
     for message in reversed(messages):
         if message.role == "user":
-            text = _ends(bytes(message.content)).lower()
-            return any(hint in text for hint in HINTS)
+            text = f"\n{_ends(bytes(message.content))}".lower()
+            hints = HINTS_ASCII if text.isascii() else HINTS_ASCII + HINTS_OTHER
+            return any(hint in text for hint in hints)
     return False
 
 
@@ -137,10 +161,21 @@ def _ends(content: bytes) -> str:
     if content.startswith(b"["):
         texts = [bytes(part.text) for part in _parts(content) if part.type == "text"]
         content = texts[-1] if texts else b'""'
-    if not content.startswith(b'"'):
-        return ""
-    try:
-        text = _text(content)
-    except msgspec.MsgspecError:
-        return ""
-    return f"{text[:WINDOW_CHARS]}\n{text[-WINDOW_CHARS:]}"
+    if len(content) > WHOLE_BYTES_MAX:
+        try:
+            head = _piece(content[1 : WHOLE_BYTES_MAX // 2])
+            tail = _piece(content[-WHOLE_BYTES_MAX // 2 : -1])
+        except msgspec.DecodeError:
+            # A cut inside an escape: then the whole is decoded after all.
+            head = tail = _text(content)
+    else:
+        head = tail = _text(content)
+    if len(head) <= WINDOW_CHARS and head == tail:
+        return head
+    return f"{head[:WINDOW_CHARS]}\n{tail[-WINDOW_CHARS:]}"
+
+
+def _piece(cut: bytes) -> str:
+    """Decode a piece of a JSON string whose ends may have been cut anywhere."""
+    whole = cut.decode("utf-8", "ignore").strip('\\"').encode()
+    return _text(b'"%b"' % whole)

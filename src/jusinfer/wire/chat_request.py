@@ -1,28 +1,37 @@
 """Chat Completions as callers speak it: a request read, judged, and written for an upstream.
 
-What was judged is what is sent: the members are read once and written again, so a member that
-stands twice reaches nobody in two readings (the last one counts). Unknown members pass through.
+Top-level members are read once and written again, so one that stands twice reaches nobody in two
+readings: the last one counts. Unknown members pass through, and so does what is inside messages.
+Of two output budgets `max_completion_tokens` counts and the other is not sent.
 """
 
-import re
 from typing import Annotated, Final, Literal
 
 import msgspec
 
 from jusinfer.domain.completion import CompletionRequest
 from jusinfer.domain.errors import InvalidRequest
+from jusinfer.domain.tokens import estimate_json_tokens
 from jusinfer.domain.traits import Traits
 from jusinfer.wire.chat_content import Message, Reading, read_messages
+from jusinfer.wire.chat_misfits import misfit
 
 MODEL_CHARS_MAX: Final = 256
+MESSAGE_TOKENS: Final = 4
+MESSAGE_TOKENS_MAX: Final = 8
+FRAME_TOKENS_MAX: Final = 16
+# Members of our own: none reaches an upstream, except `sandbox`, which the sandbox reads.
 OURS: Final = frozenset({"jusinfer", "route", "sandbox"})
+# Members besides the messages that an upstream reads as input.
+_INPUTS: Final = ("tools", "functions", "response_format", "prediction")
 _TRUE: Final = msgspec.Raw(b"true")
 _FALSE: Final = msgspec.Raw(b"false")
+_NOTHING: Final = msgspec.Raw(b"null")
 
 Tokens = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
 Penalty = Annotated[float, msgspec.Meta(ge=-2, le=2)]
-Role = Literal["developer", "system", "user", "assistant", "tool", "function"]
 Effort = Annotated[str, msgspec.Meta(min_length=1, max_length=32)]
+Choice = Literal["none", "auto", "required"]
 
 
 class _StreamOptions(msgspec.Struct):
@@ -64,7 +73,7 @@ class _Request(msgspec.Struct):
     top_logprobs: Annotated[int, msgspec.Meta(ge=0, le=20)] | None = None
     logit_bias: dict[str, float] | None = None
     tools: Annotated[list[_Tool], msgspec.Meta(max_length=1_024)] | None = None
-    tool_choice: str | dict[str, msgspec.Raw] | None = None
+    tool_choice: Choice | dict[str, msgspec.Raw] | None = None
     parallel_tool_calls: bool | None = None
     response_format: _Format | None = None
     reasoning_effort: Effort | None = None
@@ -80,12 +89,18 @@ _encode: Final = msgspec.json.Encoder().encode
 def decode_request(body: bytes) -> CompletionRequest:
     """Read and judge a caller's request; raises InvalidRequest naming the field at fault."""
     try:
+        if not body.isascii():
+            # What passes through unread is not checked by anyone else.
+            body.decode()
         fields = _fields(body)
         asked = _request(body)
+        _check_shapes(asked)
         reading = read_messages(asked.messages, wants_hints=asked.model.startswith("jusinfer/"))
     except msgspec.ValidationError as error:
-        raise _invalid(str(error)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise misfit(str(error)) from None
+    except UnicodeDecodeError:
+        raise InvalidRequest("the body is not UTF-8", hint="Encode the JSON as UTF-8.") from None
+    except msgspec.DecodeError:
         raise InvalidRequest(
             "the body is not JSON" if body.strip() else "the body is empty",
             hint="Send a JSON object with `model` and `messages`.",
@@ -103,29 +118,52 @@ def decode_request(body: bytes) -> CompletionRequest:
         output_tokens_max=asked.max_completion_tokens or asked.max_tokens,
         choice_count=asked.n or 1,
         fields=fields,
-        traits=_traits(asked, fields, reading, is_stream=is_stream),
+        traits=_traits(asked, fields, reading, body),
         body_bytes=len(body),
     )
 
 
-def _traits(
-    asked: _Request, fields: dict[str, msgspec.Raw], read: Reading, *, is_stream: bool
-) -> Traits:
-    tools_bytes = len(bytes(fields["tools"])) if asked.tools else 0
-    schema_bytes = len(bytes(fields["response_format"])) if asked.response_format else 0
+def _check_shapes(asked: _Request) -> None:
+    """Find members that need another one beside them; raises ValidationError."""
+    for index, tool in enumerate(asked.tools or ()):
+        if tool.type == "function" and tool.function is None:
+            raise msgspec.ValidationError(
+                f"Object missing required field `function` - at `$.tools[{index}]`"
+            )
+    form = asked.response_format
+    if form is not None and form.type == "json_schema" and form.json_schema is None:
+        raise msgspec.ValidationError(
+            "Object missing required field `json_schema` - at `$.response_format`"
+        )
+
+
+def _traits(asked: _Request, fields: dict[str, msgspec.Raw], read: Reading, body: bytes) -> Traits:
+    text_bytes = read.text_bytes
+    for name in _INPUTS:
+        if name in fields:
+            text_bytes += len(fields[name])
+    message_count = len(asked.messages)
+    form = asked.response_format
     return Traits(
-        input_tokens=read.tokens + (tools_bytes + schema_bytes) // 4,
-        input_tokens_max=read.tokens_max + tools_bytes + schema_bytes + 16,
+        input_tokens=estimate_json_tokens(text_bytes, body)
+        + read.media_tokens
+        + message_count * MESSAGE_TOKENS,
+        # JSON is never shorter than the text it carries, and no tokenizer makes more tokens than
+        # bytes; whatever member an upstream reads as input is in the body.
+        input_tokens_max=len(body)
+        - read.media_bytes
+        + read.media_tokens_max
+        + message_count * MESSAGE_TOKENS_MAX
+        + FRAME_TOKENS_MAX,
         output_tokens_max=asked.max_completion_tokens or asked.max_tokens,
-        message_count=len(asked.messages),
+        message_count=message_count,
         tool_count=len(asked.tools or ()),
         has_images=read.has_images,
         has_audio=read.has_audio,
-        needs_json_schema=asked.response_format is not None
-        and asked.response_format.type == "json_schema",
+        needs_json_schema=form is not None and form.type == "json_schema",
         has_reasoning_hint=read.has_reasoning_hint,
         reasoning_effort=asked.reasoning_effort or "",
-        is_stream=is_stream,
+        is_stream=asked.stream is True,
     )
 
 
@@ -136,16 +174,18 @@ def encode_request(
     output_tokens_max: int | None,
     quirks: tuple[str, ...],
 ) -> bytes:
-    """Write a request for an upstream: its model's name, usage asked for, privacy flags set."""
+    """Write a request for an upstream: its model's name, usage asked for, privacy flags set.
+
+    `output_tokens_max` replaces the caller's budget when given.
+    """
     fields: dict[str, object] = dict(request.fields)
     fields["model"] = upstream_model
     if request.is_stream and "no_stream_options" not in quirks:
         fields["stream_options"] = _stream_options(request, quirks)
+    if output_tokens_max is None:
+        output_tokens_max = request.output_tokens_max
     if output_tokens_max is not None:
-        name = "max_completion_tokens"
-        if name not in fields and "max_completion_tokens" not in quirks:
-            name = "max_tokens"
-        fields[name] = output_tokens_max
+        _set_budget(fields, output_tokens_max, quirks)
     for name in OURS & fields.keys():
         if name != "sandbox" or "sandbox" not in quirks:
             del fields[name]
@@ -156,8 +196,20 @@ def encode_request(
     return _encode(fields)
 
 
+def _set_budget(fields: dict[str, object], tokens: int, quirks: tuple[str, ...]) -> None:
+    """Write the output budget once, under the name that this upstream obeys.
+
+    A name it does not know would be ignored, and the answer could outgrow what was reserved.
+    """
+    known, other = "max_tokens", "max_completion_tokens"
+    if "max_completion_tokens" in quirks:
+        known, other = other, known
+    fields.pop(other, None)
+    fields[known] = tokens
+
+
 def _stream_options(request: CompletionRequest, quirks: tuple[str, ...]) -> dict[str, object]:
-    raw = bytes(request.fields.get("stream_options", b"null"))
+    raw = bytes(request.fields.get("stream_options", _NOTHING))
     options: dict[str, object] = {}
     if raw != b"null":
         options.update(_fields(raw))
@@ -169,55 +221,9 @@ def _stream_options(request: CompletionRequest, quirks: tuple[str, ...]) -> dict
 
 def _provider(request: CompletionRequest) -> dict[str, object]:
     """Keep the caller's preferences, but never let an upstream of the upstream collect data."""
-    raw = bytes(request.fields.get("provider", b"null"))
+    raw = bytes(request.fields.get("provider", _NOTHING))
     provider: dict[str, object] = {}
     if raw.startswith(b"{"):
         provider.update(_fields(raw))
-    return provider | {"data_collection": "deny"}
-
-
-_PATH: Final = re.compile(r" - at `\$(?P<path>[^`]*)`$")
-_KEY: Final = re.compile(r"\[\.\.\.\]|\[\"[^\"]*\"\]")
-_MISSING: Final = re.compile(r"missing required field `(?P<name>\w+)`")
-# The only sentences of the decoder that are passed on: they name types and bounds, never values.
-_EXPECTED: Final = re.compile(
-    r"Expected `(?P<wanted>[^`]+)`(?: (?:of length )?(?P<bound>[<>]= -?[\d.]+))?"
-    r"(?:, got `(?P<got>[a-z ]+)`)?"
-)
-_WORDS: Final = {
-    "str": "a string",
-    "int": "a whole number",
-    "float": "a number",
-    "bool": "true or false",
-    "array": "an array",
-    "object": "an object",
-}
-_INVALID_ENUM: Final = re.compile(r"Invalid enum value")
-
-
-def _invalid(text: str) -> InvalidRequest:
-    """Say in our own words what the decoder found, without any value of the caller's."""
-    place = _PATH.search(text)
-    path = _KEY.sub("[…]", place["path"]).lstrip(".") if place else ""
-    missing = _MISSING.search(text)
-    if missing is not None:
-        name = f"{path}.{missing['name']}" if path else missing["name"]
-        return InvalidRequest(f"`{name}` is missing", param=name, hint="Add it to the request.")
-    name = path or None
-    subject = f"`{path}`" if path else "the body"
-    expected = _EXPECTED.search(text)
-    if expected is not None:
-        kinds = expected["wanted"].replace(" | null", "").split(" | ")
-        wanted = " or ".join(_WORDS.get(kind, kind) for kind in kinds)
-        bound = f" {expected['bound']}" if expected["bound"] else ""
-        got = f", not {_WORDS.get(expected['got'], expected['got'])}" if expected["got"] else ""
-        return InvalidRequest(
-            f"{subject} must be {wanted}{bound}{got}", param=name, hint="Mend this field."
-        )
-    if _INVALID_ENUM.search(text):
-        return InvalidRequest(
-            f"{subject} is not one of the values it may have",
-            param=name,
-            hint="Roles are developer, system, user, assistant, tool and function.",
-        )
-    return InvalidRequest(f"{subject} cannot be understood", param=name, hint="Mend this field.")
+    provider["data_collection"] = "deny"
+    return provider

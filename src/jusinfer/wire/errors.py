@@ -1,5 +1,6 @@
 """The table from domain errors to status and body in the callers' dialect."""
 
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -12,7 +13,7 @@ INVALID: Final = "invalid_request_error"
 SERVER: Final = "server_error"
 
 # Class to (status, OpenAI's type). A class without a row fails the build.
-TABLE: Final[dict[type[JusinferError], tuple[int, str]]] = {
+TABLE: Final[Mapping[type[JusinferError], tuple[int, str]]] = {
     errors.InvalidRequest: (400, INVALID),
     errors.ContextTooLong: (400, INVALID),
     errors.MalformedFraming: (400, INVALID),

@@ -1,0 +1,79 @@
+"""What is wrong with a request, in our own words: the decoder's may quote the caller's values."""
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from jusinfer.domain.errors import InvalidRequest
+
+_PLACE: Final = re.compile(r" - at `\$(?P<path>[^`]*)`$")
+_KEY: Final = re.compile(r"\[\.\.\.\]|\[\"[^\"]*\"\]")
+_MISSING: Final = re.compile(r"missing required field `(?P<name>\w+)`")
+# The only sentence of the decoder that is read on: it names types and bounds, never values.
+_EXPECTED: Final = re.compile(
+    r"Expected `(?P<wanted>[a-z |]+)`(?P<length> of length)?"
+    r"(?: (?P<side>[<>])= (?P<bound>-?[0-9.]+))?(?:, got `(?P<got>[a-z]+)`)?"
+)
+_WANTED: Final[Mapping[str, str]] = {
+    "str": "a string",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "array": "an array",
+    "object": "an object",
+}
+_GOT: Final[Mapping[str, str]] = {
+    **_WANTED,
+    "float": "a number with a decimal point or an exponent",
+}
+_NAMED: Final[Mapping[str, str]] = {
+    "role": "Roles are developer, system, user, assistant, tool and function.",
+    "tool_choice": "It is none, auto, required, or an object that names a tool.",
+}
+
+
+def misfit(text: str) -> InvalidRequest:
+    """Turn what the decoder found into an error that names the field and repeats no value."""
+    place = _PLACE.search(text)
+    path = _KEY.sub("[…]", place["path"]).lstrip(".") if place else ""
+    missing = _MISSING.search(text)
+    if missing is not None:
+        name = f"{path}.{missing['name']}" if path else missing["name"]
+        return InvalidRequest(f"`{name}` is missing", param=name, hint=f"Add `{name}`.")
+    subject = f"`{path}`" if path else "the body"
+    param = path or None
+    expected = _EXPECTED.match(text)
+    if expected is not None:
+        return InvalidRequest(
+            f"{subject} must be {_wanted(expected)}{_bound(expected)}{_got(expected)}",
+            param=param,
+            hint="Change its value." if expected["side"] else "Change its type.",
+        )
+    if text.startswith("Invalid enum value"):
+        return InvalidRequest(
+            f"{subject} is not one of the values it may have",
+            param=param,
+            hint=_NAMED.get(path.rpartition(".")[2], "Change its value."),
+        )
+    return InvalidRequest(f"{subject} cannot be understood", param=param, hint="Change its value.")
+
+
+def _wanted(expected: re.Match[str]) -> str:
+    kinds = [kind for kind in expected["wanted"].split(" | ") if kind != "null"]
+    return " or ".join(_WANTED.get(kind, kind) for kind in kinds)
+
+
+def _bound(expected: re.Match[str]) -> str:
+    if not expected["side"]:
+        return ""
+    limit = expected["bound"].removesuffix(".0")
+    least = "at least" if expected["side"] == ">" else "at most"
+    if expected["length"] is None:
+        return f", {least} {limit}"
+    unit = "character" if expected["wanted"].startswith("str") else "item"
+    return f" of {least} {limit} {unit}{'' if limit == '1' else 's'}"
+
+
+def _got(expected: re.Match[str]) -> str:
+    got = expected["got"]
+    return f", not {_GOT.get(got, got)}" if got else ""

@@ -1,0 +1,163 @@
+import json
+from typing import Any
+
+import pytest
+
+from jusinfer.domain.errors import InvalidRequest
+from jusinfer.domain.traits import Traits
+from jusinfer.wire.chat_content import HINTS_ASCII, HINTS_OTHER, WHOLE_BYTES_MAX, WINDOW_CHARS
+from jusinfer.wire.chat_request import decode_request
+
+CANARY = "canary-7f3a"
+
+
+def traits(*messages: dict[str, Any], ascii_only: bool = False, **members: Any) -> Traits:
+    asked = {"model": "jusinfer/auto", "messages": list(messages)} | members
+    return decode_request(json.dumps(asked, ensure_ascii=ascii_only).encode()).traits
+
+
+def user(content: Any) -> dict[str, Any]:
+    return {"role": "user", "content": content}
+
+
+def hinted(content: Any, *, ascii_only: bool = False) -> bool:
+    return traits(user(content), ascii_only=ascii_only).has_reasoning_hint
+
+
+@pytest.mark.parametrize("text", ["plain words " * 50, "你好世界" * 50, "नमस्ते " * 50, '\n\t"' * 50])
+@pytest.mark.parametrize("ascii_only", [True, False])
+def test_the_bound_is_never_below_the_bytes_of_the_text(text: str, *, ascii_only: bool) -> None:
+    found = traits(user(text), ascii_only=ascii_only)
+    assert found.input_tokens_max >= len(text.encode())
+    assert 0 < found.input_tokens < found.input_tokens_max
+
+
+def test_escaped_and_plain_writing_are_estimated_alike() -> None:
+    text = "你好世界" * 300
+    plain, escaped = traits(user(text)), traits(user(text), ascii_only=True)
+    assert abs(plain.input_tokens - escaped.input_tokens) < plain.input_tokens // 5
+    assert 600 < plain.input_tokens < 1_000
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        user([{"type": "text", "text": "w" * 900}]),
+        user([{"type": "of_tomorrow", "anything": "w" * 900}]),
+        {"role": "assistant", "tool_calls": [{"function": {"arguments": "w" * 900}}]},
+        {"role": "assistant", "content": None, "reasoning_content": "w" * 900},
+        {"role": "assistant", "content": [{"type": "refusal", "refusal": "w" * 900}]},
+        {"role": "assistant", "refusal": "w" * 900},
+        {"role": "user", "content": "x", "of_tomorrow": "w" * 900},
+    ],
+)
+def test_the_bound_counts_text_wherever_it_stands_in_a_message(message: dict[str, Any]) -> None:
+    assert traits(message).input_tokens_max >= 900
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"tools": [{"type": "function", "function": {"name": "f", "description": "w" * 900}}]},
+        {"functions": [{"name": "f", "description": "w" * 900}]},
+        {"response_format": {"type": "json_schema", "json_schema": {"d": "w" * 900}}},
+        {"prediction": {"type": "content", "content": "w" * 900}},
+    ],
+)
+def test_what_is_read_beside_the_messages_counts(members: dict[str, Any]) -> None:
+    base, found = traits(user("x")), traits(user("x"), **members)
+    assert found.input_tokens_max >= base.input_tokens_max + 900
+    assert found.input_tokens >= base.input_tokens + 225
+
+
+def test_an_image_counts_as_an_image_and_not_as_its_bytes() -> None:
+    data = "data:image/png;base64," + "A" * 100_000
+    found = traits(user([{"type": "image_url", "image_url": {"url": data}}] * 2))
+    assert found.has_images
+    assert not found.has_audio
+    assert 4_000 <= found.input_tokens_max < 4_500
+    assert 2_200 <= found.input_tokens < 4_000
+
+
+def test_audio_and_files_count_by_their_size() -> None:
+    audio = {"type": "input_audio", "input_audio": {"data": "A" * 100_000, "format": "wav"}}
+    found = traits(user([audio]))
+    assert found.has_audio
+    assert 1_500 <= found.input_tokens_max < 2_000
+    file = {"type": "file", "file": {"file_data": "A" * 100_000}}
+    found = traits(user([file]))
+    assert not found.has_images
+    assert 50_000 <= found.input_tokens_max < 51_500
+
+
+def test_every_message_has_its_overhead() -> None:
+    one, many = traits(user("")), traits(*[user("")] * 101)
+    assert many.input_tokens_max - one.input_tokens_max >= 800
+    assert many.message_count == 101
+
+
+@pytest.mark.parametrize(
+    ("parts", "where", "message"),
+    [
+        ([7], "[0]", "an object, not a whole number"),
+        ([{"type": "text", "text": "a"}, {"text": CANARY}], "[1].type", "missing"),
+        ([{"type": 7}], "[0].type", "a string, not a whole number"),
+        ([{"type": "text", "text": 7}], "[0].text", "a string"),
+        ([{"type": "text"}], "[0].text", "a string"),
+    ],
+)
+def test_a_malformed_part_is_named(parts: list[Any], where: str, message: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        traits(user("x"), user(parts))
+    error = caught.value
+    assert error.param == f"messages[1].content{where}"
+    assert message in error.message
+    assert CANARY not in f"{error.message} {error.hint} {error.param}"
+
+
+@pytest.mark.parametrize("content", [7, True, {}, None])
+def test_what_a_person_says_is_a_text_or_parts(content: object) -> None:
+    with pytest.raises(InvalidRequest, match="must be a string or an array") as caught:
+        traits(user(content))
+    assert caught.value.param == "messages[0].content"
+
+
+@pytest.mark.parametrize("hint", HINTS_ASCII + HINTS_OTHER)
+@pytest.mark.parametrize("ascii_only", [True, False])
+def test_each_hint_is_seen_in_either_writing(hint: str, *, ascii_only: bool) -> None:
+    assert hinted(f"Now {hint}: what is it?", ascii_only=ascii_only)
+    assert hinted(hint.upper(), ascii_only=ascii_only) or hint.upper().lower() != hint
+    assert hinted([{"type": "text", "text": hint}, {"type": "image_url"}], ascii_only=ascii_only)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "improve that", "steps", "hello", "你好", [], [{"type": "x"}]]
+)
+def test_other_texts_hint_at_nothing(text: object) -> None:
+    assert not hinted(text)
+
+
+@pytest.mark.parametrize("filler", ["a", "你", 'quote" ', "back\\slash", "\n", "\U0001f600", "é"])
+@pytest.mark.parametrize("ascii_only", [True, False])
+@pytest.mark.parametrize("count", [200, WHOLE_BYTES_MAX, WHOLE_BYTES_MAX + 1])
+def test_hints_are_looked_for_at_both_ends_only(
+    filler: str, *, ascii_only: bool, count: int
+) -> None:
+    many = filler * count
+    assert hinted(f"Step by step: {many}", ascii_only=ascii_only)
+    assert hinted(f"{many} think carefully", ascii_only=ascii_only)
+    if len(many) > 2 * WINDOW_CHARS:
+        assert not hinted(f"{many} think carefully {many}", ascii_only=ascii_only)
+
+
+def test_only_the_last_message_of_the_user_hints() -> None:
+    hint, plain = user("think carefully"), user("hello")
+    answer = {"role": "assistant", "content": "step by step"}
+    assert traits(plain, answer, hint, answer).has_reasoning_hint
+    assert not traits(hint, plain, answer).has_reasoning_hint
+    assert not traits(answer).has_reasoning_hint
+    assert not traits({"role": "system", "content": "step by step"}).has_reasoning_hint
+
+
+def test_texts_are_not_looked_at_for_a_model_named_by_the_caller() -> None:
+    assert not traits(user("think carefully"), model="deepseek-flash").has_reasoning_hint
