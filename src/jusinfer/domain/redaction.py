@@ -1,173 +1,209 @@
 """Cleans an upstream's error text of secrets and of all it shares with the request.
 
-The order matters: secrets out, then every run of twelve or more letters or digits that the text
-shares with the request (whatever its case, blanks, quotes and escapes), and the cut to 500
-characters last. On any doubt nothing of the text is kept.
+The order matters: what an upstream says in words is taken out of its JSON, encoded runs that
+decode to something of the request go, then secrets, then every run of twelve or more letters or
+digits shared with the request (whatever its case, accents, blanks, quotes and escapes), and the
+cut to 500 characters comes last. What is left is looked at once more; on any doubt none is kept.
+
+It cannot know a paraphrase, nor pieces of fewer than twelve letters and digits.
 """
 
-import base64
-import binascii
-import html
 import re
+import unicodedata
+from collections.abc import Iterator
 from typing import Final
-from urllib.parse import unquote
+
+import msgspec
+
+from jusinfer.domain.encodings import decodings, encoded_runs, unescaped
+from jusinfer.domain.secrets import REDACTED, mask_secrets
 
 ERROR_CHARS_MAX: Final = 4_096
 REQUEST_BYTES_MAX: Final = 256 * 1024
 KEPT_CHARS_MAX: Final = 500
 SHARED_CHARS_MIN: Final = 12
-LUHN_DIGITS_MIN: Final = 13
-REDACTED: Final = "[redacted]"
+BLOCK_CHARS: Final = SHARED_CHARS_MIN // 2
+DEPTH_MAX: Final = 64
 WITHHELD: Final = "[withheld: the request is too large to compare with]"
-
-_SECRETS: Final = tuple(
-    re.compile(pattern)
-    for pattern in (
-        r"-----BEGIN [A-Z ]{1,40}-----[\s\S]{0,4096}?(?:-----END [A-Z ]{1,40}-----|$)",
-        r"\bji_(?:live|test)_[A-Za-z0-9_-]+",
-        r"\b(?:sk|rk|pk|gsk|xai|whsec|hf|ghp|gho|AIza|AKIA|re)[-_]?[A-Za-z0-9_*.-]{12,}",
-        r"(?i)\bbearer\s+[A-Za-z0-9._~+/=-]{6,}",
-        r"(?i)\b(?:api[-_ ]?key|token|secret|password)\b[\"']?\s*[:=]\s*[\"']?[^\s\"',;]{4,}",
-        r"(?i)\b[a-z][a-z0-9+.-]{1,20}://[^\s/@]{1,200}@",
-        r"(?i)[?&](?:key|token|api_key|access_token|sig|signature)=[^\s&\"']+",
-        r"\beyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*){0,4}",
-        r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9.-]{1,200}\.[A-Za-z]{2,24}",
-        r"\b(?:\d{1,3}\.){3}\d{1,3}\b",
-        r"(?i)(?<![0-9a-f:])(?:[0-9a-f]{1,4}:){3,7}[0-9a-f]{0,4}",
-        r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){3,7}(?: ?[A-Z0-9]{1,3})?\b",
-    )
+# Members of an error that speak about the request, and what they are called.
+_SAID: Final = ("status", "code", "type", "param", "message", "msg")
+_WRAPPED: Final = ("error", "errors", "detail")
+# In a text that is not JSON to its end, members that repeat what was sent, and all after them.
+_REPEATED: Final = re.compile(
+    r"[\"'](?:input|messages|prompt|content|body)\\*[\"']\s*:|\binput_value\s*=", re.IGNORECASE
 )
-_CARD: Final = re.compile(r"\b\d(?:[ -]?\d){12,18}\b")
-_ENCODED: Final = re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}")
-_HEX: Final = re.compile(r"(?:[0-9A-Fa-f]{2}){12,}")
-_ESCAPE: Final = re.compile(r"\\+u([0-9A-Fa-f]{4})|\\+x([0-9A-Fa-f]{2})|\\+[nrtbf]|\\+")
+_TAG: Final = re.compile(r"<[^<>]{0,500}>")
+_MARKUP: Final = re.compile(r"<(?:!doctype|html|head|body|p|h1|title|pre)\b", re.IGNORECASE)
+_BREAK: Final = "\x00"
+_BREAKS: Final = re.compile(f"{_BREAK}+")
+_ASCII_FOLDED: Final = bytes(range(256)).lower()
+_ASCII_DROPPED: Final = bytes(code for code in range(128) if not chr(code).isalnum())
+# Numbers stay as they were written.
+_json: Final = msgspec.json.Decoder(float_hook=str).decode
 
 
-def clean(error_text: str, request: bytes) -> str:
-    """Give what may be kept of an upstream's error: at most 500 characters; never raises."""
+def clean(error_text: str, request_text: bytes, *, answered: bytes = b"") -> str:
+    """Give what may be kept of an upstream's error: at most 500 characters; never raises.
+
+    `request_text` is the body as the caller sent it, `answered` what the upstream has said so far.
+    """
     if not error_text:
         return ""
-    if len(request) > REQUEST_BYTES_MAX:
+    if len(request_text) + len(answered) > REQUEST_BYTES_MAX:
         return WITHHELD
     try:
-        text = _unescaped(error_text[:ERROR_CHARS_MAX])
-        asked = _folded(_unescaped(request.decode("utf-8", "replace")))
-        text = _without_encoded(text, asked)
-        text = mask_secrets(text)
-        text = _without_shared(text, asked)
+        kept = _cleaned(error_text[:ERROR_CHARS_MAX], request_text, answered)
     except (ValueError, RecursionError, OverflowError):
         return REDACTED
-    return " ".join(text.split())[:KEPT_CHARS_MAX]
+    return kept[:KEPT_CHARS_MAX].rstrip()
 
 
-def mask_secrets(text: str) -> str:
-    """Put a mark in place of keys, tokens, addresses and card numbers."""
-    for pattern in _SECRETS:
-        text = pattern.sub(REDACTED, text)
-    return _CARD.sub(_card, text)
+def _cleaned(error_text: str, request_text: bytes, answered: bytes) -> str:
+    known = _Known(request_text, answered)
+    text = unescaped(_said(error_text)).replace(_BREAK, "")
+    for run in encoded_runs(text):
+        if any(known.shares(part) for part in decodings(run)):
+            text = text.replace(run, REDACTED)
+    text = _without_shared(mask_secrets(text), known)
+    text = " ".join("".join(char if char.isprintable() else " " for char in text).split())
+    # Marks, blanks and escapes that have gone may have let two harmless pieces close up.
+    readings = (text, text.replace(REDACTED, ""), unescaped(text))
+    return REDACTED if any(map(known.shares, readings)) else text
 
 
-def _card(match: re.Match[str]) -> str:
-    digits = [int(char) for char in match[0] if char.isdigit()]
-    if len(digits) < LUHN_DIGITS_MIN:
-        return match[0]
-    doubled = (
-        digit if place % 2 == 0 else digit * 2 - 9 * (digit > 4)  # noqa: PLR2004 (Luhn's rule)
-        for place, digit in enumerate(reversed(digits))
-    )
-    return REDACTED if sum(doubled) % 10 == 0 else match[0]
+class _Folder(dict[int, str]):
+    """Folds texts to letters and digits without case and accents; remembers each character."""
 
-
-def _unescaped(text: str) -> str:
-    """Undo HTML entities, percent signs and backslash escapes, nested a few times over."""
-    for _ in range(4):
-        plain = _ESCAPE.sub(_escaped, unquote(html.unescape(text)))
-        if plain == text:
-            break
-        text = plain
-    return text
-
-
-def _escaped(match: re.Match[str]) -> str:
-    code = match[1] or match[2]
-    if code is None:
-        return " "
-    value = int(code, 16)
-    # Half of a pair is no character of its own; what it stood for is compared without it.
-    return "" if 0xD800 <= value <= 0xDFFF else chr(value)  # noqa: PLR2004 (surrogates)
-
-
-def _folded(text: str) -> str:
-    """Give letters and digits only, case folded."""
-    return "".join(filter(str.isalnum, text.casefold()))
-
-
-def _normalised(text: str) -> tuple[str, list[int]]:
-    """Give letters and digits only, case folded, with the place of each in the text."""
-    folded: list[str] = []
-    places: list[int] = []
-    for place, char in enumerate(text):
+    def __missing__(self, code: int) -> str:
+        char = chr(code)
+        folded = ""
         if char.isalnum():
-            for part in char.casefold():
-                if part.isalnum():
-                    folded.append(part)
-                    places.append(place)
-    return "".join(folded), places
+            bare = unicodedata.normalize("NFKD", char.casefold()).casefold()
+            folded = "".join(filter(str.isalnum, bare)) or char.casefold()
+        self[code] = folded
+        return folded
+
+    def __call__(self, text: str) -> str:
+        if text.isascii():
+            return text.encode().translate(_ASCII_FOLDED, _ASCII_DROPPED).decode()
+        return text.translate(self)
 
 
-def _without_encoded(text: str, asked: str) -> str:
-    """Drop runs of base64 or hexadecimal digits that decode to something of the request."""
+class _Known:
+    """All that was said before, folded, in each way in which an upstream may have read it."""
 
-    def judged(match: re.Match[str]) -> str:
-        run = match[0]
-        return REDACTED if any(_shares(part, asked) for part in _decodings(run)) else run
+    def __init__(self, request_text: bytes, answered: bytes) -> None:
+        readings: list[str] = []
+        for said in filter(None, (request_text, answered)):
+            strings: list[str] = []
+            try:
+                _collect(_json(said), strings, 0)
+            except (msgspec.MsgspecError, ValueError):
+                strings = [said.decode("utf-8", "replace")]
+            text = " ".join(strings)
+            readings += [text, unescaped(text)]
+        self.fold = _Folder()
+        self._text = _BREAK.join(map(self.fold, dict.fromkeys(readings)))
+        starts = range(0, len(self._text), BLOCK_CHARS)
+        self._blocks = {self._text[at : at + BLOCK_CHARS] for at in starts}
 
-    return _ENCODED.sub(judged, _HEX.sub(judged, text))
+    def shares(self, text: str) -> bool:
+        """Tell whether a text has a run of twelve letters and digits that is known."""
+        return next(self.stretches(self.fold(text)), None) is not None
+
+    def stretches(self, folded: str) -> Iterator[tuple[int, int]]:
+        """Yield (start, end) of stretches that cover every run of twelve that is known.
+
+        Any such run holds a whole block of six of those that the text is cut into, so that only
+        runs around a block that both have need to be searched for.
+        """
+        text, blocks = self._text, self._blocks
+        start, ahead = 0, 0
+        while start <= len(folded) - SHARED_CHARS_MIN:
+            while (
+                ahead <= start + BLOCK_CHARS and folded[ahead : ahead + BLOCK_CHARS] not in blocks
+            ):
+                ahead += 1
+            place = -1
+            if ahead <= start + BLOCK_CHARS:
+                place = text.find(folded[start : start + SHARED_CHARS_MIN])
+            if place < 0:
+                start += 1
+            else:
+                length = SHARED_CHARS_MIN
+                while folded[start + length : start + length + 1] == text[
+                    place + length : place + length + 1
+                ] and start + length < len(folded):
+                    length += 1
+                yield start, start + length
+                start += length - SHARED_CHARS_MIN + 1
+            ahead = max(ahead, start)
 
 
-def _decodings(run: str) -> list[str]:
-    found: list[str] = []
-    if len(run) % 2 == 0 and _HEX.fullmatch(run):
-        found.append(bytes.fromhex(run).decode("utf-8", "ignore"))
-    symbols = run.rstrip("=").replace("-", "+").replace("_", "/")
-    for start in range(4):
-        part = symbols[start:]
-        part = part[: len(part) - len(part) % 4]
+def _collect(value: object, strings: list[str], depth: int) -> None:
+    """Put names, texts and numbers of a JSON value in a row, as the document has them."""
+    if depth > DEPTH_MAX:
+        # Rather nothing of the error than something of what lies deeper.
+        raise RecursionError
+    if isinstance(value, dict):
+        for name, member in value.items():
+            strings.append(name)
+            _collect(member, strings, depth + 1)
+    elif isinstance(value, list):
+        for member in value:
+            _collect(member, strings, depth + 1)
+    else:
+        strings.append("null" if value is None else str(value))
+
+
+def _said(text: str) -> str:
+    """Take out of an error what is said in words; what it repeats of the request stays behind."""
+    stripped = text.strip()
+    if stripped[:1] in {"{", "["}:
         try:
-            found.append(base64.b64decode(part).decode("utf-8", "ignore"))
-        except (binascii.Error, ValueError):
-            continue
-    return found
+            value = msgspec.json.decode(stripped)
+        except (msgspec.MsgspecError, ValueError):
+            pass
+        else:
+            found: list[str] = []
+            _words(value, found, 0)
+            return " ".join(found)
+    repeated = _REPEATED.search(text)
+    if repeated is not None:
+        text = f"{text[: repeated.start()]} {REDACTED}"
+    return _TAG.sub(" ", text) if _MARKUP.search(text) else text
 
 
-def _shares(text: str, asked: str) -> bool:
-    folded, _ = _normalised(text)
-    return any(
-        folded[at : at + SHARED_CHARS_MIN] in asked
-        for at in range(len(folded) - SHARED_CHARS_MIN + 1)
+def _words(value: object, found: list[str], depth: int) -> None:
+    if depth > DEPTH_MAX:
+        return
+    if isinstance(value, list):
+        for member in value:
+            _words(member, found, depth + 1)
+    elif isinstance(value, dict):
+        for name in _SAID:
+            said = value.get(name)
+            if isinstance(said, str | int):
+                found.append(_said(said) if isinstance(said, str) else str(said))
+        for name in _WRAPPED:
+            wrapped = value.get(name)
+            if isinstance(wrapped, str):
+                found.append(_said(wrapped))
+            else:
+                _words(wrapped, found, depth + 1)
+
+
+def _without_shared(text: str, known: _Known) -> str:
+    """Put a mark in place of every stretch whose letters and digits are a run that is known."""
+    # Marks are no text: two pieces of a run around one are still a run.
+    plain = text.replace(REDACTED, _BREAK)
+    folds = ["" if char == _BREAK else known.fold(char) for char in plain]
+    places = [place for place, folded in enumerate(folds) for _ in folded]
+    is_shared = bytearray(len(plain))
+    for start, end in known.stretches("".join(folds)):
+        first, final = places[start], places[end - 1]
+        is_shared[first : final + 1] = b"\x01" * (final + 1 - first)
+    marked = "".join(
+        _BREAK if shared else char for shared, char in zip(is_shared, plain, strict=True)
     )
-
-
-def _without_shared(text: str, asked: str) -> str:
-    """Replace every stretch whose letters and digits share a run of twelve with the request."""
-    folded, places = _normalised(text)
-    is_shared = bytearray(len(text))
-    for at in range(len(folded) - SHARED_CHARS_MIN + 1):
-        if folded[at : at + SHARED_CHARS_MIN] in asked:
-            first, last = places[at], places[at + SHARED_CHARS_MIN - 1]
-            is_shared[first : last + 1] = b"\x01" * (last + 1 - first)
-    if not any(is_shared):
-        return text
-    out: list[str] = []
-    for place, char in enumerate(text):
-        if not is_shared[place]:
-            out.append(char)
-        elif place == 0 or not is_shared[place - 1]:
-            out.append(REDACTED)
-    joined = "".join(out)
-    # What is left around a mark could close up into a run of its own: look once more.
-    return joined if joined == text or not _closes_up(joined, asked) else REDACTED
-
-
-def _closes_up(text: str, asked: str) -> bool:
-    return _shares(text.replace(REDACTED, " "), asked) or _shares(text, asked)
+    return _BREAKS.sub(REDACTED, marked)

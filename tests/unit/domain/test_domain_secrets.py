@@ -1,0 +1,94 @@
+import pytest
+
+from jusinfer.domain.identity import Mode, format_key
+from jusinfer.domain.secrets import REDACTED, mask_secrets
+
+PEM = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBg\n-----END PRIVATE KEY-----"
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        format_key(Mode.LIVE, bytes(range(32))),
+        format_key(Mode.TEST, bytes(range(32))),
+        "ji_live_short",
+        "sk-proj-abcdefghijklmnop1234",
+        "sk-or-v1-0123456789abcdef",
+        "sk-ab***********wxyz",
+        "gsk_abcdefghijklmnop",
+        "xai-abcdefghijklmnop",
+        "AKIAIOSFODNN7EXAMPLE",
+        "AIzaSyA-abcdefghijklmnop",
+        "ghp_abcdefghijklmnopqrst",
+        "whsec_abcdefghijklmnop",
+        "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl",
+        "Bearer abc.def-ghi",
+        "bearer   abcdef",
+        "api_key=abcd1234",
+        'password: "hunter22"',
+        "https://me:hunter2@",
+        "postgres://admin:pw@",
+        "?key=abc",
+        "&access_token=abc.def",
+        "someone@example.org",
+        "first.last+tag@mail.example.co.uk",
+        "jürgen@exämple.de",
+        "192.168.10.254",
+        "2001:0db8:85a3:0000:0000:8a2e:0370:7334",
+        "2001:db8::1",
+        "fe80::1ff:fe23:4567:890a",
+        "::1",
+        "4242 4242 4242 4242",
+        "4242-4242-4242-4242",
+        "4242424242424242",
+        "378282246310005",
+        "GB82WEST12345698765432",
+        "GB82 WEST 1234 5698 7654 32",
+        "DE89 3704 0044 0532 0130 00",
+        "de89370400440532013000",
+        PEM,
+        PEM[:40],
+    ],
+)
+@pytest.mark.parametrize("frame", ["{}", "see {} there", "'{}'", "({}), and", "line\n{}\nline"])
+def test_a_secret_is_masked_wherever_it_stands(secret: str, frame: str) -> None:
+    masked = mask_secrets(frame.format(secret))
+    assert REDACTED in masked
+    assert secret not in masked
+    for part in ("hunter2", "EvQIBA", "0123456789abcdef", "5698", "4242 4242"):
+        assert part not in masked
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "max_tokens must be at most 4096",
+        "model gpt-4o-mini-2024-07-18 does not exist",
+        "at 12:30:45 on 2026-11-24",
+        "std::string is not a type",
+        "request 4242424242424241 failed",
+        "sk-short",
+        "the basket is risky",
+        "https://example.org/a/path",
+        "Unsupported value: 'temperature' does not support 0.2",
+    ],
+)
+def test_what_is_no_secret_stays(text: str) -> None:
+    assert mask_secrets(text) == text
+
+
+def test_all_secrets_of_a_text_are_masked() -> None:
+    text = "a@b.org sent sk-abcdefghijklmnop from 10.0.0.1"
+    assert mask_secrets(text) == f"{REDACTED} sent {REDACTED} from {REDACTED}"
+
+
+def test_masking_twice_is_masking_once() -> None:
+    once = mask_secrets("token=abcdef a@b.org 4242424242424242")
+    assert mask_secrets(once) == once
+
+
+@pytest.mark.parametrize("char", ["a", "1", ":", ".", "@", "A1 ", "-", "0:", "a@", "1.", "sk-"])
+def test_no_pattern_needs_long_for_a_hostile_text(char: str) -> None:
+    # A pattern that goes back and forth would not end within the limit of a test.
+    assert isinstance(mask_secrets(char * (8_192 // len(char))), str)
