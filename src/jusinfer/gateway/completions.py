@@ -313,10 +313,8 @@ class Completion:
     def usage_event(self, machine: StreamAttempt) -> bytes:
         """Build the last usage chunk, with what the completion costs."""
         usage = self._machine_usage(machine)
-        charge = charge_nano(cost_pico(self._price(), usage))
-        return usage_chunk(
-            ident_of(machine.first_payload), usage, machine.raw_usage, cost_text(charge)
-        )
+        cost = cost_text(charge_nano(cost_pico(self._price(), usage)))
+        return usage_chunk(ident_of(machine.first_payload), usage, machine.raw_usage, cost)
 
     def error_event(self, machine: StreamAttempt, failure: UpstreamFailure) -> bytes:
         """Build the one error event that ends a stream which broke after it had begun."""

@@ -1,5 +1,6 @@
 """The table of the gateway's own paths; any other goes to the console."""
 
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -36,7 +37,7 @@ CORS_EXPOSED: Final = (
 )
 RETRY_SECONDS: Final = 1
 
-_ERRORS: Final[dict[int, type[JusinferError]]] = {
+_ERRORS: Final[Mapping[int, type[JusinferError]]] = {
     408: ArrivalTimeout,
     413: BodyTooLarge,
     431: HeadTooLarge,

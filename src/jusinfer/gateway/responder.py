@@ -1,11 +1,14 @@
 """One request and the way to answer it; repr shows sizes only."""
 
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final, Protocol
 
 from jusinfer.gateway.framing import Head, Refusal
 
-REASONS: Final = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
+REASONS: Final[Mapping[int, bytes]] = {
+    status.value: status.phrase.encode("ascii") for status in HTTPStatus
+}
 NO_BODY: Final = frozenset({204, 304})
 JOIN_BYTES_MAX: Final = 65_536
 
