@@ -18,6 +18,9 @@ import msgspec
 from jusinfer.domain.encodings import decodings, encoded_runs, unescaped
 from jusinfer.domain.secrets import REDACTED, mask_secrets
 
+# What goes back to the caller is masked only, what is kept is cleaned.
+__all__ = ("clean", "mask_secrets")
+
 ERROR_CHARS_MAX: Final = 4_096
 REQUEST_BYTES_MAX: Final = 256 * 1024
 KEPT_CHARS_MAX: Final = 500
