@@ -10,7 +10,7 @@ import psycopg
 
 from jusinfer.observability import Events
 from jusinfer.settler.post import ROLE, Connection, CursorMoved, Posted, post_batch
-from jusinfer.settler.reader import BATCH_ROWS, Batch, JournalReader
+from jusinfer.settler.reader import BATCH_ROWS, READ_BYTES, Batch, JournalReader
 from jusinfer.settler.recover import closing_batch, reclaim
 
 POLL_SECONDS: Final = 0.1
@@ -81,7 +81,12 @@ class Settler:
             if path.name in self._closed:
                 self._remove_closed(path, now)
                 continue
-            rows += self._follow(connection, path, is_checking=is_checking)
+            try:
+                rows += self._follow(connection, path, is_checking=is_checking)
+            except CursorMoved:
+                # Someone else has posted a part: begin again from where the cursor is now.
+                self._readers.pop(path.name, None)
+                self._events.emit("cursor_moved", journal=path.name)
         self.posted_rows += rows
         return rows
 
@@ -106,9 +111,13 @@ class Settler:
             if batch.end == batch.start:
                 break
             rows += self._post(connection, reader, batch)
+            is_small = batch.end - batch.start < READ_BYTES // 2 and len(batch.rows) < BATCH_ROWS
+            if is_written and is_small:
+                # Caught up: what is written meanwhile may gather until the next look.
+                break
         if not is_written:
             torn = batch.torn if batch is not None and batch.end == batch.start else None
-            rows += self._finish(connection, reader, torn is not None)
+            rows += self._finish(connection, reader, is_torn=torn is not None)
         elif batch is not None and batch.torn is not None and batch.end == batch.start:
             self._report_torn(reader, batch)
         return rows
@@ -132,17 +141,12 @@ class Settler:
     def _post(
         self, connection: Connection, reader: JournalReader, batch: Batch, *, is_last: bool = False
     ) -> int:
-        try:
-            posted = post_batch(connection, reader, batch, is_last=is_last, step=self._step)
-        except CursorMoved:
-            del self._readers[reader.name]
-            self._events.emit("cursor_moved", journal=reader.name)
-            return 0
+        posted = post_batch(connection, reader, batch, is_last=is_last, step=self._step)
         reader.accept(batch)
         self._report(reader, posted)
         return posted.rows
 
-    def _finish(self, connection: Connection, reader: JournalReader, is_torn: bool) -> int:  # noqa: FBT001 (a fact of the journal)
+    def _finish(self, connection: Connection, reader: JournalReader, *, is_torn: bool) -> int:
         """End what was in flight in a journal that nobody writes any more, then reclaim."""
         if is_torn:
             self._events.emit(
