@@ -16,6 +16,7 @@ from jusinfer.sandbox.upstream import Asked, Upstream
 BODY_BYTES_MAX: Final = 64 << 20
 HEAD_BYTES_MAX: Final = 1 << 20
 PENDING_BYTES_MAX: Final = 1 << 20
+WRITE_BYTES: Final = 64 << 10
 WRITE_BYTES_HIGH: Final = 256 << 10
 CONNECTIONS_MAX: Final = 20_000
 IDLE_SECONDS: Final = 600.0
@@ -160,36 +161,41 @@ class Connection(asyncio.Protocol):
     def _play(self) -> None:
         self._next = None
         script = self._script
-        if script is None:
+        if script is None or self._is_paused:
             return
         try:
-            for _ in range(STEPS_AT_ONCE):
-                if self._is_paused:
-                    return
-                step = next(script, None)
-                if step is None:
-                    self._finish()
-                    return
-                if isinstance(step, Close):
-                    self._end(step)
-                    return
-                if isinstance(step, Wait):
-                    self._wait(step.seconds)
-                    return
-                self._write(step)
-            self._wait(0)
+            stop = self._say(script)
         except BaseException:
             # A fault of our own must not leave a caller waiting; the loop reports it.
             self._transport.abort()
             raise
+        if stop is None:
+            self._finish()
+        elif isinstance(stop, Close):
+            self._end(stop)
+        elif stop.seconds or not self._is_paused:
+            self._wait(stop.seconds)
 
-    def _write(self, step: bytes | Token) -> None:
-        if isinstance(step, bytes):
-            self._transport.write(step)
-            return
-        if self._count is not None:
-            self._count.tokens += step.tokens
-        self._transport.write(step.data)
+    def _say(self, script: Script) -> Wait | Close | None:
+        """Write the bytes up to the next wait or end, all at once: a write is dear."""
+        said: list[bytes] = []
+        size_bytes = 0
+        stop: Wait | Close | None = None
+        for step in script:
+            if isinstance(step, Wait | Close):
+                stop = step
+                break
+            if isinstance(step, Token) and self._count is not None:
+                self._count.tokens += step.tokens
+            data = step.data if isinstance(step, Token) else step
+            said.append(data)
+            size_bytes += len(data)
+            if size_bytes > WRITE_BYTES or len(said) >= STEPS_AT_ONCE:
+                stop = Wait(0)
+                break
+        if said:
+            self._transport.write(b"".join(said))
+        return stop
 
     def _wait(self, seconds: float) -> None:
         if seconds:

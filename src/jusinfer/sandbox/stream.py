@@ -63,7 +63,8 @@ def _spoken(answer: Answer, events: Events, http: Http) -> Ending:
     after = fault.number("after", 5)
     strikes = fault.has("cut", "reset", "stall") and "at" not in fault.options
     fails = fault.has("error_in_stream", "bad_json", "error_in_200")
-    pause_ms = fault.number("token_ms", fault.number("ms", 50) if fault.has("slow") else 0)
+    is_slow = fault.has("slow") or "token_ms" in fault.options
+    pause = Wait(fault.number("token_ms", fault.number("ms", 50)) / 1000)
     comment = events.comment(COMMENTS[0]) if fault.has("comments") else b""
     produced = 0
     for index, pieces in _turns(answer):
@@ -74,8 +75,8 @@ def _spoken(answer: Answer, events: Events, http: Http) -> Ending:
             fails = False
             if not fault.flag("go_on"):
                 return True
-        if pause_ms:
-            yield Wait(pause_ms / 1000)
+        if is_slow:
+            yield pause
         produced += len(pieces)
         tail = ""
         if fault.has("usage_every_chunk"):
