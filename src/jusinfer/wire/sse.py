@@ -45,13 +45,13 @@ class SseDecoder:
         if (
             self._rest
             or self._size
-            or self._is_after_return
             or not data.startswith(_DATA)
             or not data.endswith(b"\n\n")
             or b"\r" in data
             or len(data) > EVENT_BYTES_MAX
         ):
             return self._slowly(data)
+        # Half a line end that is still awaited here could only be followed by a blank line.
         self._has_begun = True
         if data.find(b"\n") == len(data) - 2:
             # One event on one line: what most reads of a stream are.

@@ -25,6 +25,7 @@ def decoded(*reads: bytes) -> list[bytes]:
         ("F08 no space", b"data:a\n\n", [b"a"]),
         ("only one space is taken", b"data:  a\n\n", [b" a"]),
         ("F08 several lines", b"data: a\ndata: b\n\n", [b"a\nb"]),
+        ("F08 several lines, CRLF", b"data: a\r\ndata: b\r\n\r\n", [b"a\nb"]),
         ("other fields", b"event: x\nid: 1\nretry: 3\ndata: a\n\n", [b"a"]),
         ("other fields alone", b"event: x\n\ndata: a\n\n", [b"a"]),
         ("an unknown field", b"datum: x\ndata: a\n\n", [b"a"]),
