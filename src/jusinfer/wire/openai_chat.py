@@ -1,7 +1,7 @@
 """Chat Completions as upstreams speak it: events, whole answers, usage in its many shapes."""
 
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import Annotated, Final, TypeVar
 
 import msgspec
 
@@ -62,7 +62,34 @@ class _Event(msgspec.Struct, gc=False):
     x_groq: _Groq | None = None
 
 
+_Count = Annotated[int, msgspec.Meta(ge=0, le=TOKENS_MAX)]
+
+
+class _UsualDetails(msgspec.Struct, gc=False):
+    cached_tokens: _Count | None = None
+    cache_write_tokens: _Count | None = None
+    reasoning_tokens: _Count | None = None
+
+
+class _UsualUsage(msgspec.Struct, gc=False):
+    prompt_tokens: _Count
+    completion_tokens: _Count
+    prompt_cache_hit_tokens: _Count | None = None
+    prompt_tokens_details: _UsualDetails | None = None
+    completion_tokens_details: _UsualDetails | None = None
+
+
+class _UsualAnswer(msgspec.Struct, gc=False):
+    """An answer of the shape that nearly all have: read in one go, else member by member."""
+
+    choices: list[_Choice]
+    usage: _UsualUsage
+    error: msgspec.Raw | None = None
+    x_groq: msgspec.Raw | None = None
+
+
 _Members = dict[str, msgspec.Raw]
+_usual: Final = msgspec.json.Decoder(_UsualAnswer).decode
 _event: Final = msgspec.json.Decoder(_Event).decode
 _delta: Final = msgspec.json.Decoder(_Delta).decode
 _groq: Final = msgspec.json.Decoder(_Groq).decode
@@ -256,6 +283,33 @@ def _first(members: dict[str, msgspec.Raw], *names: str) -> int | None:
 
 def decode_answer(body: bytes) -> Answer:
     """Read a whole answer that came with status 200; what is no answer is a failure."""
+    try:
+        usual = _usual(body)
+    except (ValueError, RecursionError):
+        return _decode_unusual(body)
+    if usual.error is not None or usual.x_groq is not None or not usual.choices:
+        return _decode_unusual(body)
+    answer = _read_choices(usual.choices)
+    if answer.failure is None:
+        answer.usage = _usual_usage(usual.usage)
+    return answer
+
+
+def _usual_usage(usage: _UsualUsage) -> TokenUsage:
+    taken, produced = usage.prompt_tokens_details, usage.completion_tokens_details
+    cached = None if taken is None else taken.cached_tokens
+    if cached is None:
+        cached = usage.prompt_cache_hit_tokens
+    return TokenUsage(
+        usage.prompt_tokens,
+        cached or 0,
+        0 if taken is None else taken.cache_write_tokens or 0,
+        usage.completion_tokens,
+        0 if produced is None else produced.reasoning_tokens or 0,
+    )
+
+
+def _decode_unusual(body: bytes) -> Answer:
     try:
         event = _read_loosely(body)
     except ChunkMalformed:
