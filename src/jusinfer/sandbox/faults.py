@@ -105,7 +105,7 @@ FLAGS: Final = frozenset(
 )
 WORDS: Final = frozenset(
     {"as", "at", "enc", "err", "finish", "in", "kind", "message", "rate", "retry_after"}
-    | {"retry_after_ms", "seed", "shape", "should_retry", "text", "to", "type"}
+    | {"retry_after_ms", "seed", "shape", "should_retry", "to", "type"}
 )
 # Asking for these is asking for a good answer.
 GOOD: Final = frozenset({"big", "echo", "plain", "prompt", "reason", "tokens", "unicode"})

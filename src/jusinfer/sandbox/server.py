@@ -14,6 +14,7 @@ from jusinfer.sandbox.steps import Close, Script, Token, Wait
 from jusinfer.sandbox.upstream import Asked, Upstream
 
 BODY_BYTES_MAX: Final = 64 << 20
+BODY_TOO_LARGE: Final = f"a body has at most {BODY_BYTES_MAX} bytes"
 HEAD_BYTES_MAX: Final = 1 << 20
 PENDING_BYTES_MAX: Final = 1 << 20
 WRITE_BYTES: Final = 64 << 10
@@ -133,10 +134,12 @@ class Connection(asyncio.Protocol):
     def _take(self, event: object) -> None:
         if isinstance(event, h11.Request):
             self._request = event
+            if _declared_bytes(event) > BODY_BYTES_MAX:
+                self._refuse(413, BODY_TOO_LARGE)
         elif isinstance(event, h11.Data):
             self._body += event.data
             if len(self._body) > BODY_BYTES_MAX:
-                self._refuse(413, f"a body has at most {BODY_BYTES_MAX} bytes")
+                self._refuse(413, BODY_TOO_LARGE)
         elif isinstance(event, h11.EndOfMessage):
             self._begin(cast("h11.Request", self._request))
         else:
@@ -250,6 +253,12 @@ class Connection(asyncio.Protocol):
         tail = f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
         self._transport.write(f"{head}{tail}".encode() + body)
         self._transport.close()
+
+
+def _declared_bytes(request: h11.Request) -> int:
+    # h11 has judged the header: there is one at most, and it is a number.
+    declared = [value for name, value in request.headers if name == b"content-length"]
+    return int(declared[0]) if declared else 0
 
 
 def _parser() -> h11.Connection:

@@ -32,6 +32,9 @@ def event_script(answer: Answer, http: Http) -> Script:
     is_over = False
     if not fault.has("role_only"):
         is_over = yield from _spoken(answer, events, http)
+        ornaments = likeness.ornaments(fault.names)
+        if ornaments and not is_over:
+            yield events.delta(compact(ornaments), 0)
     if not is_over:
         yield from _ending(answer, events, http)
 
