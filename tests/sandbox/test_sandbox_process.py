@@ -331,15 +331,16 @@ def test_it_listens_on_a_unix_socket_and_speaks_on_a_descriptor(tmp_path: Path) 
     assert not path.exists()
 
 
-def test_it_ends_when_its_supervisor_is_gone() -> None:
+def test_it_tells_its_supervisor_and_ends_when_that_is_gone() -> None:
     life_read, life_write = os.pipe()
-    env = {**os.environ, "JUSINFER_PARENT_FD": str(life_read)}
-    with subprocess.Popen(
-        COMMAND, env=env, pass_fds=(life_read,), stdout=subprocess.PIPE
-    ) as process:
+    ready_read, ready_write = os.pipe()
+    own = {"JUSINFER_PARENT_FD": str(life_read), "JUSINFER_READY_FD": str(ready_write)}
+    env = {**os.environ, **own}
+    with subprocess.Popen(COMMAND, env=env, pass_fds=(life_read, ready_write)) as process:
         os.close(life_read)
-        assert process.stdout is not None
-        process.stdout.readline()
+        os.close(ready_write)
+        with os.fdopen(ready_read, "rb") as ready:
+            assert json.loads(ready.read())["port"] > 0
         os.close(life_write)
         assert process.wait(PATIENCE_SECONDS) == 0
 
