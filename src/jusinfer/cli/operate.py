@@ -221,7 +221,7 @@ def usage_report(
     """Show what was used, by tenant and model."""
     with output.faults(as_json=as_json), opened(config_file, data_dir, as_json=as_json) as world:
         rows = usage.totals(world, _tenant_id(world, tenant), days)
-    shown = [
+    shown: list[dict[str, output.Cell]] = [
         {
             "tenant": row.tenant,
             "mode": row.mode,
