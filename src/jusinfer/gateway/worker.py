@@ -164,7 +164,12 @@ class Worker:
             host="console", port=80, is_tls=False, is_local=True, unix_path=settings.console_socket
         )
         gateway = Gateway(context, ConsoleForward(context.pool, console))
-        server = HttpServer(gateway, self._limits, context.loop)
+        server = HttpServer(
+            gateway,
+            self._limits,
+            context.loop,
+            on_fault=lambda place: context.events.emit("request_failed", error=place),
+        )
         tls = None
         if settings.tls_certificate is not None and settings.tls_key is not None:
             self._tls = TlsReloader(settings.tls_certificate, settings.tls_key)
