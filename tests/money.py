@@ -1,0 +1,53 @@
+"""What tests of money ask of the database, apart from the code under test."""
+
+import psycopg
+
+SUMS = """
+SELECT
+  (SELECT COALESCE(sum(charge_nano), 0) FROM usage_record WHERE mode = 'live'),
+  (SELECT COALESCE(sum(amount_nano), 0) FROM ledger_transfer
+     WHERE code = 'usage' AND mode = 'live'),
+  (SELECT COALESCE(sum(debits_posted_nano - credits_posted_nano), 0) FROM ledger_account),
+  (SELECT count(*) FROM usage_record),
+  (SELECT count(DISTINCT completion_id) FROM usage_record)
+"""
+FOLD = """
+SELECT account_id FROM ledger_account a WHERE
+  debits_posted_nano <> COALESCE((SELECT sum(amount_nano) FROM ledger_transfer
+    WHERE debit_account_id = a.account_id), 0)
+  OR credits_posted_nano <> COALESCE((SELECT sum(amount_nano) FROM ledger_transfer
+    WHERE credit_account_id = a.account_id), 0)
+  OR leased_nano <> COALESCE((SELECT sum(granted_nano - posted_nano - returned_nano) FROM lease l
+    WHERE l.tenant_id = a.tenant_id AND l.mode = a.mode AND l.state = 'open'
+      AND a.kind = 'credits'), 0)
+"""
+PER_TRANSFER = """
+SELECT t.transfer_id FROM ledger_transfer t WHERE t.code = 'usage' AND t.amount_nano <>
+  (SELECT COALESCE(sum(charge_nano), 0) FROM usage_record u WHERE u.transfer_id = t.transfer_id)
+"""
+
+
+def assert_books_are_right(dsn: str) -> int:
+    """Hold the invariants of the ledger on a live database; gives the number of usage rows."""
+    with psycopg.connect(dsn) as connection:
+        row = connection.execute(SUMS).fetchone()
+        assert row is not None
+        charged, transferred, imbalance, rows, completions = row
+        assert charged == transferred
+        assert imbalance == 0
+        assert rows == completions
+        assert connection.execute(FOLD).fetchall() == []
+        assert connection.execute(PER_TRANSFER).fetchall() == []
+    return int(rows)
+
+
+def balance(dsn: str, tenant_id: str, mode: str = "live") -> tuple[int, int]:
+    """Give (posted balance, leased) of a tenant, in nano-USD."""
+    with psycopg.connect(dsn) as connection:
+        row = connection.execute(
+            "SELECT credits_posted_nano - debits_posted_nano, leased_nano FROM ledger_account"
+            " WHERE tenant_id = %s AND mode = %s AND kind = 'credits'",
+            (tenant_id, mode),
+        ).fetchone()
+    assert row is not None
+    return int(row[0]), int(row[1])

@@ -1,0 +1,30 @@
+"""Fixtures of the tests that need a real PostgreSQL."""
+
+from collections.abc import Iterator
+
+import pytest
+from tests.postgres import fresh_database, server
+
+from jusinfer.adapters import system
+from jusinfer.services.world import World
+from jusinfer.store.database import Database
+from jusinfer.store.embedded import EmbeddedPostgres
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[EmbeddedPostgres]:
+    with server() as running:
+        yield running
+
+
+@pytest.fixture
+def dsn(postgres: EmbeddedPostgres) -> Iterator[str]:
+    with fresh_database(postgres) as found:
+        yield found
+
+
+@pytest.fixture
+def world(dsn: str) -> Iterator[World]:
+    made = World(Database(dsn), system.new_id, system.new_secret)
+    yield made
+    made.database.close()
