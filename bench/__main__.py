@@ -148,6 +148,11 @@ def _say_streams(rows: dict[str, load.Streamed]) -> None:
     )
 
 
+def _say_ratio(ratio: float, bound: float) -> None:
+    judgement = "met" if ratio <= bound else "not met"
+    print(f"expected at most {bound} x nginx: {judgement} ({ratio:.1f})")
+
+
 def _say_posting(figures: dict[str, object]) -> None:
     row: dict[str, float] = figures["posting"]
     print(
