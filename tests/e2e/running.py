@@ -1,0 +1,184 @@
+"""The whole product, started as a person would, and ended with nothing left behind."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import quote
+
+import httpx
+import openai
+
+START_SECONDS = 60.0
+STOP_SECONDS = 60.0
+
+
+class Running:
+    """A started product; its processes are found below the supervisor."""
+
+    def __init__(self, folder: Path, *, workers: int = 1, config: str = "") -> None:
+        self.folder = folder
+        self.data_dir = folder / "data"
+        self.workers = workers
+        self.port, self.operator_port = free_port(), free_port()
+        self.config_file = folder / "jusinfer.toml"
+        self.config_file.write_text(config)
+        self.key = ""
+        self._process: subprocess.Popen[bytes] | None = None
+        self._starts = 0
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def common(self) -> list[str]:
+        return ["--config", str(self.config_file), "--data-dir", str(self.data_dir)]
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> None:
+        self._starts += 1
+        self.out = self.folder / f"out-{self._starts}"
+        self.err = self.folder / f"err-{self._starts}"
+        ports = ["--port", str(self.port), "--operator-port", str(self.operator_port)]
+        command = [sys.executable, "-m", "jusinfer", "serve", *self.common, *ports]
+        with self.out.open("wb") as out, self.err.open("wb") as err:
+            self._process = subprocess.Popen(
+                [*command, "--workers", str(self.workers)],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+            )
+        wait_until(lambda: '"event":"ready"' in self.err.read_text() or self._died())
+        assert not self._died(), self.err.read_text()
+        found = re.search(r"ji_test_[A-Za-z0-9_-]{43}", self.out.read_text())
+        if found is not None:
+            self.key = found[0]
+
+    def _died(self) -> bool:
+        return self._process is not None and self._process.poll() is not None
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Stop the product; every process below it must be gone afterwards."""
+        process = self._process
+        if process is None or process.poll() is not None:
+            return 0 if process is None else process.returncode
+        below = children(process.pid)
+        process.send_signal(number)
+        code = process.wait(STOP_SECONDS)
+        wait_until(lambda: not [pid for pid in below if is_alive(pid)])
+        return code
+
+    def pids(self, text: str) -> list[int]:
+        """Give the processes whose command line holds a text."""
+        return [pid for pid in children(self.pid) if text in command_of(pid)]
+
+    @property
+    def gateways(self) -> list[int]:
+        return self.pids("bootstrap.gateway")
+
+    @property
+    def dsn(self) -> str:
+        host = quote(str(self.data_dir / "postgres-socket"))
+        return f"postgresql://postgres@/jusinfer?host={host}"
+
+    def cli(self, *arguments: str) -> Any:
+        """Run a command with --json; gives what it says."""
+        done = subprocess.run(
+            [sys.executable, "-m", "jusinfer", *arguments, *self.common, "--json"],
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return json.loads(done.stdout)
+
+    def client(self, key: str | None = None, **options: Any) -> openai.OpenAI:
+        """Give the official client."""
+        settings: dict[str, Any] = {"max_retries": 0, "timeout": 30} | options
+        return openai.OpenAI(
+            base_url=f"http://127.0.0.1:{self.port}/v1", api_key=key or self.key, **settings
+        )
+
+    def ask(self, model: str, key: str | None = None, **fields: Any) -> httpx.Response:
+        """Ask over a connection of its own."""
+        body = {"model": model, "messages": [{"role": "user", "content": "Hello!"}]} | fields
+        return httpx.post(
+            f"http://127.0.0.1:{self.port}/v1/chat/completions",
+            json=body,
+            headers={"authorization": f"Bearer {key or self.key}"},
+            timeout=30,
+        )
+
+    def sandbox(self, page: str) -> Any:
+        """Ask the sandbox for one of its pages, past the gateway."""
+        environment = Path(f"/proc/{self.gateways[0]}/environ").read_bytes().decode()
+        port = re.search(r"JUSINFER_SANDBOX_PORT=(\d+)", environment)
+        assert port is not None
+        return httpx.get(f"http://127.0.0.1:{port[1]}/sandbox/{page}", timeout=10).json()
+
+    def ready(self) -> bool:
+        """Whether the operator's page says that all is well."""
+        try:
+            answer = httpx.get(f"http://127.0.0.1:{self.operator_port}/readyz", timeout=5)
+        except httpx.HTTPError:
+            return False
+        return answer.status_code == 200
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until(condition: Callable[[], object], seconds: float = START_SECONDS) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come about in time"
+        time.sleep(0.05)
+
+
+def children(pid: int) -> list[int]:
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            below = [int(child) for child in task.read_text().split()]
+        except OSError:
+            continue
+        for child in below:
+            found += [child, *children(child)]
+    return found
+
+
+def command_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    except OSError:
+        return ""
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+def kill(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
