@@ -11,10 +11,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import quote
 
 import httpx
 import openai
+
+from jusinfer.store.embedded import EmbeddedPostgres
 
 START_SECONDS = 60.0
 STOP_SECONDS = 60.0
@@ -51,6 +52,8 @@ class Running:
         return self._process.pid
 
     def start(self) -> None:
+        if self._process is not None:
+            self._process.wait(STOP_SECONDS)
         self._starts += 1
         self.out = self.folder / f"out-{self._starts}"
         self.err = self.folder / f"err-{self._starts}"
@@ -93,8 +96,7 @@ class Running:
 
     @property
     def dsn(self) -> str:
-        host = quote(str(self.data_dir / "postgres-socket"))
-        return f"postgresql://postgres@/jusinfer?host={host}"
+        return EmbeddedPostgres(self.data_dir).dsn
 
     def cli(self, *arguments: str) -> Any:
         """Run a command with --json; gives what it says."""
