@@ -168,7 +168,13 @@ class Stage:
             "      api_key: x\n"
         )
         port = free_port()
-        env = {**os.environ, "PATH": f"{home / 'bin'}:{os.environ['PATH']}"}
+        env = {
+            **os.environ,
+            "PATH": f"{home / 'bin'}:{os.environ['PATH']}",
+            "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+            # It listens on loopback for a minute, with nothing behind it.
+            "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true",
+        }
         command = [str(home / "bin" / "litellm"), "--config", str(config), "--port", str(port)]
         pid = self.start([*command, "--num_workers", "1"], "litellm", env)
         wait_for_port(port)

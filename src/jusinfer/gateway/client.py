@@ -226,13 +226,20 @@ class UpstreamConnection(asyncio.Protocol):
         if status < OK:
             self._interim(status)
             return
-        if len(self._headers) > self._limits.header_lines_max:
-            self._fail(FailureKind.HEAD_TOO_LARGE, "too many header lines")
+        if len(self._headers) > self._limits.header_lines_max or self._is_head_too_large():
+            self._fail(FailureKind.HEAD_TOO_LARGE, "the answer's head is over its bound")
             return
         if not self._read_framing(status):
             return
         self._is_head_done = True
         listener.upstream_head(status, self._headers)
+
+    def _is_head_too_large(self) -> bool:
+        """Measure a head exactly, when the reads it came in hold more than its bound."""
+        bound = self._limits.head_bytes_max
+        if self._head_size <= bound:
+            return False
+        return sum(len(name) + len(value) + 4 for name, value in self._headers) > bound
 
     def on_body(self, data: bytes) -> None:
         """Hand on a piece of the body, within its bound."""
