@@ -1,0 +1,234 @@
+"""The worker's purses, key cache and journal, without a socket."""
+
+import asyncio
+import fcntl
+import os
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jusinfer.domain.errors import InvalidKey, RateLimited, Unavailable
+from jusinfer.domain.identity import KeyId, MemberId, Mode, Principal, TenantId
+from jusinfer.domain.journal import Admitted, FrameDecoder
+from jusinfer.gateway.journal import Journal, JournalUnwritable
+from jusinfer.gateway.key_cache import FRESH_SECONDS, STALE_SECONDS_MAX, KeyCache
+from jusinfer.gateway.leases import Lease, Purse, Purses
+from jusinfer.gateway.rates import RateWindow
+
+WHO = Principal(TenantId("t"), MemberId("m"), KeyId("k"), Mode.TEST)
+
+
+class Away(Exception):
+    pass
+
+
+class Taken(msgspec.Struct):
+    lease_id: str
+    granted_nano: int
+
+
+class Bank:
+    """Lends what it has, in pieces of the need."""
+
+    def __init__(self, nano: int) -> None:
+        self.nano = nano
+        self.calls = 0
+
+    async def take(self, tenant_id: str, mode: str, need_nano: int) -> Taken | int:
+        await asyncio.sleep(0)
+        self.calls += 1
+        if need_nano > self.nano:
+            return self.nano
+        self.nano -= need_nano
+        return Taken(f"{tenant_id}{mode}{self.calls}", need_nano)
+
+    async def give_back(self, lease_id: str, amount_nano: int) -> None:
+        assert lease_id
+        self.nano += amount_nano
+
+
+@given(st.lists(st.tuples(st.integers(0, 300), st.integers(0, 500)), max_size=30))
+def test_what_is_lent_is_free_reserved_or_charged(steps: list[tuple[int, int]]) -> None:
+    purse = Purse("t", "live")
+    purse.leases = [Lease("a", 1_000, 0.0), Lease("b", 500, 0.0)]
+    charged = 0
+    for bound, cost in steps:
+        reservation = purse.reserve(bound, 0.0)
+        if reservation is not None:
+            overrun = reservation.end(cost)
+            assert 0 <= overrun <= max(cost - bound, 0)
+            charged += cost - overrun
+        assert all(lease.free_nano >= 0 and lease.open_count == 0 for lease in purse.leases)
+        assert purse.free_nano + charged == 1_500
+
+
+def test_a_reservation_ends_once() -> None:
+    purse = Purse("t", "live")
+    purse.leases = [Lease("a", 10, 0.0)]
+    reservation = purse.reserve(10, 0.0)
+    assert reservation is not None
+    assert purse.reserve(1, 0.0) is None
+    reservation.end(3)
+    with pytest.raises(AssertionError):
+        reservation.end(3)
+    assert purse.free_nano == 7
+
+
+def test_pieces_are_given_back_and_taken_as_one() -> None:
+    async def run() -> None:
+        bank = Bank(4)
+        purses = Purses(bank, Away, lambda _: None)
+        purse = purses.purse("t", "live")
+        purse.leases = [Lease("a", 5, 0.0)]
+        assert await purses.refill(purse, 8, 0.0) is None
+        assert purse.reserve(8, 0.0) is not None
+        assert await purses.refill(purse, 8, 0.0) == 1
+
+    asyncio.run(run())
+
+
+def test_idle_leases_are_returned_but_never_one_in_use() -> None:
+    purses = Purses(Bank(0), Away, lambda _: None)
+    purse = purses.purse("t", "live")
+    purse.leases = [Lease("a", 10, 0.0), Lease("b", 10, 0.0)]
+    used = purse.reserve(4, 0.0)
+    assert used is not None
+    assert purses.idle_returns(61.0) == [("b", 10)]
+    used.end(4)
+    assert purses.idle_returns(122.0) == [("a", 6)]
+
+
+def test_one_look_up_answers_all_who_wait() -> None:
+    calls = 0
+
+    async def look(_: bytes) -> Principal | None:
+        nonlocal calls
+        calls += 1
+        await asyncio.sleep(0.01)
+        return WHO
+
+    async def run() -> None:
+        cache = KeyCache(look, Away)
+        found = await asyncio.gather(*[cache.fetch(b"f", 0.0) for _ in range(10)])
+        assert found == [WHO] * 10
+        assert cache.get(b"f", FRESH_SECONDS - 1) == WHO
+        assert cache.get(b"f", FRESH_SECONDS + 1) is None
+
+    asyncio.run(run())
+    assert calls == 1
+
+
+def test_an_outage_is_never_a_refusal_of_the_key() -> None:
+    is_away = False
+
+    async def look(_: bytes) -> Principal | None:
+        if is_away:
+            raise Away
+        return WHO
+
+    async def run() -> None:
+        nonlocal is_away
+        cache = KeyCache(look, Away)
+        await cache.fetch(b"known", 0.0)
+        is_away = True
+        assert await cache.fetch(b"known", FRESH_SECONDS + 1) == WHO
+        with pytest.raises(Unavailable):
+            await cache.fetch(b"known", STALE_SECONDS_MAX + 1)
+        with pytest.raises(Unavailable):
+            await cache.fetch(b"unknown", 0.0)
+
+    asyncio.run(run())
+
+
+def test_a_notice_during_a_look_up_is_not_forgotten() -> None:
+    async def run() -> None:
+        cache: KeyCache
+
+        async def look(_: bytes) -> Principal | None:
+            cache.forget(b"f")
+            return WHO
+
+        cache = KeyCache(look, Away)
+        await cache.fetch(b"f", 0.0)
+        assert cache.get(b"f", 0.0) is None
+
+    asyncio.run(run())
+
+
+def test_an_unknown_key_is_remembered_for_a_moment() -> None:
+    calls = 0
+
+    async def look(_: bytes) -> Principal | None:
+        nonlocal calls
+        calls += 1
+        return None
+
+    async def run() -> None:
+        cache = KeyCache(look, Away)
+        for now in (0.0, 1.0, 3.0):
+            with pytest.raises(InvalidKey):
+                await cache.fetch(b"f", now)
+
+    asyncio.run(run())
+    assert calls == 2
+
+
+def test_a_rate_is_kept_and_says_how_long_to_wait() -> None:
+    window = RateWindow(60, 600, 0.0)
+    for _ in range(60):
+        window.admit(1, 0.0)
+    with pytest.raises(RateLimited) as caught:
+        window.admit(1, 0.0)
+    assert caught.value.retry_after_seconds == 2
+    window.admit(1, 1.5)
+    with pytest.raises(RateLimited):
+        window.admit(601, 60.0)
+
+
+def admitted(name: str) -> Admitted:
+    return Admitted(name, "t", "m", "k", "test", "l", 1, "m", "u:m", "v", 5)
+
+
+def test_a_journal_is_locked_appended_and_let_go(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, "w", 1 << 20)
+    name = journal.open(1)
+    journal.admit(admitted("a" * 32))
+    records = list(FrameDecoder().records((tmp_path / name).read_bytes()))
+    assert len(records) == 2
+    with (tmp_path / name).open("rb") as other:
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(other, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        journal.sync_soon()
+        journal.close()
+        fcntl.flock(other, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
+
+
+def test_a_journal_sheds_load_before_it_forgets_money(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, "w", 100)
+    journal.open(1)
+    for _ in range(3):
+        journal.admit(admitted("a" * 32))
+    assert journal.measure() > 100
+    with pytest.raises(JournalUnwritable) as caught:
+        journal.admit(admitted("a" * 32))
+    assert caught.value.retry_after_seconds
+    journal.close()
+
+
+def test_a_disk_that_refuses_is_a_503_and_no_admission(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, "w", 1 << 20)
+    journal.open(1)
+    segment = journal._segment
+    assert segment is not None
+    real = segment.descriptor
+    segment.descriptor = os.open("/dev/null", os.O_RDONLY)
+    with pytest.raises(JournalUnwritable):
+        journal.admit(admitted("a" * 32))
+    assert segment.open_count == 0
+    os.close(segment.descriptor)
+    segment.descriptor = real
+    journal.close()

@@ -1,0 +1,80 @@
+"""Settings: what wins, what is refused, and that nothing secret is shown."""
+
+from pathlib import Path
+
+import pytest
+
+from jusinfer import config
+from jusinfer.config import ConfigError, Overrides
+
+
+def load(folder: Path, text: str = "", env: dict[str, str] | None = None, **changes: object):  # type: ignore[no-untyped-def] # noqa: ANN201
+    file = folder / "jusinfer.toml"
+    file.write_text(text)
+    return config.load(Overrides(config_file=str(file), **changes), env or {})  # type: ignore[arg-type]
+
+
+def test_the_command_line_wins_over_the_environment_and_that_over_the_file(tmp_path: Path) -> None:
+    text = 'data_dir = "here"\n[listen]\nport = 1\n'
+    assert load(tmp_path, text).listen.port == 1
+    assert load(tmp_path, text, {"JUSINFER_PORT": "2"}).listen.port == 2
+    assert load(tmp_path, text, {"JUSINFER_PORT": "2"}, port=3).listen.port == 3
+    assert load(tmp_path, text).data_dir == str(tmp_path / "here")
+    assert load(tmp_path, text, {"JUSINFER_DATA_DIR": "/x/y"}).data_dir == "/x/y"
+
+
+@pytest.mark.parametrize(
+    ("text", "env", "words"),
+    [
+        ("[listen]\nport = 70000\n", {}, "listen.port"),
+        ("", {"JUSINFER_PORT": "x"}, "JUSINFER_PORT"),
+        ("[gateway]\nworkers = 999\n", {}, "gateway.workers"),
+        ("[gateway]\nbody_bytes_max = 0\n", {}, "body_bytes_max"),
+        ('[listen]\noperator_host = "0.0.0.0"\n', {}, "loopback"),
+        ('[[upstream]]\nname = "a"\n[[upstream]]\nname = "a"\n', {}, "twice"),
+        ('[[upstream]]\nname = "a"\nbase_url = "https://a"\n', {}, "no key"),
+        ('[[upstream]]\nname = "a"\napi_key = "with blank"\n', {}, "blank"),
+    ],
+)
+def test_what_cannot_work_is_named(
+    tmp_path: Path, text: str, env: dict[str, str], words: str
+) -> None:
+    with pytest.raises(ConfigError, match=words):
+        load(tmp_path, text, env)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no such file"):
+        config.load(Overrides(config_file=str(tmp_path / "none.toml")), {})
+
+
+def test_a_key_switches_an_upstream_on_and_is_never_shown(tmp_path: Path) -> None:
+    settings = load(tmp_path, "", {"DEEPSEEK_API_KEY": "secret-key"})
+    offers = config.offers(settings, sandbox_port=5)
+    assert "deepseek-flash" in offers.live.models
+    assert "gpt-6-sol" not in offers.live.models
+    assert "gpt-6-sol" in offers.test.models
+    assert set(offers.test.upstreams) == {"sandbox"}
+    shown = f"{settings!r}{offers.live!r}"
+    assert "secret-key" not in shown
+
+
+def test_an_entry_adds_to_a_built_in_upstream(tmp_path: Path) -> None:
+    text = (
+        '[[upstream]]\nname = "deepseek"\napi_key = "k"\ntotal_seconds = 5.0\n'
+        '[[upstream.model]]\nid = "mine"\ninput = "1"\noutput = "2"\n'
+    )
+    offers = config.offers(load(tmp_path, text), sandbox_port=None)
+    assert {"mine", "deepseek-flash"} <= set(offers.live.models)
+    assert offers.live.upstreams["deepseek"].total_seconds == 5.0
+    assert offers.live.upstreams["deepseek"].host == "api.deepseek.com"
+    assert offers.test.models == {}
+
+
+def test_children_are_told_by_their_environment(tmp_path: Path) -> None:
+    env = {"JUSINFER_WORKERS": "3", "JUSINFER_SANDBOX_PORT": "7", "JUSINFER_READY_FD": "9"}
+    child = config.gateway_child(load(tmp_path, "", env), "w" * 32, 1, env)
+    assert (child.workers, child.sandbox_port, child.ready_descriptor) == (3, 7, 9)
+    assert child.parent_descriptor is None
+    assert config.child_descriptors(env).ready_descriptor == 9
+    assert config.run_dir(load(tmp_path), {"JUSINFER_RUN_DIR": "/r"}) == Path("/r")
