@@ -130,9 +130,7 @@ def _say_plain(rows: dict[str, load.Plain], idle_mb: float) -> None:
         times = rows["litellm c=32"].cpu_us / rows["jusinfer c=32"].cpu_us
         print(f"LiteLLM spends {times:.0f} times our CPU per request (expected at least 100)")
     ratio = rows["jusinfer c=32"].cpu_us / rows["nginx c=32"].cpu_us
-    print(
-        f"expected at most {PLAIN_RATIO_MAX} x nginx: {'met' if ratio <= PLAIN_RATIO_MAX else 'not met'} ({ratio:.1f})"
-    )
+    _say_ratio(ratio, PLAIN_RATIO_MAX)
 
 
 def _say_streams(rows: dict[str, load.Streamed]) -> None:
@@ -143,9 +141,7 @@ def _say_streams(rows: dict[str, load.Streamed]) -> None:
             f"{row.kb_per_stream:9.1f}"
         )
     ratio = rows["jusinfer s=64"].cpu_us_per_event / rows["nginx s=64"].cpu_us_per_event
-    print(
-        f"expected at most {EVENT_RATIO_MAX} x nginx: {'met' if ratio <= EVENT_RATIO_MAX else 'not met'} ({ratio:.1f})"
-    )
+    _say_ratio(ratio, EVENT_RATIO_MAX)
 
 
 def _say_ratio(ratio: float, bound: float) -> None:
