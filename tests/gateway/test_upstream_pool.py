@@ -270,6 +270,32 @@ def test_a_cancelled_exchange_hears_nothing_and_the_upstream_sees_it_close() -> 
     run(story, serve)
 
 
+@pytest.mark.parametrize("does_end", [True, False])
+def test_a_released_exchange_keeps_its_connection_only_if_its_answer_ends(
+    *, does_end: bool
+) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await request(reader):
+            writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\ndone\r\n")
+            await writer.drain()
+            await asyncio.sleep(0.1)
+            if does_end:
+                writer.write(b"0\r\n\r\n")
+
+    async def story(bench: Bench) -> None:
+        ear, exchange = bench.open()
+        await asyncio.wait_for(ear.begun.wait(), 10)
+        exchange.release()
+        await asyncio.sleep(0.3)
+        assert ear.told == [200]
+        assert bench.pool.counts()[bench.target] == ((1, 0, 0) if does_end else (0, 1, 0))
+        if not does_end:
+            await asyncio.sleep(1)
+            assert bench.pool.counts()[bench.target] == (0, 0, 0)
+
+    run(story, serve)
+
+
 def test_a_paused_exchange_reads_no_more_than_a_little() -> None:
     sent = 0
 

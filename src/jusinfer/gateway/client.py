@@ -120,6 +120,10 @@ class UpstreamConnection(asyncio.Protocol):
         """Whether bytes can still be sent."""
         return self._transport is not None and not self._transport.is_closing()
 
+    def serves(self, listener: Listener) -> bool:
+        """Whether this very exchange is still under way here."""
+        return self._listener is listener
+
     def send(self, head: bytes, body: bytes, listener: Listener) -> None:
         """Begin an exchange on an idle connection."""
         transport = self._transport

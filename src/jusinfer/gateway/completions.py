@@ -300,10 +300,11 @@ class Completion:
                 exchange.cancel()
             self.attempt_failed(failure or EMPTY, is_reused=False)
             return
+        is_complete = machine.state is AttemptState.COMPLETED
         if attempt.exchange is not None:
-            attempt.exchange.cancel()
+            (attempt.exchange.release if is_complete else attempt.exchange.cancel)()
         usage = self._machine_usage(machine)
-        if machine.state is AttemptState.COMPLETED:
+        if is_complete:
             self._settle(finished(machine.finish_reason), usage, None, None)
         else:
             self._settle(Outcome.UPSTREAM_CUT, usage, None, failure)

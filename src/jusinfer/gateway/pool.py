@@ -25,6 +25,7 @@ from jusinfer.gateway.resolve import is_public
 __all__ = ["Exchange", "Failure", "FailureKind", "Listener", "Pool", "PoolLimits", "Target"]
 
 ADDRESSES_MAX: Final = 8
+RELEASE_SECONDS: Final = 1.0
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -83,6 +84,17 @@ class Exchange:
             self.connection.cancel()
         else:
             self._room.forget(self)
+
+    def release(self) -> None:
+        """Hear nothing more, but let the connection come to the end of its answer and be kept.
+
+        A stream says that it has ended before HTTP does; what does not end soon after is closed.
+        """
+        if self.connection is None:
+            self.cancel()
+        elif not self.is_over:
+            self.is_over = True
+            self._room.release(self.connection, self)
 
     def pause(self) -> None:
         """Stop reading the answer until `resume`."""
@@ -216,6 +228,16 @@ class Room:
             self._hand_over(connection)
         else:
             self.connect_if_needed()
+
+    def release(self, connection: UpstreamConnection, exchange: Exchange) -> None:
+        """Close a connection whose answer does not end within a moment."""
+        connection.resume()
+        self._pool.loop.call_later(RELEASE_SECONDS, self._close_late, connection, exchange)
+
+    @staticmethod
+    def _close_late(connection: UpstreamConnection, exchange: Exchange) -> None:
+        if connection.serves(exchange):
+            connection.close()
 
     def gone(self, connection: UpstreamConnection) -> None:
         """Forget a connection that is lost."""
