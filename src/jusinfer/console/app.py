@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup, escape
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -62,6 +63,7 @@ def build(version: str, models: list[str], on_start: Callable[[], None] = lambda
         autoescape=select_autoescape(),
         undefined=StrictUndefined,
     )
+    pages.filters["coded"] = _coded
     app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
 
     @app.get("/health")
@@ -103,6 +105,15 @@ def build(version: str, models: list[str], on_start: Callable[[], None] = lambda
 
     app.add_middleware(SecurityHeaders)
     return app
+
+
+def _coded(text: str) -> Markup:
+    """Show what stands between backticks as code; everything else is escaped."""
+    parts = [escape(part) for part in text.split("`")]
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if number % 2 else part
+        for number, part in enumerate(parts)
+    )
 
 
 def _origin(request: Request) -> str:
