@@ -21,6 +21,13 @@ SELECT account_id FROM ledger_account a WHERE
     WHERE l.tenant_id = a.tenant_id AND l.mode = a.mode AND l.state = 'open'
       AND a.kind = 'credits'), 0)
 """
+LOTS = """
+SELECT a.account_id FROM ledger_account a WHERE a.kind = 'credits' AND (
+  credits_posted_nano - debits_posted_nano <> COALESCE((SELECT sum(remaining_nano)
+    FROM credit_lot o WHERE o.tenant_id = a.tenant_id AND o.mode = a.mode), 0)
+  OR leased_nano <> COALESCE((SELECT sum(held_nano)
+    FROM credit_lot o WHERE o.tenant_id = a.tenant_id AND o.mode = a.mode), 0))
+"""
 PER_TRANSFER = """
 SELECT t.transfer_id FROM ledger_transfer t WHERE t.code = 'usage' AND t.amount_nano <>
   (SELECT COALESCE(sum(charge_nano), 0) FROM usage_record u WHERE u.transfer_id = t.transfer_id)
@@ -30,6 +37,7 @@ SELECT t.transfer_id FROM ledger_transfer t WHERE t.code = 'usage' AND t.amount_
 def assert_books_are_right(dsn: str) -> int:
     """Hold the invariants of the ledger on a live database; gives the number of usage rows."""
     with psycopg.connect(dsn) as connection:
+        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         row = connection.execute(SUMS).fetchone()
         assert row is not None
         charged, transferred, imbalance, rows, completions = row
@@ -37,16 +45,18 @@ def assert_books_are_right(dsn: str) -> int:
         assert imbalance == 0
         assert rows == completions
         assert connection.execute(FOLD).fetchall() == []
+        assert connection.execute(LOTS).fetchall() == []
         assert connection.execute(PER_TRANSFER).fetchall() == []
     return int(rows)
 
 
 def balance(dsn: str, tenant_id: str, mode: str = "live") -> tuple[int, int]:
-    """Give (posted balance, leased) of a tenant, in nano-USD."""
+    """Give (posted balance, leased) of a tenant, in nano-USD; what it owes is taken off."""
     with psycopg.connect(dsn) as connection:
         row = connection.execute(
-            "SELECT credits_posted_nano - debits_posted_nano, leased_nano FROM ledger_account"
-            " WHERE tenant_id = %s AND mode = %s AND kind = 'credits'",
+            "SELECT sum(credits_posted_nano - debits_posted_nano), sum(leased_nano)"
+            " FROM ledger_account WHERE tenant_id = %s AND mode = %s"
+            " AND kind IN ('credits', 'debt')",
             (tenant_id, mode),
         ).fetchone()
     assert row is not None

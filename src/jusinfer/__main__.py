@@ -2,7 +2,7 @@
 
 import typer
 
-from jusinfer.cli import doctor, operate
+from jusinfer.cli import doctor, ledger, operate
 
 app = typer.Typer(
     name="jusinfer",
@@ -11,6 +11,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 operate.add_to(app)
+ledger.add_to(app)
 doctor.add_to(app)
 
 

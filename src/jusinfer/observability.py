@@ -14,6 +14,7 @@ import msgspec
 FIELDS: Final = frozenset(
     {
         "address",
+        "amount_nano",
         "attempts",
         "bytes",
         "cause",

@@ -216,13 +216,10 @@ def test_credit_that_does_not_suffice_is_refused_with_what_would(tmp_path: Path)
     with Running(tmp_path) as product:
         tenant = product.cli("tenants", "create", "poor")[0]["tenant_id"]
         key = product.cli("keys", "create", "--tenant", "poor", "--mode", "test")["key"]
-        with psycopg.connect(product.dsn) as connection:
-            # All but two cents are spent, as the ledger would say it.
-            connection.execute(
-                "UPDATE ledger_account SET debits_posted_nano = credits_posted_nano - 20000000"
-                " WHERE tenant_id = %s AND mode = 'test' AND kind = 'credits'",
-                (tenant,),
-            )
+        # All but two cents are taken away.
+        product.cli(
+            "credits", "adjust", "poor", "-999.98", "--mode", "test", "--reason", "to be poor"
+        )
         dear = product.ask("gpt-6-astra", key=key, max_tokens=100_000)
         assert dear.status_code == 402
         error = dear.json()["error"]

@@ -15,11 +15,12 @@ from jusinfer.domain.journal import FORMAT_VERSION, Admitted, Ended, FrameEncode
 from jusinfer.domain.money import NANO_PER_USD
 from jusinfer.observability import Events
 from jusinfer.services import accounts, billing
+from jusinfer.services.billing import Terms
 from jusinfer.services.world import World
 from jusinfer.settler.process import Settler
 
 NOW_US = 1_790_000_000_000_000
-STEPS = ("cursor", "partitions", "accounts", "leases", "balances", "transfers", "usage", "commit")
+STEPS = ("cursor", "partitions", "money", "usage", "commit")
 
 
 class Killed(Exception):
@@ -104,7 +105,7 @@ class Writer:
 @pytest.fixture
 def tenant_id(world: World) -> str:
     made = accounts.create_tenant(world, "settled")
-    billing.grant(world, made.tenant_id, NANO_PER_USD, Mode.LIVE, "test")
+    billing.grant(world, made.tenant_id, NANO_PER_USD, Mode.LIVE, "test", Terms())
     return made.tenant_id
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Annotated
 
 import msgspec
@@ -20,6 +21,7 @@ from jusinfer.domain.routing import plan
 from jusinfer.domain.traits import Traits
 from jusinfer.observability import Events
 from jusinfer.services import accounts, billing, keys, usage
+from jusinfer.services.billing import Terms
 from jusinfer.services.keys import Rates
 from jusinfer.services.world import World
 
@@ -133,7 +135,7 @@ def keys_list(
 ) -> None:
     """List API keys, without their secrets."""
     with output.faults(as_json=as_json), opened(config_file, data_dir, as_json=as_json) as world:
-        rows = keys.list_keys(world, _tenant_id(world, tenant))
+        rows = keys.list_keys(world, tenant_id(world, tenant))
     shown = [msgspec.structs.asdict(row) for row in rows]
     output.show(shown, as_json=as_json, empty="There are no keys yet.")
 
@@ -188,11 +190,17 @@ def tenants_list(
     output.show(shown, as_json=as_json, empty="There are no tenants yet.")
 
 
-def grant(  # noqa: PLR0913 (one for each option)
+def grant(  # noqa: PLR0913, PLR0917 (one for each option)
     tenant: Annotated[str, typer.Argument(help="A tenant's name or id.")],
     amount: Annotated[str, typer.Argument(help="US dollars, such as 12.50.")],
     reason: Annotated[str, typer.Option(help="Why; it stands in the ledger.")],
     mode: ModeOption = Mode.LIVE,
+    expires: Annotated[
+        datetime | None, typer.Option(help="When what is left lapses, in UTC.")
+    ] = None,
+    priority: Annotated[
+        int, typer.Option(min=0, max=100, help="Lots of a lower number are drawn first.")
+    ] = 50,
     config_file: ConfigFile = None,
     data_dir: DataDir = None,
     *,
@@ -203,11 +211,23 @@ def grant(  # noqa: PLR0913 (one for each option)
         amount_nano = parse_usd(amount)
         with opened(config_file, data_dir, as_json=as_json) as world:
             found = accounts.find_tenant(world, tenant)
-            transfer_id = billing.grant(world, found.tenant_id, amount_nano, mode, reason)
+            transfer_id = billing.grant(
+                world,
+                found.tenant_id,
+                amount_nano,
+                mode,
+                reason,
+                Terms(priority, None, in_utc(expires)),
+            )
         if as_json:
             output.show_json({"transfer_id": transfer_id, "amount_usd": format_usd(amount_nano)})
         else:
             typer.echo(f"Granted {format_usd(amount_nano)} USD to {found.name} ({mode}).")
+
+
+def in_utc(moment: datetime | None) -> datetime | None:
+    """Read a time that was typed without a zone as UTC."""
+    return None if moment is None else moment.replace(tzinfo=UTC)
 
 
 def usage_report(
@@ -220,7 +240,7 @@ def usage_report(
 ) -> None:
     """Show what was used, by tenant and model."""
     with output.faults(as_json=as_json), opened(config_file, data_dir, as_json=as_json) as world:
-        rows = usage.totals(world, _tenant_id(world, tenant), days)
+        rows = usage.totals(world, tenant_id(world, tenant), days)
     shown: list[dict[str, output.Cell]] = [
         {
             "tenant": row.tenant,
@@ -311,7 +331,8 @@ def _catalog(config_file: str | None, mode: Mode) -> Catalog:
     return offers.live if mode == Mode.LIVE else offers.test
 
 
-def _tenant_id(world: World, tenant: str | None) -> str | None:
+def tenant_id(world: World, tenant: str | None) -> str | None:
+    """Give the id of a tenant that was named, or None for all of them."""
     return None if tenant is None else accounts.find_tenant(world, tenant).tenant_id
 
 

@@ -24,16 +24,17 @@ def create_tenant(world: World, name: str) -> TenantRow:
             )
         accounts.insert_tenant(tx, tenant_id, name, world.new_id())
         ledger.open_accounts(tx, tenant_id)
-        ledger.post(
+        ledger.grant(
             tx,
-            ledger.Transfer(
+            ledger.Grant(
                 transfer_id=f"grant:test:{tenant_id}",
-                mode="test",
+                lot_id=world.new_id(),
                 tenant_id=tenant_id,
-                debit_kind="promo",
-                credit_kind="credits",
-                amount_nano=TEST_GRANT_NANO,
+                mode="test",
+                from_kind="promo",
                 code="grant",
+                source="promotional",
+                amount_nano=TEST_GRANT_NANO,
                 reason="test credit, which is free",
             ),
         )

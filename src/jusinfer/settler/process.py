@@ -17,9 +17,12 @@ POLL_SECONDS: Final = 0.1
 RETRY_SECONDS: Final = 0.5
 LIVENESS_SECONDS: Final = 0.5
 KEEP_CLOSED_SECONDS: Final = 60.0
+EXPIRY_SECONDS: Final = 10.0
+EXPIRED_LOTS_MAX: Final = 1_000
 CONNECT_SECONDS: Final = 3
 STATEMENT_TIMEOUT: Final = "SET statement_timeout = '30s'"
 SETTLER_LOCK: Final = 7_219_417_002
+EXPIRE: Final = "SELECT lots, amount_nano FROM jusinfer_expire_lots(%s)"
 CURSOR_OPEN: Final = """
 INSERT INTO journal_cursor (journal, worker_id) VALUES (%s, %s) ON CONFLICT (journal) DO NOTHING
 """
@@ -44,6 +47,7 @@ class Settler:
         self._readers: dict[str, JournalReader] = {}
         self._closed: dict[str, float] = {}
         self._looked_at = 0.0
+        self._expired_at = -EXPIRY_SECONDS
         self.posted_rows = 0
 
     def run(self, stop: threading.Event) -> None:
@@ -76,6 +80,7 @@ class Settler:
         is_checking = now - self._looked_at >= LIVENESS_SECONDS
         if is_checking:
             self._looked_at = now
+            self._expire(connection, now)
         rows = 0
         for path in sorted(self._journal_dir.glob("*.journal")):
             if path.name in self._closed:
@@ -89,6 +94,19 @@ class Settler:
                 self._events.emit("cursor_moved", journal=path.name)
         self.posted_rows += rows
         return rows
+
+    def _expire(self, connection: Connection, now: float) -> None:
+        """Take what is free of lots whose time is over, now and then."""
+        if now - self._expired_at < EXPIRY_SECONDS:
+            return
+        self._expired_at = now
+        with connection.transaction():
+            connection.execute(ROLE)
+            row = connection.execute(EXPIRE, (EXPIRED_LOTS_MAX,)).fetchone()
+        if row is not None and int(str(row[0])):
+            self._events.emit(
+                "credit_expired", count=int(str(row[0])), amount_nano=int(str(row[1]))
+            )
 
     def close(self) -> None:
         """Let the connection go."""

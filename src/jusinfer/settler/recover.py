@@ -10,28 +10,7 @@ from jusinfer.domain.usage import Outcome
 from jusinfer.settler.post import ROLE, Connection
 from jusinfer.settler.reader import Batch, JournalReader
 
-LOCK_CREDITS: Final = """
-SELECT 1 FROM ledger_account a WHERE kind = 'credits' AND (tenant_id, mode) IN
-  (SELECT tenant_id, mode FROM lease WHERE worker_id = %s AND state = 'open')
-ORDER BY account_id FOR UPDATE
-"""
-RECLAIM: Final = """
-WITH left_over AS (
-  SELECT lease_id, tenant_id, mode, granted_nano - posted_nano - returned_nano AS amount_nano
-  FROM lease WHERE worker_id = %s AND state = 'open' ORDER BY lease_id FOR UPDATE
-), closed AS (
-  UPDATE lease l SET returned_nano = l.returned_nano + o.amount_nano, state = 'closed'
-  FROM left_over o WHERE l.lease_id = o.lease_id
-), summed AS (
-  SELECT tenant_id, mode, sum(amount_nano)::bigint AS amount_nano FROM left_over
-  GROUP BY tenant_id, mode
-), moved AS (
-  UPDATE ledger_account a SET leased_nano = a.leased_nano - s.amount_nano
-  FROM summed s
-  WHERE a.tenant_id = s.tenant_id AND a.mode = s.mode AND a.kind = 'credits'
-)
-SELECT count(*)::bigint, COALESCE(sum(amount_nano), 0)::bigint FROM left_over
-"""
+RECLAIM: Final = "SELECT leases, amount_nano FROM jusinfer_reclaim(%s)"
 FORGET: Final = "UPDATE gateway_worker SET state = 'reclaimed' WHERE worker_id = %s"
 OPEN_JOURNALS: Final = """
 SELECT count(*) FROM journal_cursor WHERE worker_id = %s AND NOT is_closed
@@ -93,7 +72,6 @@ def reclaim(connection: Connection, worker_id: str) -> tuple[int, int]:
         left = connection.execute(OPEN_JOURNALS, (worker_id,)).fetchone()
         if left is None or int(str(left[0])) > 0:
             return 0, 0
-        connection.execute(LOCK_CREDITS, (worker_id,))
         row = connection.execute(RECLAIM, (worker_id,)).fetchone()
         connection.execute(FORGET, (worker_id,))
     return (0, 0) if row is None else (int(str(row[0])), int(str(row[1])))

@@ -18,6 +18,7 @@ __all__ = ["Database", "Reader", "StoreError", "Writer", "is_current", "migrate"
 
 STATEMENT_MS_MAX: Final = 10_000
 LOCK_MS_MAX: Final = 3_000
+SNAPSHOT_MS_MAX: Final = 600_000
 CONNECT_SECONDS: Final = 5
 MIGRATION_LOCK: Final = 7_219_417_001
 HERE: Final = Path(__file__).parent
@@ -61,14 +62,25 @@ class Database:
             yield Reader(connection)
 
     @contextmanager
-    def _transaction(self, tenant_id: str | None, *, is_read_only: bool) -> Iterator[sa.Connection]:
+    def snapshot(self) -> Iterator[Reader]:
+        """Open a long read of one moment, as the operator."""
+        with self._transaction(None, is_read_only=True, is_snapshot=True) as connection:
+            yield Reader(connection)
+
+    @contextmanager
+    def _transaction(
+        self, tenant_id: str | None, *, is_read_only: bool, is_snapshot: bool = False
+    ) -> Iterator[sa.Connection]:
         role = "jusinfer_operator" if tenant_id is None else "jusinfer_control"
         try:
             with self._engine.begin() as connection:
+                if is_snapshot:
+                    connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
                 if is_read_only:
                     connection.exec_driver_sql("SET TRANSACTION READ ONLY")
                 connection.exec_driver_sql(f"SET LOCAL ROLE {role}")
-                connection.exec_driver_sql(f"SET LOCAL statement_timeout = {STATEMENT_MS_MAX}")
+                statement_ms = SNAPSHOT_MS_MAX if is_snapshot else STATEMENT_MS_MAX
+                connection.exec_driver_sql(f"SET LOCAL statement_timeout = {statement_ms}")
                 connection.exec_driver_sql(f"SET LOCAL lock_timeout = {LOCK_MS_MAX}")
                 connection.execute(
                     sa.text("SELECT set_config('jusinfer.tenant_id', :tenant, true)"),

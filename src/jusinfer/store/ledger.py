@@ -1,26 +1,46 @@
-"""The double-entry book: accounts, transfers that are only ever added, and their sums."""
+"""The double-entry book: accounts, lots of credit, and what is given and taken away.
 
+Rows change through functions of the database alone: they hold the rules against any program.
+"""
+
+import datetime as dt
 import hashlib
 from typing import Final
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import UUID, insert
 
 from jusinfer.store.database import Reader, Writer
-from jusinfer.store.tables import ledger_account, ledger_transfer, tenant
+from jusinfer.store.tables import credit_lot, ledger_account, tenant
 
 TENANT_KINDS: Final = ("credits", "debt")
-HOUSE_KINDS: Final = ("clearing", "revenue", "promo", "adjustment", "suspense")
+HOUSE_KINDS: Final = (
+    "clearing",
+    "revenue",
+    "promo",
+    "adjustment",
+    "suspense",
+    "breakage",
+    "refunds",
+    "disputes",
+    "rounding",
+)
 MODES: Final = ("live", "test")
+ROWS_MAX: Final = 10_000
+CONFLICT_STATE: Final = "JI001"
 
 
 class TransferConflict(Exception):
     """The same idempotency key came with other contents."""
 
 
+class TermsImpossible(Exception):
+    """A lot cannot have these terms: it would be over before it began."""
+
+
 class Balance(msgspec.Struct, frozen=True):
-    """What a tenant has in one mode, in nano-USD."""
+    """What a tenant has in one mode, in nano-USD: its credit less what it owes."""
 
     tenant: str
     mode: str
@@ -28,17 +48,40 @@ class Balance(msgspec.Struct, frozen=True):
     leased_nano: int
 
 
-class Transfer(msgspec.Struct, frozen=True):
-    """A transfer to be written; the amount is in nano-USD and above zero."""
+class Grant(msgspec.Struct, frozen=True):
+    """Credit to be given as one lot; the amount is in nano-USD and above zero.
+
+    `from_kind` is the account of the house that it comes from. Lots are drawn by priority (0
+    first), soonest expiry, source, and age.
+    """
 
     transfer_id: str
-    mode: str
+    lot_id: str
     tenant_id: str
-    debit_kind: str
-    credit_kind: str
-    amount_nano: int
+    mode: str
+    from_kind: str
     code: str
+    source: str
+    amount_nano: int
     reason: str
+    priority: int = 50
+    effective_at: dt.datetime | None = None
+    expires_at: dt.datetime | None = None
+
+
+class Lot(msgspec.Struct, frozen=True):
+    """A credit lot as it stands; times are ISO 8601 in UTC."""
+
+    lot_id: str
+    tenant: str
+    mode: str
+    source: str
+    granted_nano: int
+    remaining_nano: int
+    held_nano: int
+    priority: int
+    effective_at: str
+    expires_at: str | None
 
 
 def open_accounts(tx: Writer, tenant_id: str) -> None:
@@ -53,77 +96,115 @@ def open_accounts(tx: Writer, tenant_id: str) -> None:
     tx.execute(insert(ledger_account).values(rows).on_conflict_do_nothing())
 
 
-def post(tx: Writer, transfer: Transfer) -> bool:
-    """Write a transfer once; false when the very same one stands already."""
-    digest = hashlib.sha256(msgspec.json.encode(transfer)).digest()
-    debit_id = _account(tx, transfer, transfer.debit_kind)
-    credit_id = _account(tx, transfer, transfer.credit_kind)
-    written = tx.execute(
-        insert(ledger_transfer)
-        .values(
-            transfer_id=transfer.transfer_id,
-            mode=transfer.mode,
-            debit_account_id=debit_id,
-            credit_account_id=credit_id,
-            tenant_id=transfer.tenant_id,
-            amount_nano=transfer.amount_nano,
-            code=transfer.code,
-            reason=transfer.reason,
-            payload_digest=digest,
-        )
-        .on_conflict_do_nothing()
-        .returning(ledger_transfer.c.transfer_id)
-    ).one_or_none()
-    if written is None:
-        _check_same(tx, transfer.transfer_id, digest)
-        return False
-    for account_id, name in sorted(
-        ((debit_id, "debits_posted_nano"), (credit_id, "credits_posted_nano"))
-    ):
-        column = ledger_account.c[name]
-        tx.execute(
-            sa.update(ledger_account)
-            .where(ledger_account.c.account_id == account_id)
-            .values({name: column + transfer.amount_nano})
-        )
-    return True
+def grant(tx: Writer, given: Grant) -> bool:
+    """Give credit once; false when the very same grant stands already.
 
-
-def _account(tx: Writer, transfer: Transfer, kind: str) -> int:
-    owner = transfer.tenant_id if kind in TENANT_KINDS else None
-    query = sa.select(ledger_account.c.account_id).where(
-        ledger_account.c.tenant_id.is_not_distinct_from(owner),
-        ledger_account.c.mode == transfer.mode,
-        ledger_account.c.kind == kind,
+    Raises TransferConflict when the id was used for another grant, TermsImpossible when the
+    lot would never be in force.
+    """
+    parts = msgspec.structs.astuple(msgspec.structs.replace(given, lot_id=""))
+    digest = hashlib.sha256(msgspec.json.encode(parts)).digest()
+    statement = sa.select(
+        sa.func.jusinfer_grant_credit(
+            given.transfer_id,
+            sa.cast(given.lot_id, UUID),
+            sa.cast(given.tenant_id, UUID),
+            given.mode,
+            given.from_kind,
+            given.code,
+            given.source,
+            given.amount_nano,
+            sa.cast(given.priority, sa.SmallInteger),
+            sa.cast(given.effective_at, sa.DateTime(timezone=True)),
+            sa.cast(given.expires_at, sa.DateTime(timezone=True)),
+            given.reason,
+            digest,
+        )
     )
-    return int(str(tx.execute(query).scalar_one()))
+    try:
+        return bool(tx.execute(statement).scalar_one())
+    except sa.exc.IntegrityError as error:
+        raise TermsImpossible(given.transfer_id) from error
+    except sa.exc.DBAPIError as error:
+        if getattr(error.orig, "sqlstate", "") == CONFLICT_STATE:
+            raise TransferConflict(f"{given.transfer_id} was used for another transfer") from error
+        raise
 
 
-def _check_same(tx: Writer, transfer_id: str, digest: bytes) -> None:
-    found = tx.execute(
-        sa.select(ledger_transfer.c.payload_digest).where(
-            ledger_transfer.c.transfer_id == transfer_id
+def take_away(
+    tx: Writer, transfer_id: str, tenant_id: str, mode: str, amount_nano: int, reason: str
+) -> int:
+    """Take free credit away; gives the amount, or what is free when that is less (not taken)."""
+    digest = hashlib.sha256(f"{transfer_id}={amount_nano}:{reason}".encode()).digest()
+    statement = sa.select(
+        sa.func.jusinfer_take_away(
+            transfer_id, sa.cast(tenant_id, UUID), mode, amount_nano, reason, digest
         )
-    ).scalar_one()
-    if bytes(found) != digest:
-        raise TransferConflict(f"{transfer_id} was used for another transfer")
+    )
+    return int(tx.execute(statement).scalar_one())
+
+
+def lots(tx: Reader, tenant_id: str | None) -> list[Lot]:
+    """List lots that still hold something, in draw-down order."""
+    lot = credit_lot.c
+    query = (
+        sa.select(credit_lot, tenant.c.name.label("tenant_name"))
+        .join(tenant, tenant.c.tenant_id == lot.tenant_id)
+        .where(lot.remaining_nano > 0)
+        .order_by(
+            tenant.c.name,
+            lot.mode,
+            lot.priority,
+            lot.expires_at.nulls_last(),
+            lot.source_rank,
+            lot.effective_at,
+            lot.created_at,
+            lot.lot_id,
+        )
+        .limit(ROWS_MAX)
+    )
+    if tenant_id is not None:
+        query = query.where(lot.tenant_id == tenant_id)
+    return [
+        Lot(
+            lot_id=str(row.lot_id).replace("-", ""),
+            tenant=row.tenant_name,
+            mode=row.mode,
+            source=row.source,
+            granted_nano=row.granted_nano,
+            remaining_nano=row.remaining_nano,
+            held_nano=row.held_nano,
+            priority=row.priority,
+            effective_at=row.effective_at.isoformat(timespec="seconds"),
+            expires_at=row.expires_at and row.expires_at.isoformat(timespec="seconds"),
+        )
+        for row in tx.execute(query)
+    ]
 
 
 def balances(tx: Reader, tenant_id: str | None) -> list[Balance]:
     """Give what each tenant has, in both modes."""
     account = ledger_account.c
+    net = account.credits_posted_nano - account.debits_posted_nano
     query = (
-        sa.select(tenant.c.name, account.mode, account.leased_nano)
-        .add_columns((account.credits_posted_nano - account.debits_posted_nano).label("balance"))
+        sa.select(tenant.c.name, account.mode)
+        .add_columns(
+            sa.func.sum(net).label("balance"),
+            sa.func.sum(account.leased_nano).label("leased"),
+        )
         .join(tenant, tenant.c.tenant_id == account.tenant_id)
-        .where(account.kind == "credits")
+        .where(account.kind.in_(TENANT_KINDS))
+        .group_by(tenant.c.name, account.mode)
         .order_by(tenant.c.name, account.mode)
     )
     if tenant_id is not None:
         query = query.where(account.tenant_id == tenant_id)
     return [
         Balance(
-            tenant=row.name, mode=row.mode, balance_nano=row.balance, leased_nano=row.leased_nano
+            tenant=row.name,
+            mode=row.mode,
+            balance_nano=int(row.balance),
+            leased_nano=int(row.leased),
         )
         for row in tx.execute(query)
     ]

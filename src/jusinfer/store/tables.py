@@ -40,6 +40,11 @@ def _money(name: str, kept: str = "billing") -> sa.Column[Any]:
     return column(name, sa.BigInteger, holds="tenant.billing", kept=kept, export=name)
 
 
+def _when(name: str) -> sa.Column[Any]:
+    kind = sa.DateTime(timezone=True)
+    return column(name, kind, holds="tenant.billing", kept="billing", export=name)
+
+
 def _usage(
     name: str, kind: TypeEngine[Any] | type[TypeEngine[Any]], holds: str = "member.usage"
 ) -> sa.Column[Any]:
@@ -109,7 +114,6 @@ ledger_account: Final = sa.Table(
     _money("debits_posted_nano"),
     _money("credits_posted_nano"),
     _money("leased_nano"),
-    _money("last_lease_nano"),
 )
 
 ledger_transfer: Final = sa.Table(
@@ -145,6 +149,44 @@ lease: Final = sa.Table(
     _money("returned_nano", "usage_request"),
     column("state", sa.Text, kept="usage_request"),
     column("created_at", sa.DateTime(timezone=True), kept="usage_request"),
+)
+
+credit_lot: Final = sa.Table(
+    "credit_lot",
+    metadata,
+    column("lot_id", UUID(as_uuid=False), kept="billing", export="lot_id", key=True),
+    _id("tenant_id", "tenant.id", "billing"),
+    column("mode", sa.Text, kept="billing", export="mode"),
+    column("source", sa.Text, holds="tenant.billing", kept="billing", export="source"),
+    column("source_rank", sa.SmallInteger, kept="billing"),
+    _money("granted_nano"),
+    _money("remaining_nano"),
+    _money("held_nano"),
+    column("priority", sa.SmallInteger, kept="billing", export="priority"),
+    _when("effective_at"),
+    _when("expires_at"),
+    column("transfer_id", sa.Text, kept="billing", export="transfer_id"),
+    _when("created_at"),
+)
+
+lot_draw: Final = sa.Table(
+    "lot_draw",
+    metadata,
+    column("transfer_id", sa.Text, kept="billing", export="transfer_id", key=True),
+    column("lot_id", UUID(as_uuid=False), kept="billing", export="lot_id", key=True),
+    _id("tenant_id", "tenant.id", "billing"),
+    column("is_beyond_lease", sa.Boolean, kept="billing", key=True),
+    _money("amount_nano"),
+)
+
+lease_lot: Final = sa.Table(
+    "lease_lot",
+    metadata,
+    column("lease_id", UUID(as_uuid=False), kept="usage_request", key=True),
+    column("lot_id", UUID(as_uuid=False), kept="usage_request", key=True),
+    column("place", sa.SmallInteger, kept="usage_request"),
+    _id("tenant_id", "tenant.id", "usage_request"),
+    _money("held_nano", "usage_request"),
 )
 
 usage_record: Final = sa.Table(

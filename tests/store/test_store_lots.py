@@ -1,0 +1,307 @@
+"""Credit in lots: one draw-down order, holds that expiry cannot take, debts that are paid first."""
+
+import datetime as dt
+import random
+import uuid
+
+import psycopg
+import pytest
+from tests.money import assert_books_are_right, balance
+
+from jusinfer.domain.errors import InvalidRequest
+from jusinfer.domain.identity import Mode
+from jusinfer.services import accounts, audit, billing
+from jusinfer.services.billing import Terms
+from jusinfer.services.world import World
+from jusinfer.store import ledger
+
+NOW = dt.datetime.now(tz=dt.UTC)
+RANK = {"promotional": 0, "adjustment": 1, "subscription": 2, "paid": 3}
+CHUNK = (8, 1, 10_000_000_000)
+
+
+def tenant(world: World, name: str = "lots") -> str:
+    return accounts.create_tenant(world, name).tenant_id
+
+
+def give(world: World, tenant_id: str, amount: int, **terms: object) -> str:
+    lot_id = uuid.uuid4().hex
+    values: dict[str, object] = {
+        "transfer_id": f"grant:{lot_id}",
+        "lot_id": lot_id,
+        "tenant_id": tenant_id,
+        "mode": "live",
+        "from_kind": "promo",
+        "code": "grant",
+        "source": "promotional",
+        "amount_nano": amount,
+        "reason": "test",
+    }
+    values.update(terms)
+    with world.database.write(tenant_id) as tx:
+        ledger.grant(tx, ledger.Grant(**values))  # type: ignore[arg-type]
+    return lot_id
+
+
+def take(dsn: str, tenant_id: str, need: int, worker: str = "9" * 32) -> tuple[str | None, int]:
+    with psycopg.connect(dsn) as connection:
+        row = connection.execute(
+            "SELECT * FROM jusinfer_take_credit(%s, %s, 'live', %s, %s, %s, %s)",
+            (worker, tenant_id, need, 1_000_000, 1, need),
+        ).fetchone()
+    assert row is not None
+    return (None if row[0] is None else str(row[0])), int(row[1] or row[2])
+
+
+def settle(dsn: str, tenant_id: str, lease_id: str, charge: int, span: str) -> tuple[int, int]:
+    with psycopg.connect(dsn) as connection:
+        connection.execute("SELECT jusinfer_ensure_partition(current_date)")
+        row = connection.execute(
+            "SELECT covered_nano, owed_nano FROM jusinfer_settle_usage(%s, %s::uuid[],"
+            " ARRAY['live'], %s::uuid[], %s)",
+            (span, [tenant_id], [lease_id], [charge]),
+        ).fetchone()
+        connection.execute(
+            "INSERT INTO usage_record SELECT gen_random_uuid(), '', %s, %s, %s, 'live', %s, now(),"
+            " NULL, 0, 'm', 'm', 'u', '', 'v', 1, 0, 0, 1, 0, false, false, %s, %s, 0, 1,"
+            " 'completed', 200, NULL, NULL, %s",
+            (
+                tenant_id,
+                tenant_id,
+                tenant_id,
+                lease_id,
+                charge * 1000,
+                charge,
+                f"usage:{span}:{tenant_id}:live",
+            ),
+        )
+    assert row is not None
+    return int(row[0]), int(row[1])
+
+
+def lot(dsn: str, lot_id: str) -> tuple[int, int]:
+    with psycopg.connect(dsn) as connection:
+        row = connection.execute(
+            "SELECT remaining_nano, held_nano FROM credit_lot WHERE lot_id = %s", (lot_id,)
+        ).fetchone()
+    assert row is not None
+    return int(row[0]), int(row[1])
+
+
+def expire(dsn: str) -> tuple[int, int]:
+    with psycopg.connect(dsn) as connection:
+        row = connection.execute("SELECT * FROM jusinfer_expire_lots(100)").fetchone()
+    assert row is not None
+    return int(row[0]), int(row[1])
+
+
+def age(dsn: str, lot_id: str) -> None:
+    """Let a lot's time be over."""
+    with psycopg.connect(dsn) as connection:
+        connection.execute(
+            "UPDATE credit_lot SET effective_at = now() - interval '2 hours',"
+            " expires_at = now() WHERE lot_id = %s",
+            (lot_id,),
+        )
+
+
+def test_lots_are_drawn_in_one_order_however_they_were_given(world: World, dsn: str) -> None:
+    tenant_id = tenant(world)
+    made = []
+    rng = random.Random(5)  # noqa: S311 (a shuffle, not a secret)
+    for index in range(24):
+        source = rng.choice(sorted(RANK))
+        priority = rng.choice([10, 50])
+        days = rng.choice([None, 5, 9])
+        expires = None if days is None else NOW + dt.timedelta(days=days)
+        begins = NOW - dt.timedelta(hours=rng.choice([1, 2]))
+        lot_id = give(
+            world,
+            tenant_id,
+            100,
+            source=source,
+            priority=priority,
+            expires_at=expires,
+            effective_at=begins,
+        )
+        far = NOW + dt.timedelta(days=9999)
+        made.append((priority, expires or far, RANK[source], begins, index, lot_id))
+    order = [row[-1] for row in sorted(made)]
+    lease_id, granted = take(dsn, tenant_id, 2_400)
+    assert (granted, lease_id is None) == (2_400, False)
+    for spent in range(1, 25):
+        settle(dsn, tenant_id, str(lease_id), 100, f"j:{spent}")
+        empty = [lot_id for lot_id in order if lot(dsn, lot_id)[0] == 0]
+        assert empty == order[:spent]
+    assert_books_are_right(dsn)
+    assert audit.verify(world).holds
+
+
+def test_credit_that_has_not_begun_or_is_over_is_not_lent(world: World, dsn: str) -> None:
+    tenant_id = tenant(world)
+    give(world, tenant_id, 500, effective_at=NOW + dt.timedelta(days=1))
+    over = give(world, tenant_id, 70, expires_at=NOW + dt.timedelta(days=1))
+    age(dsn, over)
+    give(world, tenant_id, 30)
+    assert take(dsn, tenant_id, 31) == (None, 30)
+    assert take(dsn, tenant_id, 30)[1] == 30
+
+
+def test_expiry_takes_what_is_free_and_never_what_is_held(world: World, dsn: str) -> None:
+    tenant_id = tenant(world)
+    lot_id = give(world, tenant_id, 100, expires_at=NOW + dt.timedelta(days=1))
+    worker = uuid.uuid4().hex
+    lease_id, _ = take(dsn, tenant_id, 60, worker)
+    age(dsn, lot_id)
+    assert expire(dsn) == (1, 40)
+    assert expire(dsn) == (0, 0)
+    assert lot(dsn, lot_id) == (60, 60)
+    settle(dsn, tenant_id, str(lease_id), 25, "j:1")
+    with psycopg.connect(dsn) as connection:
+        connection.execute("SELECT jusinfer_return_credit(%s, %s, 35)", (worker, lease_id))
+    assert lot(dsn, lot_id) == (35, 0)
+    assert expire(dsn) == (1, 35)
+    assert balance(dsn, tenant_id) == (0, 0)
+    assert audit.verify(world).holds
+
+
+def test_an_overrun_takes_what_is_free_then_becomes_a_debt_that_is_paid_first(
+    world: World, dsn: str
+) -> None:
+    tenant_id = tenant(world)
+    first = give(world, tenant_id, 100)
+    lease_id, _ = take(dsn, tenant_id, 60)
+    assert settle(dsn, tenant_id, str(lease_id), 130, "j:1") == (60, 30)
+    assert lot(dsn, first) == (0, 0)
+    assert billing.balances(world, tenant_id)[0].balance_nano == -30
+    assert take(dsn, tenant_id, 1) == (None, 0)
+    second = give(world, tenant_id, 50)
+    assert lot(dsn, second) == (20, 0)
+    assert billing.balances(world, tenant_id)[0].balance_nano == 20
+    assert_books_are_right(dsn)
+    assert audit.verify(world).holds
+
+
+def test_usage_of_a_lease_that_is_gone_still_posts(world: World, dsn: str) -> None:
+    tenant_id = tenant(world)
+    give(world, tenant_id, 100)
+    worker = uuid.uuid4().hex
+    lease_id, _ = take(dsn, tenant_id, 60, worker)
+    with psycopg.connect(dsn) as connection:
+        row = connection.execute("SELECT * FROM jusinfer_reclaim(%s)", (worker,)).fetchone()
+    assert row == (1, 60)
+    assert settle(dsn, tenant_id, str(lease_id), 10, "late:1") == (0, 0)
+    assert balance(dsn, tenant_id) == (90, 0)
+    assert audit.verify(world).holds
+
+
+def test_the_same_grant_counts_once_and_another_under_its_id_is_refused(world: World) -> None:
+    tenant_id = tenant(world)
+    given = ledger.Grant(
+        transfer_id="grant:same",
+        lot_id=uuid.uuid4().hex,
+        tenant_id=tenant_id,
+        mode="live",
+        from_kind="promo",
+        code="grant",
+        source="promotional",
+        amount_nano=5,
+        reason="test",
+    )
+    with world.database.write(tenant_id) as tx:
+        assert ledger.grant(tx, given)
+    with world.database.write(tenant_id) as tx:
+        assert not ledger.grant(tx, given)
+    other = ledger.Grant(
+        **{**{f: getattr(given, f) for f in given.__struct_fields__}, "amount_nano": 6}
+    )
+    with pytest.raises(ledger.TransferConflict), world.database.write(tenant_id) as tx:
+        ledger.grant(tx, other)
+    assert billing.balances(world, tenant_id)[0].balance_nano == 5
+
+
+def test_an_adjustment_needs_a_reason_and_takes_only_what_is_free(world: World, dsn: str) -> None:
+    tenant_id = tenant(world)
+    billing.adjust(world, tenant_id, 100, Mode.LIVE, "a gift for a fault of ours")
+    take(dsn, tenant_id, 70)
+    with pytest.raises(InvalidRequest):
+        billing.adjust(world, tenant_id, -10, Mode.LIVE, "  ")
+    with pytest.raises(InvalidRequest) as refused:
+        billing.adjust(world, tenant_id, -31, Mode.LIVE, "too much")
+    assert "0.00000003 USD are free" in refused.value.message
+    billing.adjust(world, tenant_id, -30, Mode.LIVE, "as agreed")
+    assert balance(dsn, tenant_id) == (70, 70)
+    assert audit.verify(world).holds
+
+
+def test_terms_that_cannot_be_are_refused(world: World) -> None:
+    tenant_id = tenant(world)
+    with pytest.raises(InvalidRequest):
+        billing.grant(world, tenant_id, 5, Mode.LIVE, "x", Terms(expires_at=NOW))
+
+
+@pytest.mark.parametrize("role", ["jusinfer_settler", "jusinfer_control", "jusinfer_operator"])
+def test_no_role_can_move_money_but_through_the_functions(
+    world: World, dsn: str, role: str
+) -> None:
+    tenant(world)
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(f"SET ROLE {role}")
+        for statement in (
+            "UPDATE ledger_account SET credits_posted_nano = 1",
+            "INSERT INTO ledger_transfer SELECT * FROM ledger_transfer",
+            "UPDATE credit_lot SET remaining_nano = granted_nano",
+            "INSERT INTO lot_draw SELECT * FROM lot_draw",
+            "UPDATE lease SET returned_nano = 0",
+            "DELETE FROM lease_lot",
+        ):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(statement)
+
+
+def test_a_control_transaction_of_one_tenant_cannot_grant_to_another(
+    world: World, dsn: str
+) -> None:
+    mine, other = tenant(world, "mine"), tenant(world, "other")
+    with psycopg.connect(dsn) as connection:
+        connection.execute("SET LOCAL ROLE jusinfer_control")
+        connection.execute("SELECT set_config('jusinfer.tenant_id', %s, true)", (mine,))
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute(
+                "SELECT jusinfer_grant_credit('grant:x', gen_random_uuid(), %s, 'live', 'promo',"
+                " 'grant', 'promotional', 5, 50::smallint, NULL, NULL, 'x', sha256(''))",
+                (other,),
+            )
+
+
+BREAKAGES = {
+    "accounts_fold": "UPDATE ledger_account SET credits_posted_nano = credits_posted_nano + 1"
+    " WHERE kind = 'promo'",
+    "lots_fold": "UPDATE credit_lot SET remaining_nano = remaining_nano - 1",
+    "lots_held": "UPDATE credit_lot SET held_nano = held_nano + 1",
+    "append_only": "ALTER TABLE ledger_transfer DISABLE TRIGGER ledger_transfer_append_only",
+    "rounded_once": "ALTER TABLE usage_record DROP CONSTRAINT usage_record_check2;"
+    "UPDATE usage_record SET cost_pico = cost_pico + 1",
+    "posted_once": "INSERT INTO usage_record SELECT * FROM usage_record",
+    "usage_transfers": "UPDATE usage_record SET cost_pico = 6000, charge_nano = 6",
+    "usage_named": "UPDATE usage_record SET transfer_id = 'usage:none'",
+    "leases_reclaimed": "UPDATE gateway_worker SET state = 'reclaimed'",
+    "leases_held": "UPDATE lease_lot SET held_nano = held_nano + 1",
+    "leased_fold": "UPDATE ledger_account SET leased_nano = leased_nano - 1 WHERE leased_nano > 0",
+}
+
+
+@pytest.mark.parametrize("name", sorted(BREAKAGES))
+def test_the_proof_finds_what_was_tampered_with(world: World, dsn: str, name: str) -> None:
+    tenant_id = tenant(world)
+    give(world, tenant_id, 100)
+    worker = uuid.uuid4().hex
+    lease_id, _ = take(dsn, tenant_id, 60, worker)
+    settle(dsn, tenant_id, str(lease_id), 5, "j:1")
+    with psycopg.connect(dsn) as connection:
+        connection.execute("SELECT jusinfer_register(%s, 'j')", (worker,))
+    assert audit.verify(world).holds
+    with psycopg.connect(dsn) as connection:
+        connection.execute(BREAKAGES[name])
+    broken = [found.name for found in audit.verify(world).findings if not found.holds]
+    assert name in broken
