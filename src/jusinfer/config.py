@@ -17,11 +17,12 @@ import msgspec
 from jusinfer.domain.catalog import Upstream
 from jusinfer.domain.offers import (
     SANDBOX,
-    OfferError,
     Offers,
+    PriceListEntry,
     UpstreamEntry,
     offers_of,
 )
+from jusinfer.domain.price_entries import OfferError
 
 FILE_NAME: Final = "jusinfer.toml"
 FILE_BYTES_MAX: Final = 4 * 1024 * 1024
@@ -75,6 +76,7 @@ class FileSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     gateway: GatewaySettings = GatewaySettings()
     database: DatabaseSettings = DatabaseSettings()
     upstream: tuple[UpstreamEntry, ...] = ()
+    price_list: tuple[PriceListEntry, ...] = ()
 
 
 class CatalogFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -93,6 +95,7 @@ class Settings(msgspec.Struct, frozen=True):
     listen: ListenSettings
     gateway: GatewaySettings
     entries: tuple[UpstreamEntry, ...]
+    price_lists: tuple[PriceListEntry, ...]
     api_keys: dict[str, str]
 
     def __repr__(self) -> str:
@@ -176,6 +179,7 @@ def load(overrides: Overrides, environment: Mapping[str, str] | None = None) -> 
         listen=listen,
         gateway=gateway,
         entries=tuple(entries),
+        price_lists=settings.price_list,
         api_keys=_api_keys(entries, env),
     )
 
@@ -225,7 +229,12 @@ def offers(settings: Settings, sandbox_port: int | None) -> Offers:
             for entry in settings.entries
             if entry.name in settings.api_keys
         ]
-        return offers_of(live, list(settings.entries), _sandbox(settings, sandbox_port))
+        return offers_of(
+            live,
+            list(settings.entries),
+            _sandbox(settings, sandbox_port),
+            settings.price_lists,
+        )
     except OfferError as error:
         raise ConfigError(f"{settings.config_file or FILE_NAME}: {error}") from error
 

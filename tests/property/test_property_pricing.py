@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jusinfer.domain.catalog import Price, PriceWindow, Route, dearest_price, price_at
+from jusinfer.domain.catalog import Price
 from jusinfer.domain.leases import chunk_nano
 from jusinfer.domain.pricing import affordable_completion_tokens, bound_pico, cost_pico
 from jusinfer.domain.usage import TokenUsage, plausible
@@ -23,18 +23,6 @@ USAGES = st.builds(
     completion_tokens=COUNT,
     reasoning_tokens=COUNT,
 )
-MINUTES = st.integers(min_value=0, max_value=1_440)
-WINDOWS = st.lists(
-    st.builds(
-        PriceWindow,
-        start_minute=MINUTES,
-        end_minute=MINUTES,
-        price=PRICES,
-        weekdays=st.sets(st.integers(min_value=0, max_value=6)).map(tuple),
-    ),
-    max_size=4,
-).map(tuple)
-INSTANTS = st.integers(min_value=0, max_value=2**33)
 
 
 @given(PRICES, USAGES)
@@ -44,16 +32,6 @@ def test_no_usage_costs_more_than_its_bound_or_less_than_nothing(
     usage = plausible(reported)
     cost = cost_pico(price, usage)
     assert 0 <= cost <= bound_pico(price, usage.prompt_tokens, usage.completion_tokens)
-
-
-@given(PRICES, WINDOWS, INSTANTS, USAGES)
-def test_no_hour_costs_more_than_the_dearest_price(
-    price: Price, windows: tuple[PriceWindow, ...], epoch_seconds: int, reported: TokenUsage
-) -> None:
-    route = Route(route_id="r", upstream="u", upstream_model="m", price=price, windows=windows)
-    usage, dearest = plausible(reported), dearest_price(route)
-    cost = cost_pico(price_at(route, epoch_seconds), usage)
-    assert cost <= bound_pico(dearest, usage.prompt_tokens, usage.completion_tokens)
 
 
 @given(USAGES)

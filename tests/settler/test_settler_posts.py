@@ -20,7 +20,7 @@ from jusinfer.services.world import World
 from jusinfer.settler.process import Settler
 
 NOW_US = 1_790_000_000_000_000
-STEPS = ("cursor", "partitions", "money", "usage", "commit")
+STEPS = ("cursor", "partitions", "money", "caps", "usage", "commit")
 
 
 class Killed(Exception):

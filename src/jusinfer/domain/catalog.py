@@ -11,13 +11,38 @@ MINUTES_PER_DAY: Final = 1_440
 _EPOCH_WEEKDAY: Final = 3
 
 
+class PriceExtras(msgspec.Struct, frozen=True):
+    """What few models charge for besides tokens in and out.
+
+    Cache writes that last an hour, reasoning where it costs otherwise than other output, each
+    request and each image taken (both in micro-USD).
+    """
+
+    cache_write_1h_micro_per_mtok: int | None = None
+    reasoning_micro_per_mtok: int | None = None
+    request_micro: int = 0
+    image_micro: int = 0
+
+
 class Price(msgspec.Struct, frozen=True):
-    """Micro-USD per million tokens by kind. A missing cache price means the input price."""
+    """Micro-USD per million tokens by kind. A missing cache price means the input price.
+
+    `tiers` hold other prices for longer prompts, shortest first; they apply to the whole request.
+    """
 
     input_micro_per_mtok: int
     output_micro_per_mtok: int
     cache_read_micro_per_mtok: int | None = None
     cache_write_micro_per_mtok: int | None = None
+    extras: PriceExtras | None = None
+    tiers: tuple["PriceTier", ...] = ()
+
+
+class PriceTier(msgspec.Struct, frozen=True):
+    """The price of requests whose prompt is longer than so many tokens."""
+
+    above_prompt_tokens: int
+    price: Price
 
 
 class PriceWindow(msgspec.Struct, frozen=True):
@@ -27,6 +52,14 @@ class PriceWindow(msgspec.Struct, frozen=True):
     end_minute: int
     price: Price
     weekdays: tuple[int, ...] = (0, 1, 2, 3, 4, 5, 6)
+
+
+class PriceChange(msgspec.Struct, frozen=True):
+    """What replaces a route's price and windows from an instant (UTC seconds since 1970) on."""
+
+    effective_from: int
+    price: Price
+    windows: tuple[PriceWindow, ...] = ()
 
 
 class Upstream(msgspec.Struct, frozen=True):
@@ -70,6 +103,7 @@ class Route(msgspec.Struct, frozen=True):
     upstream_model: str
     price: Price
     windows: tuple[PriceWindow, ...] = ()
+    changes: tuple[PriceChange, ...] = ()
 
 
 class Model(msgspec.Struct, frozen=True):
@@ -92,39 +126,34 @@ class Catalog(msgspec.Struct, frozen=True):
     version: str
     upstreams: dict[str, Upstream]
     models: dict[str, Model]
+    price_lists: dict[str, dict[str, Route]] = {}
+
+    def listed(self, price_list: str, route: Route) -> Route:
+        """Give a route as a tenant's price list prices it; raises KeyError for an unknown list."""
+        return self.price_lists[price_list].get(route.route_id, route)
 
 
 def price_at(route: Route, epoch_seconds: int) -> Price:
     """Give the price in force at an instant (UTC seconds since 1970)."""
-    if not route.windows:
+    if not route.windows and not route.changes:
         return route.price
+    price, windows = route.price, route.windows
+    for change in route.changes:
+        if change.effective_from <= epoch_seconds:
+            price, windows = change.price, change.windows
     day, second = divmod(epoch_seconds, SECONDS_PER_DAY)
     weekday = (day + _EPOCH_WEEKDAY) % 7
     minute = second // 60
-    for window in route.windows:
+    for window in windows:
         if weekday in window.weekdays and window.start_minute <= minute < window.end_minute:
             return window.price
-    return route.price
+    return price
 
 
-def dearest_price(route: Route) -> Price:
-    """Give the highest price of each kind that can apply to a route at any hour."""
-    if not route.windows:
-        return route.price
-    prices = [route.price, *(window.price for window in route.windows)]
-    return Price(
-        input_micro_per_mtok=max(p.input_micro_per_mtok for p in prices),
-        output_micro_per_mtok=max(p.output_micro_per_mtok for p in prices),
-        cache_read_micro_per_mtok=max(_cache_read(p) for p in prices),
-        cache_write_micro_per_mtok=max(_cache_write(p) for p in prices),
-    )
-
-
-def _cache_read(price: Price) -> int:
-    kept = price.cache_read_micro_per_mtok
-    return price.input_micro_per_mtok if kept is None else kept
-
-
-def _cache_write(price: Price) -> int:
-    kept = price.cache_write_micro_per_mtok
-    return price.input_micro_per_mtok if kept is None else kept
+def tier_of(price: Price, prompt_tokens: int) -> Price:
+    """Give the price that applies to a prompt of so many tokens."""
+    found = price
+    for tier in price.tiers:
+        if prompt_tokens > tier.above_prompt_tokens:
+            found = tier.price
+    return found

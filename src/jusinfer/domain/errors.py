@@ -73,6 +73,24 @@ class InsufficientCredit(JusinferError):
         )
 
 
+class CapReached(JusinferError):
+    """A cap on spending, set by the tenant itself, does not cover what this can cost."""
+
+    code = "spend_cap_reached"
+
+    def __init__(
+        self, message: str, *, bound_nano: int, available_nano: int, resets_in_seconds: int
+    ) -> None:
+        super().__init__(message, retry_after_seconds=resets_in_seconds)
+        self.bound_nano = bound_nano
+        self.available_nano = available_nano
+        self.resets_in_seconds = resets_in_seconds
+        self.hint = (
+            f"It resets in {resets_in_seconds} seconds; until then ask for less output, "
+            "or have the cap raised."
+        )
+
+
 class PolicyRefused(JusinferError):
     """The tenant's policy or the mode of the key forbids this."""
 

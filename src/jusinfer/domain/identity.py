@@ -8,6 +8,8 @@ from typing import Final, NewType
 
 import msgspec
 
+from jusinfer.domain.limits import Cap, Limit
+
 TenantId = NewType("TenantId", str)
 MemberId = NewType("MemberId", str)
 KeyId = NewType("KeyId", str)
@@ -34,6 +36,9 @@ class Principal(msgspec.Struct, frozen=True):
     mode: Mode
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
+    price_list: str = ""
+    limits: tuple[Limit, ...] = ()
+    caps: tuple[Cap, ...] = ()
 
 
 def format_key(mode: Mode, secret: bytes) -> str:

@@ -47,7 +47,9 @@ class Ended(msgspec.Struct, frozen=True, array_like=True, tag="e"):
 
     Times are microseconds since 1970 (UTC) or, for `first_byte_us` and `latency_us`, since the
     admission; `first_byte_us` is -1 when none came. `error_text` is cleaned and at most 500
-    characters. No field can hold a part of a prompt or of an answer.
+    characters. `attempt_log` names each route that was tried and how it ended; `cap_leases` are
+    leases of hard caps that the charge is counted against.
+    No field can hold a part of a prompt or of an answer.
     """
 
     completion_id: str
@@ -80,6 +82,12 @@ class Ended(msgspec.Struct, frozen=True, array_like=True, tag="e"):
     status: int
     country: str
     error_text: str
+    cache_write_1h_tokens: int = 0
+    image_count: int = 0
+    reported_cost_pico: int = -1
+    price_list: str = ""
+    attempt_log: str = ""
+    cap_leases: str = ""
 
 
 Record = Opened | Admitted | Ended

@@ -15,12 +15,17 @@ from jusinfer.domain.catalog import (
     Capability,
     Catalog,
     Model,
-    Price,
-    PriceWindow,
     Route,
     Upstream,
 )
-from jusinfer.domain.money import MoneyError, parse_price
+from jusinfer.domain.price_entries import (
+    ChangeEntry,
+    OfferError,
+    Tariff,
+    TieredEntry,
+    WindowEntry,
+    tariff_of,
+)
 
 MODEL_ID_CHARS_MAX: Final = 256
 AUTO_MODEL: Final = "jusinfer/auto"
@@ -28,39 +33,20 @@ SANDBOX: Final = "sandbox"
 OUTPUT_TOKENS_DEFAULT: Final = 8_192
 CONTEXT_TOKENS_DEFAULT: Final = 131_072
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
-_CLOCK: Final = re.compile(r"([01]\d|2[0-4]):([0-5]\d)")
 
 
-class OfferError(ValueError):
-    """An entry that cannot be offered; the text names the entry and how to mend it."""
-
-
-class WindowEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Hours of the UTC day at another price; weekdays count from Monday = 0."""
-
-    start: str
-    end: str
-    input: str
-    output: str
-    cache_read: str | None = None
-    cache_write: str | None = None
-    weekdays: tuple[int, ...] = (0, 1, 2, 3, 4, 5, 6)
-
-
-class ModelEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One model at one upstream; prices are decimal texts in USD per million tokens."""
+class ModelEntry(TieredEntry, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One model at one upstream; its margin counts instead of the upstream's."""
 
     id: str
-    input: str | None = None
-    output: str | None = None
-    cache_read: str | None = None
-    cache_write: str | None = None
     upstream_model: str | None = None
     context_tokens: int = CONTEXT_TOKENS_DEFAULT
     output_tokens_max: int = OUTPUT_TOKENS_DEFAULT
     tier: int = 1
     capabilities: tuple[Capability, ...] = ()
     windows: tuple[WindowEntry, ...] = ()
+    changes: tuple[ChangeEntry, ...] = ()
+    margin_bp: int | None = None
     owned_by: str = ""
 
 
@@ -79,7 +65,29 @@ class UpstreamEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     first_event_seconds: float = 120.0
     between_events_seconds: float = 60.0
     total_seconds: float = 900.0
+    margin_bp: int = 0
     model: tuple[ModelEntry, ...] = ()
+
+
+class ListedEntry(TieredEntry, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A model's own price in a price list, at one upstream or at all that serve it."""
+
+    id: str
+    upstream: str = ""
+    windows: tuple[WindowEntry, ...] = ()
+    changes: tuple[ChangeEntry, ...] = ()
+
+
+class PriceListEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Prices for the tenants that are on this list.
+
+    What it does not name costs what it always does, with the list's margin instead of the
+    catalog's when it states one.
+    """
+
+    name: str
+    margin_bp: int | None = None
+    model: tuple[ListedEntry, ...] = ()
 
 
 class Offers(msgspec.Struct, frozen=True):
@@ -127,7 +135,10 @@ def upstream_of(entry: UpstreamEntry, api_key: str) -> Upstream:
 
 
 def offers_of(
-    live: list[tuple[UpstreamEntry, str]], known: list[UpstreamEntry], sandbox: Upstream | None
+    live: list[tuple[UpstreamEntry, str]],
+    known: list[UpstreamEntry],
+    sandbox: Upstream | None,
+    price_lists: tuple[PriceListEntry, ...] = (),
 ) -> Offers:
     """Build both catalogs: the live one from upstreams with keys, the test one from all names.
 
@@ -139,35 +150,50 @@ def offers_of(
     for entry, api_key in live:
         upstreams[entry.name] = upstream_of(entry, api_key)
         for row in entry.model:
-            _add(live_models, row, entry.name)
+            _add(live_models, row, entry, entry.name)
     test_models: dict[str, Model] = {}
     if sandbox is not None:
         for entry in known:
             for row in entry.model:
                 if row.id not in test_models:
-                    _add(test_models, row, SANDBOX, upstream_model=row.id)
-    version = _version(known)
+                    _add(test_models, row, entry, SANDBOX, upstream_model=row.id)
+    version = _version(known, price_lists)
+    served = [entry for entry, _ in live]
     _with_auto(live_models)
     _with_auto(test_models)
     return Offers(
-        live=Catalog(version=version, upstreams=upstreams, models=live_models),
+        live=Catalog(
+            version=version,
+            upstreams=upstreams,
+            models=live_models,
+            price_lists=priced(price_lists, served, live_models),
+        ),
         test=Catalog(
             version=version,
             upstreams={} if sandbox is None else {SANDBOX: sandbox},
             models=test_models,
+            price_lists=priced(price_lists, known, test_models),
         ),
     )
 
 
 def _add(
-    models: dict[str, Model], row: ModelEntry, upstream: str, upstream_model: str | None = None
+    models: dict[str, Model],
+    row: ModelEntry,
+    entry: UpstreamEntry,
+    upstream: str,
+    upstream_model: str | None = None,
 ) -> None:
+    where = f"model {row.id!r} of upstream {entry.name!r}"
+    margin_bp = entry.margin_bp if row.margin_bp is None else row.margin_bp
+    tariff = tariff_of(row, row.windows, row.changes, where, margin_bp)
     route = Route(
         route_id=f"{upstream}:{row.id}",
         upstream=upstream,
         upstream_model=upstream_model or row.upstream_model or row.id,
-        price=_price(row, f"model {row.id!r} of upstream {upstream!r}"),
-        windows=tuple(_window(row, window) for window in row.windows),
+        price=tariff.price,
+        windows=tariff.windows,
+        changes=tariff.changes,
     )
     if not row.id or len(row.id) > MODEL_ID_CHARS_MAX or row.id.startswith("jusinfer/"):
         raise OfferError(f"model id {row.id!r}: use 1 to 256 characters, not beginning jusinfer/")
@@ -194,47 +220,58 @@ def _add(
     )
 
 
-def _price(row: ModelEntry | WindowEntry, where: str) -> Price:
-    if row.input is None or row.output is None:
-        raise OfferError(
-            f"{where}: a price is missing; state input and output in USD per million tokens"
-            ' (input = "0" if it is free)'
-        )
-    try:
-        return Price(
-            input_micro_per_mtok=parse_price(row.input),
-            output_micro_per_mtok=parse_price(row.output),
-            cache_read_micro_per_mtok=_maybe(row.cache_read),
-            cache_write_micro_per_mtok=_maybe(row.cache_write),
-        )
-    except MoneyError as error:
-        raise OfferError(f"{where}: price {error}") from error
+def priced(
+    price_lists: tuple[PriceListEntry, ...],
+    entries: list[UpstreamEntry],
+    models: dict[str, Model],
+) -> dict[str, dict[str, Route]]:
+    """Give, for each price list, the routes that it prices otherwise; raises OfferError."""
+    found: dict[str, dict[str, Route]] = {}
+    for listed in price_lists:
+        if not _NAME.fullmatch(listed.name) or listed.name in found:
+            raise OfferError(f"price list {listed.name!r}: use a name of its own, in lower case")
+        found[listed.name] = _listed(listed, entries, models)
+    return found
 
 
-def _maybe(text: str | None) -> int | None:
-    return None if text is None else parse_price(text)
+def _listed(
+    listed: PriceListEntry, entries: list[UpstreamEntry], models: dict[str, Model]
+) -> dict[str, Route]:
+    named = {(row.id, row.upstream): row for row in listed.model}
+    routes: dict[str, Route] = {}
+    for entry in entries:
+        for row in entry.model:
+            own = named.get((row.id, entry.name)) or named.get((row.id, ""))
+            where = f"price list {listed.name!r}, model {row.id!r}"
+            if own is not None:
+                tariff = tariff_of(own, own.windows, own.changes, where, 0)
+            elif listed.margin_bp is not None:
+                tariff = tariff_of(row, row.windows, row.changes, where, listed.margin_bp)
+            else:
+                continue
+            model = models.get(row.id)
+            for route in () if model is None else model.routes:
+                if route.upstream in {entry.name, SANDBOX} and route.route_id not in routes:
+                    routes[route.route_id] = msgspec.structs.replace(
+                        route, price=tariff.price, windows=tariff.windows, changes=tariff.changes
+                    )
+    return routes
 
 
-def _window(row: ModelEntry, window: WindowEntry) -> PriceWindow:
-    where = f"model {row.id!r}, window {window.start}-{window.end}"
-    start, end = _minute(window.start, where), _minute(window.end, where)
-    if start >= end:
-        raise OfferError(f"{where}: the start must be before the end; split it at midnight")
-    if any(not 0 <= day <= 6 for day in window.weekdays):  # noqa: PLR2004 (seven days)
-        raise OfferError(f"{where}: weekdays count from 0 (Monday) to 6 (Sunday)")
-    return PriceWindow(
-        start_minute=start,
-        end_minute=end,
-        price=_price(window, where),
-        weekdays=window.weekdays,
-    )
-
-
-def _minute(text: str, where: str) -> int:
-    match = _CLOCK.fullmatch(text)
-    if match is None:
-        raise OfferError(f"{where}: write hours as 09:30, up to 24:00")
-    return int(match[1]) * 60 + int(match[2])
+def tariffs(catalog: Catalog) -> dict[str, dict[str, Tariff]]:
+    """Give every route's prices by price list ("" is everyone's), to be kept for receipts."""
+    plain = {
+        route.route_id: Tariff(route.price, route.windows, route.changes)
+        for model in catalog.models.values()
+        for route in model.routes
+    }
+    found = {"": plain}
+    for name, routes in catalog.price_lists.items():
+        found[name] = {
+            route_id: Tariff(route.price, route.windows, route.changes)
+            for route_id, route in routes.items()
+        }
+    return found
 
 
 def _with_auto(models: dict[str, Model]) -> None:
@@ -252,7 +289,7 @@ def _with_auto(models: dict[str, Model]) -> None:
         )
 
 
-def _version(known: list[UpstreamEntry]) -> str:
-    """Name a price list by what it says, so that a receipt names exactly what was in force."""
-    text = msgspec.json.encode([(entry.name, entry.model) for entry in known])
-    return hashlib.sha256(text).hexdigest()[:12]
+def _version(known: list[UpstreamEntry], price_lists: tuple[PriceListEntry, ...]) -> str:
+    """Name all prices by what they say, so that a receipt names exactly what was in force."""
+    said = [(entry.name, entry.margin_bp, entry.model) for entry in known]
+    return hashlib.sha256(msgspec.json.encode((said, price_lists))).hexdigest()[:12]

@@ -25,6 +25,7 @@ SENTENCES: Final[Mapping[str, str]] = {
     "plain": "nothing in the request asks for a stronger model",
     "no_strong": "no stronger model is offered",
     "cheapest": "it is the cheapest that fits",
+    "spend_cap": "a cap on spending has been reached, which asks for the cheapest model",
     "context": "some models cannot hold an input this long",
     "output": "some models cannot write an answer this long",
     "tools": "some models cannot use tools",
@@ -71,6 +72,22 @@ def explicit_plan(model: Model) -> RoutePlan:
     """Give the plan of a model that was named: its routes, in the order they were declared."""
     routes = tuple(PlannedRoute(model, route) for route in model.routes[:ATTEMPTS_MAX])
     return RoutePlan(routes, EXPLICIT)
+
+
+def cheapest_plan(traits: Traits, catalog: Catalog) -> RoutePlan:
+    """Give the cheapest models that can serve a request: what a reached cap may ask for."""
+    eligible = [
+        model
+        for model in catalog.models.values()
+        if not model.is_auto
+        and not model.model_id.startswith("sandbox/")
+        and _closed_gate(model, traits) is None
+    ]
+    if not eligible:
+        raise InvalidRequest("no model on offer fits this request", param="model")
+    ranked = sorted(eligible, key=lambda model: (_cost(model, traits), model.model_id))
+    routes = [PlannedRoute(model, route) for model in ranked for route in model.routes]
+    return RoutePlan(tuple(routes[:ATTEMPTS_MAX]), ("spend_cap", "cheapest"))
 
 
 def _sandbox_plan(requested_model: str, catalog: Catalog) -> RoutePlan:

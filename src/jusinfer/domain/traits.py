@@ -17,3 +17,4 @@ class Traits(msgspec.Struct, frozen=True):
     has_reasoning_hint: bool = False
     reasoning_effort: str = ""
     is_stream: bool = False
+    image_count: int = 0

@@ -8,8 +8,10 @@ import msgspec
 class TokenUsage(msgspec.Struct, frozen=True):
     """Tokens of one completion by kind.
 
-    `prompt_tokens` includes the cached ones and the cache writes; `completion_tokens` includes
-    the reasoning ones. `is_estimated` says that an upstream did not report them.
+    `prompt_tokens` includes the cached ones and the cache writes, which include those that last
+    an hour; `completion_tokens` includes the reasoning ones. `is_estimated` says that an upstream
+    did not report them. `reported_cost_pico` is what the upstream says it cost us; -1 when it
+    says nothing.
     """
 
     prompt_tokens: int = 0
@@ -18,6 +20,9 @@ class TokenUsage(msgspec.Struct, frozen=True):
     completion_tokens: int = 0
     reasoning_tokens: int = 0
     is_estimated: bool = False
+    cache_write_1h_tokens: int = 0
+    image_count: int = 0
+    reported_cost_pico: int = -1
 
 
 class Outcome(enum.StrEnum):
@@ -39,11 +44,15 @@ def plausible(usage: TokenUsage) -> TokenUsage:
     prompt = max(usage.prompt_tokens, 0)
     cached = min(max(usage.cached_prompt_tokens, 0), prompt)
     completion = max(usage.completion_tokens, 0)
+    written = min(max(usage.cache_write_tokens, 0), prompt - cached)
     return TokenUsage(
         prompt_tokens=prompt,
         cached_prompt_tokens=cached,
-        cache_write_tokens=min(max(usage.cache_write_tokens, 0), prompt - cached),
+        cache_write_tokens=written,
         completion_tokens=completion,
         reasoning_tokens=min(max(usage.reasoning_tokens, 0), completion),
         is_estimated=usage.is_estimated,
+        cache_write_1h_tokens=min(max(usage.cache_write_1h_tokens, 0), written),
+        image_count=max(usage.image_count, 0),
+        reported_cost_pico=usage.reported_cost_pico,
     )

@@ -4,13 +4,14 @@ from typing import Final
 
 import msgspec
 
-from jusinfer.domain.catalog import Price, price_at
+from jusinfer.domain.catalog import Catalog, Price, price_at
 from jusinfer.domain.completion import CompletionRequest
-from jusinfer.domain.errors import InsufficientCredit, InvalidKey
+from jusinfer.domain.errors import InsufficientCredit, InvalidKey, Unavailable
 from jusinfer.domain.identity import Principal, fingerprint
+from jusinfer.domain.limits import CapAction, in_force
 from jusinfer.domain.money import charge_nano
 from jusinfer.domain.pricing import affordable_completion_tokens, bound_pico
-from jusinfer.domain.routing import RoutePlan
+from jusinfer.domain.routing import RoutePlan, cheapest_plan
 from jusinfer.gateway.context import Context
 from jusinfer.gateway.server import Request
 from jusinfer.wire.chat_request import decode_request
@@ -30,6 +31,7 @@ class Admission(msgspec.Struct):
     output_tokens: int
     bound_nano: int
     clamped_tokens: int | None = None
+    price_list: str = ""
 
 
 def credential(request: Request) -> bytes:
@@ -53,10 +55,16 @@ def examine(context: Context, principal: Principal, body: bytes, epoch_seconds: 
     asked = decode_request(body)
     snapshot = context.snapshot
     mode = principal.mode
-    routes = snapshot.plan(mode, asked.model, asked.traits)
+    if principal.caps and in_force(principal.caps, CapAction.CHEAPEST, epoch_seconds):
+        routes = cheapest_plan(asked.traits, snapshot.catalog(mode))
+    else:
+        routes = snapshot.plan(mode, asked.model, asked.traits)
     steps = routes.routes
-    if len(steps) == 1:
-        prices: tuple[Price, ...] = (price_at(steps[0].route, epoch_seconds),)
+    catalog = snapshot.catalog(mode)
+    if principal.price_list:
+        prices = _listed_prices(catalog, principal.price_list, routes, epoch_seconds)
+    elif len(steps) == 1:
+        prices = (price_at(steps[0].route, epoch_seconds),)
     else:
         prices = tuple([price_at(step.route, epoch_seconds) for step in steps])
     output_tokens = asked.output_tokens_max
@@ -66,9 +74,22 @@ def examine(context: Context, principal: Principal, body: bytes, epoch_seconds: 
         asked,
         routes,
         prices,
-        snapshot.catalog(mode).version,
+        catalog.version,
         output_tokens,
         _bound_nano(asked, prices, output_tokens),
+        None,
+        principal.price_list,
+    )
+
+
+def _listed_prices(
+    catalog: Catalog, price_list: str, routes: RoutePlan, epoch_seconds: int
+) -> tuple[Price, ...]:
+    """Give the prices of a tenant's own list; a list that is not configured serves nobody."""
+    if price_list not in catalog.price_lists:
+        raise Unavailable("this account's price list is not configured here")
+    return tuple(
+        [price_at(catalog.listed(price_list, step.route), epoch_seconds) for step in routes.routes]
     )
 
 
@@ -78,7 +99,7 @@ def _bound_nano(asked: CompletionRequest, prices: tuple[Price, ...], output_toke
     answers = output_tokens * asked.choice_count
     bound = 0
     for price in prices:
-        bound = max(bound, bound_pico(price, input_tokens, answers))
+        bound = max(bound, bound_pico(price, input_tokens, answers, asked.traits.image_count))
     return charge_nano(bound)
 
 
@@ -89,7 +110,9 @@ def clamp(admission: Admission, available_nano: int) -> None:
     """
     asked = admission.asked
     affordable = min(
-        affordable_completion_tokens(price, asked.traits.input_tokens_max, available_nano * 1000)
+        affordable_completion_tokens(
+            price, asked.traits.input_tokens_max, available_nano * 1000, asked.traits.image_count
+        )
         for price in admission.prices
     )
     affordable //= asked.choice_count

@@ -2,31 +2,29 @@
 
 from typing import Final
 
+import msgspec
+
 from jusinfer.domain.catalog import Price
 from jusinfer.domain.errors import JusinferError, Unavailable
-from jusinfer.domain.identity import Principal
-from jusinfer.domain.journal import Ended
 from jusinfer.domain.money import charge_nano
 from jusinfer.domain.pricing import cost_pico
 from jusinfer.domain.redaction import clean
 from jusinfer.domain.stream import AttemptState, StreamAttempt, UpstreamFailure
 from jusinfer.domain.usage import Outcome, TokenUsage
-from jusinfer.gateway.admission import Admission, clamp, credential, examine
-from jusinfer.gateway.context import Context
+from jusinfer.gateway.admission import Admission
+from jusinfer.gateway.arrivals import US_PER_SECOND, Arrival
 from jusinfer.gateway.failures import EMPTY, STOPPING, error_of, finished, outcome_of
-from jusinfer.gateway.leases import Reservation
-from jusinfer.gateway.rates import RateWindow
 from jusinfer.gateway.receipt import (
-    admitted_record,
+    Ending,
     answer_headers,
+    cap_header,
     cost_text,
-    country_of,
+    ended_record,
     own_ids,
     passed_headers,
 )
 from jusinfer.gateway.relay import PlainAttempt, StreamedAttempt, deadlines
-from jusinfer.gateway.server import Request, Responder
-from jusinfer.gateway.settlement import Opening, settle
+from jusinfer.gateway.settlement import settle
 from jusinfer.wire.chat_request import encode_request
 from jusinfer.wire.errors import render, status_of
 from jusinfer.wire.openai_chat import (
@@ -37,147 +35,14 @@ from jusinfer.wire.openai_chat import (
     usage_chunk,
 )
 
-REFILLS_MAX: Final = 3
 ATTEMPTS_MAX: Final = 3
-US_PER_SECOND: Final = 1_000_000
 NO_USAGE: Final = TokenUsage()
 
 
-class Completion:
+class Completion(Arrival):
     """One request by a caller and its answer; hears the caller, the upstream and the clock."""
 
-    __slots__ = (
-        "_admission",
-        "_attempt",
-        "_attempts",
-        "_body",
-        "_context",
-        "_country",
-        "_dispatched_at",
-        "_first_byte_at",
-        "_index",
-        "_is_over",
-        "_opening",
-        "_overhead_seconds",
-        "_principal",
-        "_reused_retries",
-        "_started_at",
-        "_window",
-        "completion_id",
-        "request_id",
-        "responder",
-    )
-
-    def __init__(
-        self, context: Context, request: Request, responder: Responder, request_id: str
-    ) -> None:
-        self._context = context
-        self._body = request.body
-        self._country = country_of(
-            request, context.bounds.country_header, context.bounds.trusted_proxies
-        )
-        self._started_at = request.arrived_at
-        self.responder = responder
-        self.request_id = request_id
-        self.completion_id = context.new_id()
-        self._principal: Principal | None = None
-        self._admission: Admission | None = None
-        self._window: RateWindow | None = None
-        self._opening: Opening | None = None
-        self._attempt: PlainAttempt | StreamedAttempt | None = None
-        self._attempts = 0
-        self._reused_retries = 0
-        self._index = 0
-        self._dispatched_at = 0.0
-        self._first_byte_at = -1.0
-        self._overhead_seconds = 0.0
-        self._is_over = False
-
-    def begin(self, request: Request) -> None:
-        """Authenticate and admit; answers by itself, now or later."""
-        context = self._context
-        self.responder.caller = self
-        try:
-            fingerprint = credential(request)
-            principal = context.keys.get(fingerprint, context.loop.time())
-            if principal is None:
-                context.spawn(self._authenticate(fingerprint))
-            else:
-                self._admit(principal)
-        except JusinferError as error:
-            self._refuse(error)
-
-    async def _authenticate(self, fingerprint: bytes) -> None:
-        context = self._context
-        try:
-            principal = await context.keys.fetch(fingerprint, context.loop.time())
-            if not self._is_over:
-                self._admit(principal)
-        except JusinferError as error:
-            self._refuse(error)
-
-    def _admit(self, principal: Principal) -> None:
-        context = self._context
-        now = context.loop.time()
-        self._principal = principal
-        admission = examine(context, principal, self._body, context.clock_us() // US_PER_SECOND)
-        self._admission = admission
-        window = context.rates.window(
-            principal.key_id, principal.requests_per_minute, principal.tokens_per_minute, now
-        )
-        window.admit(admission.asked.traits.input_tokens, now)
-        self._window = window
-        purse = context.purses.purse(principal.tenant_id, principal.mode)
-        reservation = purse.reserve(admission.bound_nano, now)
-        if reservation is None:
-            context.spawn(self._refill(principal, admission))
-            return
-        if purse.is_low:
-            context.purses.top_up(purse, admission.bound_nano, now)
-        self._open(principal, admission, reservation)
-
-    async def _refill(self, principal: Principal, admission: Admission) -> None:
-        """Ask for more credit until the bound is covered, is cut to fit, or is refused."""
-        context = self._context
-        try:
-            for _ in range(REFILLS_MAX):
-                purse = context.purses.purse(principal.tenant_id, principal.mode)
-                reservation = purse.reserve(admission.bound_nano, context.loop.time())
-                if reservation is not None:
-                    if self._is_over:
-                        reservation.end(0)
-                    else:
-                        self._open(principal, admission, reservation)
-                    return
-                if self._is_over:
-                    return
-                available_nano = await context.purses.refill(
-                    purse, admission.bound_nano, context.loop.time()
-                )
-                if available_nano is not None:
-                    clamp(admission, available_nano)
-            raise Unavailable("credit is contended right now", retry_after_seconds=1)
-        except JusinferError as error:
-            self._refuse(error)
-
-    def _open(self, principal: Principal, admission: Admission, reservation: Reservation) -> None:
-        """Write the admitted record; only after it may money be spent elsewhere."""
-        context = self._context
-        record = admitted_record(
-            self.completion_id,
-            principal,
-            admission,
-            reservation.lease.lease_id,
-            context.clock_us(),
-        )
-        try:
-            segment = context.journal.admit(record)
-        except JusinferError:
-            reservation.end(0)
-            raise
-        self._opening = Opening(record, reservation, segment)
-        context.active.add(self)
-        self._try_route(0)
+    __slots__ = ()
 
     def _try_route(self, index: int) -> None:
         context = self._context
@@ -250,6 +115,7 @@ class Completion:
             and following < len(admission.plan.routes)
             and self._attempts < ATTEMPTS_MAX
         ):
+            self._note_attempt(step.route.route_id, failure.code)
             self._try_route(following)
             return
         self._settle(outcome_of(failure), NO_USAGE, error_of(failure), failure)
@@ -396,42 +262,35 @@ class Completion:
         context.active.discard(self)
         admission, _ = self._known()
         step = admission.plan.routes[self._index]
-        cost = cost_pico(self._price(), usage)
+        price = self._price()
+        images = admission.asked.traits.image_count
+        if images and price.extras is not None:
+            usage = msgspec.structs.replace(usage, image_count=images)
+        cost = cost_pico(price, usage)
         charge = charge_nano(cost)
         now = context.loop.time()
         first = self._first_byte_at
-        admitted = opening.admitted
-        record = Ended(
-            admitted.completion_id,
-            self.request_id,
-            admitted.tenant_id,
-            admitted.member_id,
-            admitted.key_id,
-            admitted.mode,
-            admitted.lease_id,
-            admitted.admitted_at_us,
+        self._note_attempt(step.route.route_id, outcome.value if failure is None else failure.code)
+        timing = (
             -1 if first < 0 else int((first - self._started_at) * US_PER_SECOND),
             int((now - self._started_at) * US_PER_SECOND),
-            admitted.requested_model,
-            step.model.model_id,
-            step.route.upstream,
-            ",".join(admission.plan.reasons),
-            admitted.price_version,
-            usage.prompt_tokens,
-            usage.cached_prompt_tokens,
-            usage.cache_write_tokens,
-            usage.completion_tokens,
-            usage.reasoning_tokens,
-            usage.is_estimated,
-            admission.asked.is_stream,
-            cost,
-            charge,
-            admitted.bound_nano,
-            self._attempts,
-            outcome.value,
-            200 if error is None else status_of(error),
-            self._country,
-            "" if failure is None else clean(failure.message, self._body),
+        )
+        record = ended_record(
+            opening,
+            admission,
+            step,
+            usage,
+            (cost, charge),
+            timing,
+            Ending(
+                self.request_id,
+                outcome,
+                200 if error is None else status_of(error),
+                self._attempts,
+                self._attempt_log,
+                self._country,
+                "" if failure is None else clean(failure.message, self._body),
+            ),
         )
         settle(context, opening, record)
         if error is not None:
@@ -439,15 +298,10 @@ class Completion:
         self._body = b""
         return charge
 
-    def _refuse(self, error: JusinferError) -> None:
-        """Answer with an error before anything was reserved."""
-        if self._is_over:
-            return
-        self._is_over = True
-        counters = self._context.counters
-        counters.refusals[error.code] = counters.refusals.get(error.code, 0) + 1
-        self._body = b""
-        self._show(error)
+    def _note_attempt(self, route_id: str, ending: str) -> None:
+        """Add an attempt to what the receipt shows of them."""
+        log = self._attempt_log
+        self._attempt_log = f"{log} {route_id}={ending}" if log else f"{route_id}={ending}"
 
     def _release(self) -> None:
         """Let go of what points back here, so that nothing waits for the garbage collector."""
@@ -479,11 +333,6 @@ class Completion:
         if self._attempt is not None and self._attempt.exchange is not None:
             self._attempt.exchange.cancel()
 
-    def _known(self) -> tuple[Admission, Principal]:
-        if self._admission is None or self._principal is None:
-            raise AssertionError("the completion has not been admitted")
-        return self._admission, self._principal
-
     def _price(self) -> Price:
         return self._known()[0].prices[self._index]
 
@@ -491,10 +340,14 @@ class Completion:
         return machine.final_usage(self._known()[0].asked.traits.input_tokens)
 
     def _headers(self, admission: Admission) -> str:
-        return answer_headers(
+        _, principal = self._known()
+        headers = answer_headers(
             own_ids(self.request_id, self.completion_id),
             admission.plan,
             self._index,
             admission.clamped_tokens,
             self._window,
         )
+        if principal.caps:
+            headers += cap_header(principal.caps, self._context.clock_us() // US_PER_SECOND)
+        return headers

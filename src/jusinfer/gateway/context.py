@@ -9,6 +9,7 @@ import msgspec
 
 from jusinfer.domain.identity import Mode
 from jusinfer.domain.journal import Ended
+from jusinfer.gateway.holds import Holds
 from jusinfer.gateway.journal import Journal, Segment
 from jusinfer.gateway.key_cache import KeyCache
 from jusinfer.gateway.leases import Purses
@@ -86,6 +87,7 @@ class Context:
         "clock_us",
         "counters",
         "events",
+        "holds",
         "journal",
         "keys",
         "loop",
@@ -107,6 +109,7 @@ class Context:
     keys: KeyCache
     purses: Purses
     rates: Rates
+    holds: Holds
     journal: Journal
     snapshot: Snapshot
     spawn: Callable[[Coroutine[None, None, None]], None]

@@ -2,13 +2,18 @@
 
 from typing import Final
 
+import msgspec
+
 from jusinfer.domain.identity import Principal
-from jusinfer.domain.journal import Admitted
+from jusinfer.domain.journal import Admitted, Ended
+from jusinfer.domain.limits import Cap, highest
 from jusinfer.domain.money import format_usd
-from jusinfer.domain.routing import TABLE_VERSION, RoutePlan
+from jusinfer.domain.routing import TABLE_VERSION, PlannedRoute, RoutePlan
+from jusinfer.domain.usage import Outcome, TokenUsage
 from jusinfer.gateway.admission import Admission
 from jusinfer.gateway.rates import RateWindow
 from jusinfer.gateway.server import Request
+from jusinfer.gateway.settlement import Opening
 
 # Headers of an upstream's answer that a caller may see; all others stop here.
 PASSED_HEADERS: Final = frozenset({b"openai-processing-ms"})
@@ -46,6 +51,17 @@ def answer_headers(
         f"{names}x-jusinfer-model: {step.model.model_id}\r\n"
         f"x-jusinfer-upstream: {step.route.upstream}\r\n"
         f"x-jusinfer-route: {','.join(plan.reasons)};v={TABLE_VERSION}\r\n{budget}{rates}"
+    )
+
+
+def cap_header(caps: tuple[Cap, ...], epoch_seconds: int) -> str:
+    """Say which cap on spending is nearest to its end, once a threshold has been reached."""
+    cap = highest(caps, epoch_seconds)
+    if cap is None:
+        return ""
+    return (
+        f"x-jusinfer-cap: {cap.scope} {cap.period} {cap.threshold}% {cap.action};"
+        f" resets={cap.resets_at - epoch_seconds}s\r\n"
     )
 
 
@@ -91,6 +107,69 @@ def admitted_record(
         route_id=admission.plan.routes[0].route.route_id,
         price_version=admission.price_version,
         admitted_at_us=admitted_at_us,
+    )
+
+
+class Ending(msgspec.Struct, frozen=True, gc=False):
+    """How a completion ended, as its record says it; `error_text` is clean."""
+
+    request_id: str
+    outcome: Outcome
+    status: int
+    attempts: int
+    attempt_log: str
+    country: str
+    error_text: str
+
+
+def ended_record(  # noqa: PLR0913, PLR0917 (what one record is made of)
+    opening: Opening,
+    admission: Admission,
+    step: PlannedRoute,
+    usage: TokenUsage,
+    money: tuple[int, int],
+    timing: tuple[int, int],
+    ending: Ending,
+) -> Ended:
+    """Build the record of an end; `money` is (pico cost, nano charge), `timing` microseconds."""
+    admitted = opening.admitted
+    return Ended(
+        admitted.completion_id,
+        ending.request_id,
+        admitted.tenant_id,
+        admitted.member_id,
+        admitted.key_id,
+        admitted.mode,
+        admitted.lease_id,
+        admitted.admitted_at_us,
+        timing[0],
+        timing[1],
+        admitted.requested_model,
+        step.model.model_id,
+        step.route.upstream,
+        ",".join(admission.plan.reasons),
+        admitted.price_version,
+        usage.prompt_tokens,
+        usage.cached_prompt_tokens,
+        usage.cache_write_tokens,
+        usage.completion_tokens,
+        usage.reasoning_tokens,
+        usage.is_estimated,
+        admission.asked.is_stream,
+        money[0],
+        money[1],
+        admitted.bound_nano,
+        ending.attempts,
+        ending.outcome.value,
+        ending.status,
+        ending.country,
+        ending.error_text,
+        usage.cache_write_1h_tokens,
+        usage.image_count,
+        usage.reported_cost_pico,
+        admission.price_list,
+        ending.attempt_log,
+        opening.hold.cap_leases,
     )
 
 

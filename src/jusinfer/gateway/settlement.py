@@ -6,6 +6,7 @@ from typing import Final
 from jusinfer.domain.journal import Admitted, Ended
 from jusinfer.domain.usage import Outcome
 from jusinfer.gateway.context import LATENCY_BUCKETS_MS, Context
+from jusinfer.gateway.holds import NO_HOLD, Hold
 from jusinfer.gateway.journal import Segment
 from jusinfer.gateway.leases import Reservation
 
@@ -13,14 +14,21 @@ UNWRITTEN_MAX: Final = 100_000
 
 
 class Opening:
-    """What an admitted completion holds until it ends: its reservation and its journal file."""
+    """What an admitted completion holds until it ends.
 
-    __slots__ = ("admitted", "is_open", "reservation", "segment")
+    Its reservation of credit, its journal file, and, where limits or caps apply, its permits and
+    its reservations under hard caps.
+    """
 
-    def __init__(self, admitted: Admitted, reservation: Reservation, segment: Segment) -> None:
+    __slots__ = ("admitted", "hold", "is_open", "reservation", "segment")
+
+    def __init__(
+        self, admitted: Admitted, reservation: Reservation, segment: Segment, hold: Hold
+    ) -> None:
         self.admitted = admitted
         self.reservation = reservation
         self.segment = segment
+        self.hold = hold
         self.is_open = True
 
 
@@ -35,6 +43,8 @@ def settle(context: Context, opening: Opening, record: Ended) -> None:
         raise AssertionError("a completion was settled twice")
     opening.is_open = False
     overrun_nano = opening.reservation.end(record.charge_nano)
+    if opening.hold is not NO_HOLD:
+        opening.hold.end(record)
     counters = context.counters
     if overrun_nano > 0:
         counters.overruns += 1

@@ -10,14 +10,19 @@ from typing import Final
 import msgspec
 
 from jusinfer.domain.errors import JusinferError
+from jusinfer.domain.identity import Mode
+from jusinfer.domain.limits import Ask, Limit, Permit
+from jusinfer.domain.offers import tariffs
 from jusinfer.gateway.context import Context
 from jusinfer.gateway.control import ControlPage
 from jusinfer.gateway.forward import ConsoleForward
+from jusinfer.gateway.holds import Holds
 from jusinfer.gateway.journal import SYNC_SECONDS, Journal
 from jusinfer.gateway.key_cache import KeyCache
 from jusinfer.gateway.leases import Purses, Taken
 from jusinfer.gateway.listen import TlsReloader, make_socket, unix_socket
 from jusinfer.gateway.paths import Gateway
+from jusinfer.gateway.permits import Permits
 from jusinfer.gateway.pool import Pool, PoolLimits, Target
 from jusinfer.gateway.rates import Rates
 from jusinfer.gateway.server import HttpServer, ServerLimits
@@ -67,6 +72,37 @@ class LinkLender:
     async def give_back(self, lease_id: str, amount_nano: int) -> None:
         """Return a part of a lease."""
         await self._link.return_credit(lease_id, amount_nano)
+
+
+class CapLender:
+    """Lets purses borrow under hard caps; their name is the cap's id and its period's end."""
+
+    def __init__(self, link: GatewayLink) -> None:
+        self._link = link
+
+    async def take(self, tenant_id: str, mode: str, need_nano: int) -> Taken | int:  # noqa: ARG002 (the period's end only names the purse)
+        """Take a lease under a cap, or give what is available."""
+        taken = await self._link.take_cap(tenant_id, need_nano)
+        return taken.available_nano if isinstance(taken, Shortfall) else taken
+
+    async def give_back(self, lease_id: str, amount_nano: int) -> None:
+        """Return a part of a lease under a cap."""
+        await self._link.return_cap(lease_id, amount_nano)
+
+
+class LinkGrantor:
+    """Lets permits be taken through the gateway's door to the database."""
+
+    def __init__(self, link: GatewayLink) -> None:
+        self._link = link
+
+    async def take(self, asks: list[Ask]) -> list[Permit]:
+        """Take permits of several limits in one call."""
+        return await self._link.take_permits(asks)
+
+    async def give_back(self, limit: Limit, amount: int, within_ms: int) -> None:
+        """Return permits within their minute."""
+        await self._link.give_permits(limit, amount, within_ms)
 
 
 class Worker:
@@ -124,6 +160,11 @@ class Worker:
         )
         context.keys = KeyCache(self._link.principal, LinkDown)
         context.purses = Purses(LinkLender(self._link), LinkDown, spawn)
+        context.holds = Holds(
+            Permits(LinkGrantor(self._link), LinkDown),
+            Purses(CapLender(self._link), LinkDown, spawn),
+            context.loop.time,
+        )
         context.rates = Rates(
             settings.requests_per_minute, settings.tokens_per_minute, context.bounds.workers
         )
@@ -154,9 +195,17 @@ class Worker:
         while not self._stop.is_set():
             try:
                 await self._link.register(name)
+                await self._note_prices()
                 break
             except LinkDown:
                 await asyncio.sleep(LINK_RETRY_SECONDS)
+
+    async def _note_prices(self) -> None:
+        """Keep the prices in force in the database before the first receipt names them."""
+        snapshot = self._context.snapshot
+        for mode, catalog in ((Mode.LIVE, snapshot.live), (Mode.TEST, snapshot.test)):
+            said = msgspec.json.encode(tariffs(catalog))
+            await self._link.note_prices(catalog.version, mode, said)
 
     async def _serve(self) -> tuple[HttpServer, list[asyncio.Server]]:
         context, settings = self._context, self._settings
@@ -264,6 +313,9 @@ class Worker:
                     measured_at = now
                     for lease_id, amount_nano in context.purses.idle_returns(now):
                         await self._link.return_credit(lease_id, amount_nano)
+                    for lease_id, amount_nano in context.holds.caps.idle_returns(now):
+                        await self._link.return_cap(lease_id, amount_nano)
+                await context.holds.permits.return_idle(now)
             except LinkDown:
                 context.events.emit("database_away", worker_id=self._settings.worker_id)
             if not context.unwritten:
@@ -291,6 +343,9 @@ class Worker:
             async with asyncio.timeout(RETURNS_SECONDS):
                 for lease_id, amount_nano in context.purses.drain_returns():
                     await self._link.return_credit(lease_id, amount_nano)
+                for lease_id, amount_nano in context.holds.caps.drain_returns():
+                    await self._link.return_cap(lease_id, amount_nano)
+                await context.holds.permits.return_idle(context.loop.time(), is_last=True)
         except (TimeoutError, LinkDown):
             # What is not returned is reclaimed once the journal has been posted to its end.
             context.events.emit("database_away", worker_id=self._settings.worker_id)

@@ -7,6 +7,7 @@ import msgspec
 import psycopg
 
 from jusinfer.domain.journal import Ended
+from jusinfer.settler.caps import count_caps
 from jusinfer.settler.reader import Batch, JournalReader
 from jusinfer.store.usage import copy_line, copy_statement, month_of
 
@@ -74,6 +75,8 @@ def _post_rows(
     span = f"{journal}:{batch.start}-{batch.end}"
     posted = _settle(connection, span, rows)
     step("money")
+    count_caps(connection, rows)
+    step("caps")
     _copy_rows(connection, months, f"usage:{span}:")
     step("usage")
     return posted

@@ -11,6 +11,8 @@ from jusinfer.settler.post import ROLE, Connection
 from jusinfer.settler.reader import Batch, JournalReader
 
 RECLAIM: Final = "SELECT leases, amount_nano FROM jusinfer_reclaim(%s)"
+RECLAIM_CAPS: Final = "SELECT jusinfer_reclaim_caps(%s)"
+FREE_SLOTS: Final = "SELECT jusinfer_free_slots(%s)"
 FORGET: Final = "UPDATE gateway_worker SET state = 'reclaimed' WHERE worker_id = %s"
 OPEN_JOURNALS: Final = """
 SELECT count(*) FROM journal_cursor WHERE worker_id = %s AND NOT is_closed
@@ -73,5 +75,7 @@ def reclaim(connection: Connection, worker_id: str) -> tuple[int, int]:
         if left is None or int(str(left[0])) > 0:
             return 0, 0
         row = connection.execute(RECLAIM, (worker_id,)).fetchone()
+        connection.execute(RECLAIM_CAPS, (worker_id,))
+        connection.execute(FREE_SLOTS, (worker_id,))
         connection.execute(FORGET, (worker_id,))
     return (0, 0) if row is None else (int(str(row[0])), int(str(row[1])))

@@ -7,13 +7,14 @@ and change nothing else. Every call ends within a deadline, and any outage is `L
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 import psycopg
 
 from jusinfer.domain.identity import KeyId, MemberId, Mode, Principal, TenantId
 from jusinfer.domain.leases import CHUNK_DIVISOR, CHUNK_NANO_MAX, CHUNK_NANO_MIN
+from jusinfer.domain.limits import Ask, Cap, Limit, Permit
 
 CONNECTIONS: Final = 4
 CONNECT_SECONDS: Final = 3
@@ -26,7 +27,17 @@ RETURN: Final = "SELECT jusinfer_return_credit(%s, %s, %s)"
 REGISTER: Final = "SELECT jusinfer_register(%s, %s)"
 HEARTBEAT: Final = "SELECT jusinfer_heartbeat(%s)"
 DEREGISTER: Final = "SELECT jusinfer_deregister(%s)"
+PERMITS: Final = """
+SELECT * FROM jusinfer_take_permits(%s, %s, %s::uuid[], %s, %s::bigint[], %s::bigint[],
+  %s::bigint[])
+"""
+GIVE_PERMITS: Final = "SELECT jusinfer_give_permits(%s, %s, %s, %s, %s, %s)"
+TAKE_CAP: Final = "SELECT * FROM jusinfer_take_cap(%s, %s, %s, %s, %s, %s)"
+RETURN_CAP: Final = "SELECT jusinfer_return_cap(%s, %s, %s)"
+NOTE_PRICES: Final = "SELECT jusinfer_note_prices(%s, %s, %s)"
 LISTEN: Final = "LISTEN jusinfer_keys"
+
+_Row = TypeVar("_Row", Limit, Cap)
 
 
 class LinkDown(Exception):
@@ -88,7 +99,7 @@ class GatewayLink:
         row = await self._call(PRINCIPAL, (fingerprint,))
         if row is None:
             return None
-        tenant_id, member_id, key_id, mode, requests, tokens = row
+        tenant_id, member_id, key_id, mode, requests, tokens, price_list, limits, caps = row
         return Principal(
             tenant_id=TenantId(_hex(tenant_id)),
             member_id=MemberId(_hex(member_id)),
@@ -96,6 +107,9 @@ class GatewayLink:
             mode=Mode(str(mode)),
             requests_per_minute=_count(requests),
             tokens_per_minute=_count(tokens),
+            price_list=str(price_list),
+            limits=_rows(limits, Limit),
+            caps=_rows(caps, Cap),
         )
 
     async def take_credit(
@@ -114,6 +128,47 @@ class GatewayLink:
     async def return_credit(self, lease_id: str, amount_nano: int) -> None:
         """Give back a part of a lease that is free."""
         await self._call(RETURN, (self._worker_id, lease_id, amount_nano))
+
+    async def take_permits(self, asks: list[Ask]) -> list[Permit]:
+        """Take permits of several limits; they come back in the order of the asks."""
+        found = await self._call_all(
+            PERMITS,
+            (
+                self._worker_id,
+                [ask.limit.scope for ask in asks],
+                [ask.limit.scope_id for ask in asks],
+                [ask.limit.kind for ask in asks],
+                [ask.limit.amount for ask in asks],
+                [ask.need for ask in asks],
+                [ask.want for ask in asks],
+            ),
+        )
+        ordered = sorted(found, key=lambda row: int(str(row[0])))
+        return [Permit(*(int(str(value)) for value in row[1:])) for row in ordered]
+
+    async def give_permits(self, limit: Limit, amount: int, within_ms: int) -> None:
+        """Give permits back within their minute, or slots."""
+        values = (self._worker_id, limit.scope, limit.scope_id, limit.kind, amount, within_ms)
+        await self._call(GIVE_PERMITS, values)
+
+    async def take_cap(self, cap_id: str, need_nano: int) -> TakenLease | Shortfall:
+        """Take a lease under a hard cap of at least the need."""
+        chunk = (CHUNK_DIVISOR, CHUNK_NANO_MIN // CHUNK_DIVISOR, CHUNK_NANO_MAX)
+        row = await self._call(TAKE_CAP, (self._worker_id, cap_id, need_nano, *chunk))
+        if row is None:
+            raise LinkDown("no answer to a request under a cap")
+        lease_id, granted, available, _ = row
+        if lease_id is None:
+            return Shortfall(available_nano=_count(available) or 0)
+        return TakenLease(lease_id=_hex(lease_id), granted_nano=_count(granted) or 0)
+
+    async def return_cap(self, lease_id: str, amount_nano: int) -> None:
+        """Give back a part of a lease under a cap."""
+        await self._call(RETURN_CAP, (self._worker_id, lease_id, amount_nano))
+
+    async def note_prices(self, version: str, mode: str, tariffs: bytes) -> None:
+        """Keep the prices of a catalog, so that its receipts can always be explained."""
+        await self._call(NOTE_PRICES, (version, mode, tariffs.decode()))
 
     async def notices(self) -> AsyncIterator[Notice]:
         """Hear of changed keys; begins with a notice that anything may have changed.
@@ -139,6 +194,12 @@ class GatewayLink:
     # ------------------------------------------------------------------ inside
 
     async def _call(self, statement: str, values: tuple[object, ...]) -> tuple[object, ...] | None:
+        found = await self._call_all(statement, values)
+        return found[0] if found else None
+
+    async def _call_all(
+        self, statement: str, values: tuple[object, ...]
+    ) -> list[tuple[object, ...]]:
         try:
             async with asyncio.timeout(self._seconds + CONNECT_SECONDS), self._places:
                 return await self._on_a_connection(statement, values)
@@ -147,13 +208,13 @@ class GatewayLink:
 
     async def _on_a_connection(
         self, statement: str, values: tuple[object, ...]
-    ) -> tuple[object, ...] | None:
+    ) -> list[tuple[object, ...]]:
         connection = self._idle.pop() if self._idle else await self._open()
         is_good = False
         try:
             async with asyncio.timeout(self._seconds):
                 cursor = await connection.execute(statement, values)
-                row = await cursor.fetchone()
+                rows = await cursor.fetchall()
             is_good = True
         except (psycopg.Error, OSError, TimeoutError) as error:
             # Every idle connection is as old as this one: let them all go.
@@ -166,7 +227,7 @@ class GatewayLink:
                 self._idle.append(connection)
             else:
                 await connection.close()
-        return row
+        return rows
 
     async def _open(self) -> psycopg.AsyncConnection[tuple[object, ...]]:
         try:
@@ -182,6 +243,21 @@ class GatewayLink:
 
 def _hex(value: object) -> str:
     return str(value).replace("-", "")
+
+
+def _rows(found: object, kind: type[_Row]) -> tuple[_Row, ...]:
+    """Read rows that the database gives as arrays of JSON; its ids are written with dashes."""
+    names = kind.__struct_fields__
+    return tuple(
+        msgspec.convert(
+            {
+                name: _hex(value) if isinstance(value, str) else value
+                for name, value in zip(names, row, strict=True)
+            },
+            kind,
+        )
+        for row in msgspec.convert(found or [], list[list[str | int]])
+    )
 
 
 def _count(value: object) -> int | None:

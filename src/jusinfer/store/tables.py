@@ -7,7 +7,7 @@ path in a person's export (empty: nothing of theirs), `erase` what deletion does
 from typing import Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import BYTEA, UUID
+from sqlalchemy.dialects.postgresql import BYTEA, JSONB, UUID
 from sqlalchemy.types import TypeEngine
 
 metadata: Final = sa.MetaData()
@@ -56,6 +56,8 @@ tenant: Final = sa.Table(
     metadata,
     _id("tenant_id", "tenant.id", "account", key=True),
     column("name", sa.Text, holds="tenant.name", export="name", erase="anonymise"),
+    column("price_list", sa.Text, export="price_list"),
+    column("time_zone", sa.Text, holds="tenant.dates", export="time_zone"),
     column("created_at", sa.DateTime(timezone=True), holds="tenant.dates", export="created_at"),
 )
 
@@ -223,4 +225,18 @@ usage_record: Final = sa.Table(
     _usage("country", sa.Text, "member.country"),
     _usage("error_text", sa.Text, "member.error"),
     _usage("transfer_id", sa.Text),
+    _usage("cache_write_1h_tokens", sa.BigInteger),
+    _usage("image_count", sa.BigInteger),
+    _usage("reported_cost_pico", sa.BigInteger),
+    _usage("price_list", sa.Text),
+    _usage("attempt_log", sa.Text),
+)
+
+price_catalog: Final = sa.Table(
+    "price_catalog",
+    metadata,
+    column("version", sa.Text, kept="billing", key=True),
+    column("mode", sa.Text, kept="billing", key=True),
+    column("tariffs", JSONB, kept="billing"),
+    column("first_used_at", sa.DateTime(timezone=True), kept="billing"),
 )

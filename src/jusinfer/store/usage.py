@@ -44,6 +44,7 @@ def copy_line(row: Ended, transfer_id: str) -> str:
     error = row.error_text.translate(_ESCAPES) if row.error_text else "\\N"
     model = row.requested_model.translate(_ESCAPES)
     country = row.country or "\\N"
+    reported = "\\N" if row.reported_cost_pico < 0 else row.reported_cost_pico
     seconds, micros = divmod(row.admitted_at_us, US_PER_SECOND)
     return (
         f"{row.completion_id}\t{row.request_id}\t{row.tenant_id}\t{row.member_id}\t{row.key_id}\t"
@@ -53,7 +54,8 @@ def copy_line(row: Ended, transfer_id: str) -> str:
         f"{row.cache_write_tokens}\t{row.completion_tokens}\t{row.reasoning_tokens}\t"
         f"{'t' if row.is_estimated else 'f'}\t{'t' if row.is_stream else 'f'}\t"
         f"{row.cost_pico}\t{row.charge_nano}\t{row.bound_nano}\t{row.attempts}\t{row.outcome}\t"
-        f"{row.status}\t{country}\t{error}\t{transfer}\n"
+        f"{row.status}\t{country}\t{error}\t{transfer}\t{row.cache_write_1h_tokens}\t"
+        f"{row.image_count}\t{reported}\t{row.price_list}\t{row.attempt_log}\n"
     )
 
 

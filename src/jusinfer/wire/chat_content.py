@@ -83,7 +83,7 @@ class Reading(msgspec.Struct):
     media_bytes: int = 0
     media_tokens: int = 0
     media_tokens_max: int = 0
-    has_images: bool = False
+    image_count: int = 0
     has_audio: bool = False
     has_reasoning_hint: bool = False
 
@@ -124,7 +124,7 @@ def _read_parts(reading: Reading, content: bytes, number: int) -> None:
         raise msgspec.ValidationError(str(error).replace("`$", place)) from None
     for index, part in enumerate(parts):
         if part.type == "image_url":
-            reading.has_images = True
+            reading.image_count += 1
             _count_media(reading, len(part.image_url), IMAGE_TOKENS, IMAGE_TOKENS_MAX)
         elif part.type == "input_audio":
             reading.has_audio = True

@@ -6,7 +6,13 @@ from typing import Final
 import msgspec
 
 from jusinfer.domain import errors
-from jusinfer.domain.errors import InsufficientCredit, InvalidKey, JusinferError, UpstreamRefused
+from jusinfer.domain.errors import (
+    CapReached,
+    InsufficientCredit,
+    InvalidKey,
+    JusinferError,
+    UpstreamRefused,
+)
 from jusinfer.domain.money import format_usd
 
 INVALID: Final = "invalid_request_error"
@@ -19,6 +25,7 @@ TABLE: Final[Mapping[type[JusinferError], tuple[int, str]]] = {
     errors.MalformedFraming: (400, INVALID),
     errors.InvalidKey: (401, "authentication_error"),
     errors.InsufficientCredit: (402, "insufficient_quota"),
+    errors.CapReached: (402, "insufficient_quota"),
     errors.PolicyRefused: (403, "permission_error"),
     errors.ModelNotFound: (404, INVALID),
     errors.PathNotFound: (404, INVALID),
@@ -56,9 +63,15 @@ def render(error: JusinferError, request_id: str) -> tuple[int, bytes, bytes]:
         "request_id": request_id,
     }
     if isinstance(error, InsufficientCredit):
+        missing_nano = max(error.bound_nano - error.available_nano, 0)
+        members["shortfall_usd"] = format_usd(missing_nano)
         members["required_usd"] = format_usd(error.bound_nano)
         members["available_usd"] = format_usd(error.available_nano)
         members["affordable_max_tokens"] = error.affordable_tokens
+    if isinstance(error, CapReached):
+        members["required_usd"] = format_usd(error.bound_nano)
+        members["available_usd"] = format_usd(error.available_nano)
+        members["resets_in_seconds"] = error.resets_in_seconds
     return status_of(error), block, msgspec.json.encode({"error": members})
 
 

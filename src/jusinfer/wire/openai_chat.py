@@ -1,6 +1,7 @@
 """Chat Completions as upstreams speak it: events, whole answers, usage in its many shapes."""
 
 from collections.abc import Callable
+from decimal import ROUND_HALF_UP, Decimal
 from typing import Annotated, Final, TypeVar
 
 import msgspec
@@ -18,6 +19,8 @@ from jusinfer.wire.upstream_errors import read_inner_error
 
 # More tokens than any model can take or give: such a count is as if there were none.
 TOKENS_MAX: Final = 2**31
+PICO_DIGITS: Final = 12
+REPORTED_PICO_MAX: Final = 2**63 - 1
 FAILING_REASONS: Final = frozenset({"error", "insufficient_system_resource"})
 # What JSON writes for nothing at all; an empty text is no content either.
 _NOTHING: Final = frozenset({b"", b"null", b'""', b"[]", b"{}"})
@@ -264,7 +267,21 @@ def read_usage(raw: bytes) -> TokenUsage | None:
         cache_write_tokens=_first(taken, "cache_write_tokens") or 0,
         completion_tokens=completion or 0,
         reasoning_tokens=_first(produced, "reasoning_tokens") or 0,
+        cache_write_1h_tokens=_first(taken, "cache_write_1h_tokens") or 0,
+        reported_cost_pico=_reported(usage.get("cost")),
     )
+
+
+def _reported(raw: msgspec.Raw | None) -> int:
+    """Read the cost in US dollars that an upstream reports, as pico-USD; -1 for none."""
+    if raw is None:
+        return -1
+    try:
+        dollars = Decimal(bytes(raw).decode("ascii"))
+        pico = int(dollars.scaleb(PICO_DIGITS).to_integral_value(ROUND_HALF_UP))
+    except (ArithmeticError, ValueError):
+        return -1
+    return pico if 0 <= pico <= REPORTED_PICO_MAX else -1
 
 
 def _inner(members: dict[str, msgspec.Raw], name: str) -> dict[str, msgspec.Raw]:

@@ -2,7 +2,7 @@ import calendar
 
 import pytest
 
-from jusinfer.domain.catalog import Price, PriceWindow, Route, Upstream, dearest_price, price_at
+from jusinfer.domain.catalog import Price, PriceWindow, Route, Upstream, price_at
 
 BASE = Price(input_micro_per_mtok=100, output_micro_per_mtok=200, cache_read_micro_per_mtok=10)
 PEAK = Price(input_micro_per_mtok=300, output_micro_per_mtok=150)
@@ -55,17 +55,6 @@ def test_the_first_day_of_the_epoch_was_a_thursday() -> None:
 
 def test_a_route_without_windows_has_one_price() -> None:
     assert price_at(route(), at(2, 2)) == BASE
-    assert dearest_price(route()) == BASE
-
-
-def test_the_dearest_price_is_the_dearest_of_each_kind() -> None:
-    assert dearest_price(route(WORKDAYS, LATE)) == Price(
-        input_micro_per_mtok=300,
-        output_micro_per_mtok=200,
-        # Without a price of its own, reading or writing a cache costs as much as input.
-        cache_read_micro_per_mtok=300,
-        cache_write_micro_per_mtok=300,
-    )
 
 
 def test_an_upstream_does_not_show_its_key() -> None:

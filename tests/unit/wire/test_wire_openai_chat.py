@@ -135,7 +135,7 @@ def test_invalid_text_inside_content_is_carried() -> None:
             b'{"prompt_tokens":20,"completion_tokens":9,"cost":0.0000125,"is_byok":false,'
             b'"cost_details":{"upstream_inference_cost":null},'
             b'"completion_tokens_details":{"reasoning_tokens":7}}',
-            TokenUsage(20, 0, 0, 9, 7),
+            TokenUsage(20, 0, 0, 9, 7, reported_cost_pico=12_500_000),
             id="U13",
         ),
         pytest.param(

@@ -1,0 +1,249 @@
+"""How a completion comes in: authenticated, examined, held under limits, covered by credit."""
+
+import asyncio
+from abc import abstractmethod
+from typing import Final
+
+from jusinfer.domain.errors import JusinferError, Unavailable
+from jusinfer.domain.identity import Principal
+from jusinfer.domain.limits import CapAction, in_force
+from jusinfer.gateway.admission import Admission, clamp, credential, examine
+from jusinfer.gateway.context import Context
+from jusinfer.gateway.holds import NO_HOLD, SLOW_SECONDS, Hold
+from jusinfer.gateway.leases import Reservation
+from jusinfer.gateway.permits import tokens_of
+from jusinfer.gateway.rates import RateWindow
+from jusinfer.gateway.receipt import admitted_record, country_of
+from jusinfer.gateway.relay import PlainAttempt, StreamedAttempt
+from jusinfer.gateway.server import Request, Responder
+from jusinfer.gateway.settlement import Opening
+
+REFILLS_MAX: Final = 3
+US_PER_SECOND: Final = 1_000_000
+
+
+class Arrival:
+    """A request on its way in; `_try_route` is called once, when its money is secured."""
+
+    __slots__ = (
+        "_admission",
+        "_attempt",
+        "_attempt_log",
+        "_attempts",
+        "_body",
+        "_context",
+        "_country",
+        "_dispatched_at",
+        "_first_byte_at",
+        "_hold",
+        "_index",
+        "_is_over",
+        "_opening",
+        "_overhead_seconds",
+        "_principal",
+        "_reused_retries",
+        "_started_at",
+        "_window",
+        "completion_id",
+        "request_id",
+        "responder",
+    )
+
+    def __init__(
+        self, context: Context, request: Request, responder: Responder, request_id: str
+    ) -> None:
+        self._context = context
+        self._body = request.body
+        self._country = country_of(
+            request, context.bounds.country_header, context.bounds.trusted_proxies
+        )
+        self._started_at = request.arrived_at
+        self.responder = responder
+        self.request_id = request_id
+        self.completion_id = context.new_id()
+        self._principal: Principal | None = None
+        self._admission: Admission | None = None
+        self._window: RateWindow | None = None
+        self._hold = NO_HOLD
+        self._opening: Opening | None = None
+        self._attempt: PlainAttempt | StreamedAttempt | None = None
+        self._attempts = 0
+        self._attempt_log = ""
+        self._reused_retries = 0
+        self._index = 0
+        self._dispatched_at = 0.0
+        self._first_byte_at = -1.0
+        self._overhead_seconds = 0.0
+        self._is_over = False
+
+    def begin(self, request: Request) -> None:
+        """Authenticate and admit; answers by itself, now or later."""
+        context = self._context
+        self.responder.caller = self
+        try:
+            fingerprint = credential(request)
+            principal = context.keys.get(fingerprint, context.loop.time())
+            if principal is None:
+                context.spawn(self._authenticate(fingerprint))
+            else:
+                self._admit(principal)
+        except JusinferError as error:
+            self._refuse(error)
+
+    async def _authenticate(self, fingerprint: bytes) -> None:
+        context = self._context
+        try:
+            principal = await context.keys.fetch(fingerprint, context.loop.time())
+            if not self._is_over:
+                self._admit(principal)
+        except JusinferError as error:
+            self._refuse(error)
+
+    def _admit(self, principal: Principal) -> None:
+        context = self._context
+        now = context.loop.time()
+        self._principal = principal
+        admission = examine(context, principal, self._body, context.clock_us() // US_PER_SECOND)
+        self._admission = admission
+        window = context.rates.window(
+            principal.key_id, principal.requests_per_minute, principal.tokens_per_minute, now
+        )
+        window.admit(admission.asked.traits.input_tokens, now)
+        self._window = window
+        if principal.limits or principal.caps:
+            self._take_hold(principal, admission)
+        else:
+            self._reserve(principal, admission)
+
+    def _take_hold(self, principal: Principal, admission: Admission) -> None:
+        """Take what limits ask for, now if it is here; caps and slowness take their time."""
+        context = self._context
+        traits = admission.asked.traits
+        tokens = tokens_of(traits.input_tokens, traits.output_tokens_max)
+        hold = context.holds.take(principal, tokens)
+        if hold is None or principal.caps:
+            context.spawn(self._hold_later(principal, admission, hold, tokens))
+            return
+        self._hold = hold
+        self._reserve(principal, admission)
+
+    async def _hold_later(
+        self, principal: Principal, admission: Admission, hold: Hold | None, tokens: int
+    ) -> None:
+        context = self._context
+        try:
+            if hold is None:
+                hold = await context.holds.fetch(principal, tokens)
+            self._hold = hold
+            epoch_seconds = context.clock_us() // US_PER_SECOND
+            if in_force(principal.caps, CapAction.SLOW, epoch_seconds):
+                await asyncio.sleep(SLOW_SECONDS)
+            await context.holds.reserve(principal, hold, admission.bound_nano, epoch_seconds)
+            if self._is_over:
+                hold.release()
+            else:
+                self._reserve(principal, admission)
+        except JusinferError as error:
+            self._refuse(error)
+
+    def _reserve(self, principal: Principal, admission: Admission) -> None:
+        """Reserve the bound from the credit that is lent here, or ask for more."""
+        context = self._context
+        now = context.loop.time()
+        purse = context.purses.purse(principal.tenant_id, principal.mode)
+        reservation = purse.reserve(admission.bound_nano, now)
+        if reservation is None:
+            context.spawn(self._refill(principal, admission))
+            return
+        if purse.is_low:
+            context.purses.top_up(purse, admission.bound_nano, now)
+        self._open(principal, admission, reservation)
+
+    async def _refill(self, principal: Principal, admission: Admission) -> None:
+        """Ask for more credit until the bound is covered, is cut to fit, or is refused."""
+        context = self._context
+        try:
+            for _ in range(REFILLS_MAX):
+                purse = context.purses.purse(principal.tenant_id, principal.mode)
+                reservation = purse.reserve(admission.bound_nano, context.loop.time())
+                if reservation is not None:
+                    if self._is_over:
+                        reservation.end(0)
+                        self._hold.release()
+                    else:
+                        self._open(principal, admission, reservation)
+                    return
+                if self._is_over:
+                    self._hold.release()
+                    return
+                available_nano = await context.purses.refill(
+                    purse, admission.bound_nano, context.loop.time()
+                )
+                if available_nano is not None:
+                    clamp(admission, available_nano)
+            raise Unavailable("credit is contended right now", retry_after_seconds=1)
+        except JusinferError as error:
+            self._refuse(error)
+
+    def _open(self, principal: Principal, admission: Admission, reservation: Reservation) -> None:
+        """Write the admitted record; only after it may money be spent elsewhere."""
+        context = self._context
+        record = admitted_record(
+            self.completion_id,
+            principal,
+            admission,
+            reservation.lease.lease_id,
+            context.clock_us(),
+        )
+        try:
+            segment = context.journal.admit(record)
+        except JusinferError:
+            reservation.end(0)
+            raise
+        self._opening = Opening(record, reservation, segment, self._hold)
+        context.active.add(self)
+        self._try_route(0)
+
+    def _refuse(self, error: JusinferError) -> None:
+        """Answer with an error before anything was reserved."""
+        if self._is_over:
+            return
+        self._is_over = True
+        self._hold.release()
+        counters = self._context.counters
+        counters.refusals[error.code] = counters.refusals.get(error.code, 0) + 1
+        self._body = b""
+        self._show(error)
+
+    def _known(self) -> tuple[Admission, Principal]:
+        if self._admission is None or self._principal is None:
+            raise AssertionError("the completion has not been admitted")
+        return self._admission, self._principal
+
+    @abstractmethod
+    def _try_route(self, index: int) -> None:
+        """Send the request to one of the planned routes."""
+
+    @abstractmethod
+    def tick(self, now: float) -> None:
+        """Look at the deadlines."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """End honestly because the gateway stops."""
+
+    @abstractmethod
+    def caller_gone(self) -> None:
+        """Stop for a caller that left."""
+
+    @abstractmethod
+    def caller_paused(self) -> None:
+        """Let the upstream wait for a slow caller."""
+
+    @abstractmethod
+    def caller_resumed(self) -> None:
+        """Let the upstream go on."""
+
+    @abstractmethod
+    def _show(self, error: JusinferError) -> None:
+        """Answer with an error."""

@@ -1,0 +1,40 @@
+"""Counts what was spent against caps on spending, and frees what their leases held for it."""
+
+from typing import Final
+
+import psycopg
+
+from jusinfer.domain.journal import Ended
+
+# Every time zone's offset is a multiple of this, so no period ends within it.
+SLICE_US: Final = 15 * 60 * 1_000_000
+US_PER_SECOND: Final = 1_000_000
+COUNT: Final = """
+SELECT jusinfer_count_caps(%s::uuid[], %s::text[], %s::uuid[], %s::uuid[],
+  (SELECT array_agg(to_timestamp(s) ORDER BY n) FROM unnest(%s::bigint[]) WITH ORDINALITY
+     AS t (s, n)), %s::bigint[])
+"""
+MOVE: Final = "SELECT jusinfer_move_caps(%s::uuid[], %s::bigint[], false)"
+
+
+def count_caps(connection: psycopg.Connection[tuple[object, ...]], rows: list[Ended]) -> None:
+    """Count the charges of rows; each threshold that is reached is announced once a period."""
+    spent: dict[tuple[str, str, str, str, int], int] = {}
+    leases: dict[str, int] = {}
+    for row in rows:
+        if row.charge_nano:
+            at = row.admitted_at_us - row.admitted_at_us % SLICE_US
+            key = (row.tenant_id, row.mode, row.member_id, row.key_id, at // US_PER_SECOND)
+            spent[key] = spent.get(key, 0) + row.charge_nano
+            if row.cap_leases:
+                for lease_id in row.cap_leases.split(","):
+                    leases[lease_id] = leases.get(lease_id, 0) + row.charge_nano
+    if leases:
+        names = sorted(leases)
+        connection.execute(MOVE, (names, [leases[name] for name in names]))
+    if spent:
+        owners = sorted(spent)
+        tenants, modes, members, keys, ats = zip(*owners, strict=True)
+        values = (tenants, modes, members, keys, ats)
+        charges = [spent[owner] for owner in owners]
+        connection.execute(COUNT, (*(list(column) for column in values), charges))
