@@ -2,7 +2,7 @@
 
 import typer
 
-from jusinfer.cli import doctor, ledger, operate
+from jusinfer.cli import doctor, ledger, limits, operate
 
 app = typer.Typer(
     name="jusinfer",
@@ -12,6 +12,7 @@ app = typer.Typer(
 )
 operate.add_to(app)
 ledger.add_to(app)
+limits.add_to(app)
 doctor.add_to(app)
 
 

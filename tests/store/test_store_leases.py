@@ -9,6 +9,8 @@ from tests.money import assert_books_are_right, balance
 
 from jusinfer.domain.identity import Mode
 from jusinfer.domain.money import NANO_PER_USD
+from jusinfer.gateway.leases import Purses
+from jusinfer.gateway.worker import LinkLender
 from jusinfer.services import accounts, billing
 from jusinfer.services.billing import Terms
 from jusinfer.services.world import World
@@ -158,3 +160,30 @@ def test_a_tenant_sees_its_own_rows_and_no_others(world: World, dsn: str) -> Non
             assert rows == (0,), table
         found = connection.execute("SELECT count(*) FROM tenant").fetchone()
         assert found == (1,)
+
+
+def test_eight_workers_racing_for_twenty_get_exactly_twenty(world: World, dsn: str) -> None:
+    tenant_id = tenant_with(world, 20_000)
+
+    async def run() -> int:
+        links = [GatewayLink(dsn, uuid.uuid4().hex) for _ in range(8)]
+
+        async def race(link: GatewayLink) -> int:
+            purses = Purses(LinkLender(link), LinkDown, lambda coroutine: coroutine.close())
+            purse = purses.purse(tenant_id, "live")
+            passed = 0
+            for _ in range(10):
+                if purse.reserve(1_000, 0.0) is None:
+                    await purses.refill(purse, 1_000, 0.0)
+                    if purse.reserve(1_000, 0.0) is None:
+                        continue
+                passed += 1
+            return passed
+
+        passed = sum(await asyncio.gather(*(race(link) for link in links)))
+        for link in links:
+            await link.close()
+        return passed
+
+    assert asyncio.run(run()) == 20
+    assert balance(dsn, tenant_id) == (20_000, 20_000)

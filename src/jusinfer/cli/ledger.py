@@ -7,8 +7,8 @@ import typer
 from jusinfer.cli import output
 from jusinfer.cli.operate import ConfigFile, DataDir, Json, ModeOption, OneOrAll, opened, tenant_id
 from jusinfer.domain.identity import Mode
-from jusinfer.domain.money import format_usd, parse_usd
-from jusinfer.services import accounts, audit, billing
+from jusinfer.domain.money import format_pico, format_usd, parse_usd
+from jusinfer.services import accounts, audit, billing, receipts
 
 BROKEN_EXIT: Final = 1
 
@@ -51,6 +51,116 @@ def verify(
         )
     if not report.holds:
         raise typer.Exit(BROKEN_EXIT)
+
+
+@ledger_app.command("explain")
+def explain(
+    completion_id: Annotated[str, typer.Argument(help="The id in x-jusinfer-completion-id.")],
+    config_file: ConfigFile = None,
+    data_dir: DataDir = None,
+    *,
+    as_json: Json = False,
+) -> None:
+    """Show one receipt: tokens, prices, arithmetic, lots drawn, attempts."""
+    with output.faults(as_json=as_json), opened(config_file, data_dir, as_json=as_json) as world:
+        receipt = receipts.explain(world, completion_id)
+    if as_json:
+        output.show_json(receipt)
+        return
+    usage = receipt.usage
+    price_list = f", list {usage.price_list}" if usage.price_list else ""
+    typer.echo(
+        f"{usage.tenant} ({usage.mode}), {usage.requested_model} served as {usage.served_model} "
+        f"by {usage.upstream}: {usage.outcome}"
+    )
+    typer.echo(f"routes tried: {usage.attempt_log or 'none'}; chosen because: {usage.reasons}")
+    typer.echo(f"prices: version {usage.price_version}{price_list}")
+    output.show(
+        [
+            {
+                "what": line.what,
+                "count": line.count,
+                "usd_per_million": format_usd(line.price_micro * 1000),
+                "usd": format_pico(line.cost_pico),
+            }
+            for line in receipt.lines
+        ],
+        as_json=False,
+        empty="Nothing was used, or its prices are not kept.",
+    )
+    kind = "counted by us, the upstream reported none" if usage.is_estimated else "as reported"
+    typer.echo(
+        f"cost {format_pico(usage.cost_pico)} USD, charged {format_usd(usage.charge_nano)} USD "
+        f"(rounded up to a nano-dollar); tokens {kind}"
+    )
+    if usage.charge_nano and not receipt.is_exact:
+        typer.echo("The prices kept for this version do not come to this cost.")
+    for transfer in receipt.transfers:
+        typer.echo(
+            f"{transfer.code} {format_usd(transfer.amount_nano)} USD: {transfer.transfer_id}"
+        )
+    for draw in receipt.draws:
+        beyond = ", beyond its lease" if draw.is_beyond_lease else ""
+        typer.echo(
+            f"  of it {format_usd(draw.amount_nano)} USD from {draw.source} lot "
+            f"{draw.lot_id}{beyond}"
+        )
+
+
+@ledger_app.command("rerate")
+def rerate(
+    days: Annotated[int, typer.Option(min=1, max=400, help="How far back.")] = 30,
+    version: Annotated[
+        str | None, typer.Option(help="Rate at this version of the prices instead.")
+    ] = None,
+    config_file: ConfigFile = None,
+    data_dir: DataDir = None,
+    *,
+    as_json: Json = False,
+) -> None:
+    """Rate what was used again, and show where charges would differ; nothing is changed."""
+    with output.faults(as_json=as_json), opened(config_file, data_dir, as_json=as_json) as world:
+        rows = receipts.rerate(world, days, version)
+    shown: list[dict[str, output.Cell]] = [
+        {
+            "tenant": row.tenant,
+            "mode": row.mode,
+            "model": row.model,
+            "upstream": row.upstream,
+            "completions": row.completions,
+            "charged_usd": format_usd(row.charged_nano),
+            "rated_usd": format_usd(row.rated_nano),
+            "difference_usd": format_usd(row.rated_nano - row.charged_nano),
+            "without_prices": row.unknown,
+        }
+        for row in rows
+    ]
+    output.show(shown, as_json=as_json, empty="Nothing was used.")
+
+
+@ledger_app.command("drift")
+def drift(
+    days: Annotated[int, typer.Option(min=1, max=400, help="How far back.")] = 30,
+    config_file: ConfigFile = None,
+    data_dir: DataDir = None,
+    *,
+    as_json: Json = False,
+) -> None:
+    """Compare what upstreams say they charged us with our own prices."""
+    with output.faults(as_json=as_json), opened(config_file, data_dir, as_json=as_json) as world:
+        rows = receipts.drift(world, days)
+    shown: list[dict[str, output.Cell]] = [
+        {
+            "upstream": row.upstream,
+            "model": row.model,
+            "completions": row.completions,
+            "charged_usd": format_pico(row.ours_pico),
+            "reported_usd": format_pico(row.reported_pico),
+            "difference_usd": format_pico(row.ours_pico - row.reported_pico),
+        }
+        for row in rows
+    ]
+    output.show(shown, as_json=as_json, empty="No upstream reported a cost.")
 
 
 @credits_app.command("lots")

@@ -3,7 +3,6 @@
 from typing import Final
 
 CHUNK_DIVISOR: Final = 8
-CHUNK_NANO_MIN: Final = 10_000_000
 CHUNK_NANO_MAX: Final = 10_000_000_000
 
 
@@ -16,5 +15,6 @@ def chunk_nano(available_nano: int, need_nano: int) -> int:
     if need_nano > available_nano or available_nano <= 0:
         return 0
     share = available_nano // CHUNK_DIVISOR
-    wanted = min(max(share, CHUNK_NANO_MIN), CHUNK_NANO_MAX)
-    return min(max(wanted, need_nano), available_nano)
+    chunk = min(max(min(share, CHUNK_NANO_MAX), need_nano, 1), available_nano)
+    # Whole needs only: what is left over of several leases would serve nobody.
+    return chunk - chunk % max(need_nano, 1)

@@ -51,6 +51,14 @@ def format_usd(amount_nano: int) -> str:
     return f"{sign}{whole}.{digits}"
 
 
+def format_pico(cost_pico: int) -> str:
+    """Write pico-USD as a decimal text of US dollars: exact, with at least two decimals."""
+    sign = "-" if cost_pico < 0 else ""
+    whole, part = divmod(abs(cost_pico), NANO_PER_USD * PICO_PER_NANO)
+    digits = f"{part:012d}".rstrip("0").ljust(2, "0")
+    return f"{sign}{whole}.{digits}"
+
+
 def _scaled(text: str, decimals: int, unit: str) -> int:
     match = _DECIMAL.fullmatch(text)
     if match is None:

@@ -1,8 +1,7 @@
 """Counts what was spent against caps on spending, and frees what their leases held for it."""
 
+from collections.abc import Callable
 from typing import Final
-
-import psycopg
 
 from jusinfer.domain.journal import Ended
 
@@ -17,7 +16,7 @@ SELECT jusinfer_count_caps(%s::uuid[], %s::text[], %s::uuid[], %s::uuid[],
 MOVE: Final = "SELECT jusinfer_move_caps(%s::uuid[], %s::bigint[], false)"
 
 
-def count_caps(connection: psycopg.Connection[tuple[object, ...]], rows: list[Ended]) -> None:
+def count_caps(execute: Callable[[str, tuple[object, ...]], object], rows: list[Ended]) -> None:
     """Count the charges of rows; each threshold that is reached is announced once a period."""
     spent: dict[tuple[str, str, str, str, int], int] = {}
     leases: dict[str, int] = {}
@@ -31,10 +30,10 @@ def count_caps(connection: psycopg.Connection[tuple[object, ...]], rows: list[En
                     leases[lease_id] = leases.get(lease_id, 0) + row.charge_nano
     if leases:
         names = sorted(leases)
-        connection.execute(MOVE, (names, [leases[name] for name in names]))
+        execute(MOVE, (names, [leases[name] for name in names]))
     if spent:
         owners = sorted(spent)
         tenants, modes, members, keys, ats = zip(*owners, strict=True)
         values = (tenants, modes, members, keys, ats)
         charges = [spent[owner] for owner in owners]
-        connection.execute(COUNT, (*(list(column) for column in values), charges))
+        execute(COUNT, (*(list(column) for column in values), charges))

@@ -75,7 +75,7 @@ def _post_rows(
     span = f"{journal}:{batch.start}-{batch.end}"
     posted = _settle(connection, span, rows)
     step("money")
-    count_caps(connection, rows)
+    count_caps(connection.execute, rows)
     step("caps")
     _copy_rows(connection, months, f"usage:{span}:")
     step("usage")

@@ -13,7 +13,7 @@ import msgspec
 import psycopg
 
 from jusinfer.domain.identity import KeyId, MemberId, Mode, Principal, TenantId
-from jusinfer.domain.leases import CHUNK_DIVISOR, CHUNK_NANO_MAX, CHUNK_NANO_MIN
+from jusinfer.domain.leases import CHUNK_DIVISOR, CHUNK_NANO_MAX
 from jusinfer.domain.limits import Ask, Cap, Limit, Permit
 
 CONNECTIONS: Final = 4
@@ -116,7 +116,7 @@ class GatewayLink:
         self, tenant_id: str, mode: str, need_nano: int
     ) -> TakenLease | Shortfall:
         """Take a lease of at least the need by one conditional update."""
-        chunk = (CHUNK_DIVISOR, CHUNK_NANO_MIN, CHUNK_NANO_MAX)
+        chunk = (CHUNK_DIVISOR, 1, CHUNK_NANO_MAX)
         row = await self._call(TAKE, (self._worker_id, tenant_id, mode, need_nano, *chunk))
         if row is None:
             raise LinkDown("no answer to a request for credit")
@@ -153,7 +153,7 @@ class GatewayLink:
 
     async def take_cap(self, cap_id: str, need_nano: int) -> TakenLease | Shortfall:
         """Take a lease under a hard cap of at least the need."""
-        chunk = (CHUNK_DIVISOR, CHUNK_NANO_MIN // CHUNK_DIVISOR, CHUNK_NANO_MAX)
+        chunk = (CHUNK_DIVISOR, 1, CHUNK_NANO_MAX)
         row = await self._call(TAKE_CAP, (self._worker_id, cap_id, need_nano, *chunk))
         if row is None:
             raise LinkDown("no answer to a request under a cap")

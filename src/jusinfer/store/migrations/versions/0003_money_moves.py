@@ -94,6 +94,8 @@ BEGIN
     RETURN;
   END IF;
   chunk := LEAST(GREATEST(LEAST(GREATEST(free / share, chunk_min), chunk_max), need), free);
+  -- Whole needs only: what is left over of several leases would serve nobody.
+  chunk := chunk - chunk % GREATEST(need, 1);
   made := gen_random_uuid();
   INSERT INTO lease (lease_id, tenant_id, mode, worker_id, granted_nano)
     VALUES (made, for_tenant, for_mode, worker, chunk);

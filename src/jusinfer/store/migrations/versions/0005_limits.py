@@ -205,6 +205,8 @@ BEGIN
     RETURN;
   END IF;
   chunk := LEAST(GREATEST(LEAST(GREATEST(free / share, chunk_min), chunk_max), need), free);
+  -- Whole needs only: what is left over of several leases would serve nobody.
+  chunk := chunk - chunk % GREATEST(need, 1);
   made := gen_random_uuid();
   INSERT INTO cap_lease (lease_id, cap_id, period_start, tenant_id, worker_id, granted_nano)
     VALUES (made, of_cap, begun, cap.tenant_id, worker, chunk);

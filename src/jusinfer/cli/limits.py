@@ -1,0 +1,153 @@
+"""Limits, caps and terms of tenants, from the command line."""
+
+from typing import Annotated
+
+import msgspec
+import typer
+
+from jusinfer.cli import output
+from jusinfer.cli.operate import ConfigFile, DataDir, Json, ModeOption, opened, tenants_app
+from jusinfer.domain.identity import Mode
+from jusinfer.domain.limits import CapAction, LimitKind
+from jusinfer.domain.money import format_usd, parse_usd
+from jusinfer.services import accounts, limits
+
+Scope = Annotated[str, typer.Argument(help="tenant, member or key.")]
+ScopeId = Annotated[str, typer.Argument(help="Its id (for a tenant, its name will do).")]
+
+limits_app = typer.Typer(
+    help="Limits by the minute and at once; all that apply to a key apply together.",
+    no_args_is_help=True,
+)
+caps_app = typer.Typer(
+    help="Caps on spending by day, week or month; all that apply to a key apply together.",
+    no_args_is_help=True,
+)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.add_typer(limits_app, name="limits")
+    app.add_typer(caps_app, name="caps")
+    tenants_app.command("terms")(terms)
+
+
+@limits_app.command("set")
+def limits_set(  # noqa: PLR0913 (one for each option)
+    scope: Scope,
+    scope_id: ScopeId,
+    kind: Annotated[LimitKind, typer.Argument(help="What is counted.")],
+    amount: Annotated[int, typer.Argument(min=0, help="How many; 0 lifts the limit.")],
+    config_file: ConfigFile = None,
+    data_dir: DataDir = None,
+    *,
+    as_json: Json = False,
+) -> None:
+    """Set a limit of a tenant, member or key."""
+    with output.faults(as_json=as_json), opened(config_file, data_dir, as_json=as_json) as world:
+        own = accounts.find_tenant(world, scope_id).tenant_id if scope == "tenant" else scope_id
+        limits.set_limit(world, scope, own, kind, amount or None)
+    if as_json:
+        output.show_json({"scope": scope, "id": own, "kind": kind.value, "amount": amount})
+    else:
+        typer.echo(f"{kind.value} of {scope} {scope_id}: {amount or 'no limit'}.")
+
+
+@limits_app.command("list")
+def limits_list(
+    config_file: ConfigFile = None, data_dir: DataDir = None, *, as_json: Json = False
+) -> None:
+    """List limits."""
+    with output.faults(as_json=as_json), opened(config_file, data_dir, as_json=as_json) as world:
+        rows = limits.list_limits(world)
+    shown = [msgspec.structs.asdict(row) for row in rows]
+    output.show(shown, as_json=as_json, empty="There are no limits.")
+
+
+@caps_app.command("add")
+def caps_add(  # noqa: PLR0913, PLR0917 (one for each option)
+    scope: Scope,
+    scope_id: ScopeId,
+    amount: Annotated[str, typer.Argument(help="US dollars by period, such as 20.")],
+    period: Annotated[str, typer.Option(help="day, week or month.")] = "month",
+    action: Annotated[CapAction, typer.Option(help="What then happens.")] = CapAction.WARN,
+    mode: ModeOption = Mode.LIVE,
+    config_file: ConfigFile = None,
+    data_dir: DataDir = None,
+    *,
+    as_json: Json = False,
+) -> None:
+    """Set a cap on what a tenant, member or key spends."""
+    with output.faults(as_json=as_json):
+        amount_nano = parse_usd(amount)
+        with opened(config_file, data_dir, as_json=as_json) as world:
+            own = accounts.find_tenant(world, scope_id).tenant_id if scope == "tenant" else scope_id
+            cap_id = limits.add_cap(world, scope, own, period, amount_nano, action, mode)
+    if as_json:
+        output.show_json({"cap_id": cap_id})
+    else:
+        typer.echo(f"{format_usd(amount_nano)} USD a {period}, then {action.value}: cap {cap_id}.")
+
+
+@caps_app.command("remove")
+def caps_remove(
+    cap_id: Annotated[str, typer.Argument(help="The cap's id.")],
+    config_file: ConfigFile = None,
+    data_dir: DataDir = None,
+    *,
+    as_json: Json = False,
+) -> None:
+    """Lift a cap."""
+    with output.faults(as_json=as_json), opened(config_file, data_dir, as_json=as_json) as world:
+        limits.remove_cap(world, cap_id)
+    if as_json:
+        output.show_json({"removed": cap_id})
+    else:
+        typer.echo("The cap is lifted.")
+
+
+@caps_app.command("list")
+def caps_list(
+    config_file: ConfigFile = None, data_dir: DataDir = None, *, as_json: Json = False
+) -> None:
+    """List caps with what was spent in their latest period."""
+    with output.faults(as_json=as_json), opened(config_file, data_dir, as_json=as_json) as world:
+        rows = limits.list_caps(world)
+    shown: list[dict[str, output.Cell]] = [
+        {
+            "tenant": row.tenant,
+            "mode": row.mode,
+            "scope": row.scope,
+            "period": row.period,
+            "cap_usd": format_usd(row.amount_nano),
+            "spent_usd": format_usd(row.spent_nano),
+            "action": row.action,
+            "since": row.period_start,
+            "cap_id": row.cap_id,
+        }
+        for row in rows
+    ]
+    output.show(shown, as_json=as_json, empty="There are no caps.")
+
+
+def terms(
+    tenant: Annotated[str, typer.Argument(help="A tenant's name or id.")],
+    price_list: Annotated[
+        str | None, typer.Option(help='A price list of jusinfer.toml; "" is everyone\'s prices.')
+    ] = None,
+    time_zone: Annotated[
+        str | None, typer.Option(help="Where its days begin, such as Europe/Paris.")
+    ] = None,
+    config_file: ConfigFile = None,
+    data_dir: DataDir = None,
+    *,
+    as_json: Json = False,
+) -> None:
+    """Set a tenant's price list or time zone."""
+    with output.faults(as_json=as_json), opened(config_file, data_dir, as_json=as_json) as world:
+        found = accounts.find_tenant(world, tenant)
+        limits.set_terms(world, found.tenant_id, price_list, time_zone)
+    if as_json:
+        output.show_json({"tenant_id": found.tenant_id})
+    else:
+        typer.echo(f"The terms of {found.name} are set.")

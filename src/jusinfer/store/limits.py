@@ -1,0 +1,196 @@
+"""Limits and caps as rows: set by an operator, told to every gateway worker at once."""
+
+from typing import Final
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from jusinfer.store.accounts import KEYS_CHANNEL
+from jusinfer.store.database import Reader, Writer
+from jusinfer.store.limit_tables import rate_limit, spend_cap, spend_period
+from jusinfer.store.tables import api_key, member, tenant
+
+ROWS_MAX: Final = 10_000
+
+
+class CapRow(msgspec.Struct, frozen=True):
+    """A cap with what was spent in its latest period."""
+
+    cap_id: str
+    tenant: str
+    mode: str
+    scope: str
+    scope_id: str
+    period: str
+    amount_nano: int
+    action: str
+    spent_nano: int
+    leased_nano: int
+    period_start: str | None
+
+
+class LimitRow(msgspec.Struct, frozen=True):
+    """A limit."""
+
+    tenant: str
+    scope: str
+    scope_id: str
+    kind: str
+    amount: int
+
+
+class NewCap(msgspec.Struct, frozen=True):
+    """A cap to be set."""
+
+    cap_id: str
+    tenant_id: str
+    mode: str
+    scope: str
+    scope_id: str
+    period: str
+    amount_nano: int
+    action: str
+
+
+def owner_of_scope(tx: Reader | Writer, scope: str, scope_id: str) -> str | None:
+    """Give the tenant that a tenant, member or key belongs to."""
+    tables = {
+        "tenant": (tenant.c.tenant_id, tenant.c.tenant_id),
+        "member": (member.c.member_id, member.c.tenant_id),
+        "key": (api_key.c.key_id, api_key.c.tenant_id),
+    }
+    own, of_tenant = tables[scope]
+    found = tx.execute(
+        sa.select(of_tenant).where(sa.func.replace(sa.cast(own, sa.Text), "-", "") == scope_id)
+    ).scalar_one_or_none()
+    return None if found is None else str(found).replace("-", "")
+
+
+def set_limit(
+    tx: Writer, tenant_id: str, scope: str, scope_id: str, kind: str, amount: int | None
+) -> None:
+    """Set a limit, or lift it when the amount is None."""
+    if amount is None:
+        tx.execute(
+            sa.delete(rate_limit).where(
+                rate_limit.c.scope == scope,
+                rate_limit.c.scope_id == scope_id,
+                rate_limit.c.kind == kind,
+            )
+        )
+    else:
+        row = {"scope": scope, "scope_id": scope_id, "tenant_id": tenant_id, "kind": kind}
+        tx.execute(
+            insert(rate_limit)
+            .values(**row, amount=amount)
+            .on_conflict_do_update(
+                index_elements=["scope", "scope_id", "kind"], set_={"amount": amount}
+            )
+        )
+    tell(tx)
+
+
+def list_limits(tx: Reader) -> list[LimitRow]:
+    """List all limits."""
+    rows = tx.execute(
+        sa.select(rate_limit, tenant.c.name.label("tenant_name"))
+        .join(tenant, tenant.c.tenant_id == rate_limit.c.tenant_id)
+        .order_by(tenant.c.name, rate_limit.c.scope, rate_limit.c.kind)
+        .limit(ROWS_MAX)
+    )
+    return [
+        LimitRow(
+            tenant=row.tenant_name,
+            scope=row.scope,
+            scope_id=str(row.scope_id).replace("-", ""),
+            kind=row.kind,
+            amount=row.amount,
+        )
+        for row in rows
+    ]
+
+
+def add_cap(tx: Writer, cap: NewCap) -> None:
+    """Write a cap."""
+    tx.execute(sa.insert(spend_cap).values(**msgspec.structs.asdict(cap)))
+    tell(tx)
+
+
+def remove_cap(tx: Writer, cap_id: str) -> bool:
+    """Lift a cap; false when there is none."""
+    found = tx.execute(
+        sa.update(spend_cap)
+        .where(
+            sa.func.replace(sa.cast(spend_cap.c.cap_id, sa.Text), "-", "") == cap_id,
+            spend_cap.c.removed_at.is_(None),
+        )
+        .values(removed_at=sa.func.now())
+        .returning(spend_cap.c.cap_id)
+    ).one_or_none()
+    tell(tx)
+    return found is not None
+
+
+def list_caps(tx: Reader) -> list[CapRow]:
+    """List caps that are in force, with their latest period."""
+    latest = (
+        sa.select(spend_period)
+        .where(spend_period.c.cap_id == spend_cap.c.cap_id)
+        .order_by(spend_period.c.period_start.desc())
+        .limit(1)
+        .lateral()
+    )
+    rows = tx.execute(
+        sa.select(
+            spend_cap,
+            tenant.c.name.label("tenant_name"),
+            latest.c.spent_nano,
+            latest.c.leased_nano,
+            latest.c.period_start,
+        )
+        .join(tenant, tenant.c.tenant_id == spend_cap.c.tenant_id)
+        .outerjoin(latest, sa.true())
+        .where(spend_cap.c.removed_at.is_(None))
+        .order_by(tenant.c.name, spend_cap.c.created_at)
+        .limit(ROWS_MAX)
+    )
+    return [
+        CapRow(
+            cap_id=str(row.cap_id).replace("-", ""),
+            tenant=row.tenant_name,
+            mode=row.mode,
+            scope=row.scope,
+            scope_id=str(row.scope_id).replace("-", ""),
+            period=row.period,
+            amount_nano=row.amount_nano,
+            action=row.action,
+            spent_nano=row.spent_nano or 0,
+            leased_nano=row.leased_nano or 0,
+            period_start=row.period_start and row.period_start.isoformat(timespec="seconds"),
+        )
+        for row in rows
+    ]
+
+
+def set_price_list(tx: Writer, tenant_id: str, name: str) -> None:
+    """Put a tenant on a price list; an empty name is everyone's prices."""
+    tx.execute(sa.update(tenant).where(tenant.c.tenant_id == tenant_id).values(price_list=name))
+    tell(tx)
+
+
+def set_time_zone(tx: Writer, tenant_id: str, name: str) -> bool:
+    """Set the zone in which a tenant's periods begin; false when the database knows no such one."""
+    known = tx.execute(
+        sa.text("SELECT 1 FROM pg_timezone_names WHERE name = :name"), {"name": name}
+    ).one_or_none()
+    if known is None:
+        return False
+    tx.execute(sa.update(tenant).where(tenant.c.tenant_id == tenant_id).values(time_zone=name))
+    tell(tx)
+    return True
+
+
+def tell(tx: Writer) -> None:
+    """Tell every gateway worker that what it knows of keys may have changed."""
+    tx.execute(sa.select(sa.func.pg_notify(KEYS_CHANNEL, "limits")))

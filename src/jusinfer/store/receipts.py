@@ -1,0 +1,157 @@
+"""Usage rows with the prices they were charged at: receipts, re-rating, drift."""
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import msgspec
+import sqlalchemy as sa
+
+from jusinfer.store.database import Reader
+from jusinfer.store.tables import (
+    credit_lot,
+    ledger_transfer,
+    lot_draw,
+    price_catalog,
+    tenant,
+    usage_record,
+)
+
+CHUNK_ROWS: Final = 5_000
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """One usage row; times are UTC seconds since 1970 and microseconds."""
+
+    completion_id: str
+    tenant_id: str
+    key_id: str
+    tenant: str
+    mode: str
+    admitted_at: float
+    first_byte_us: int | None
+    latency_us: int
+    requested_model: str
+    served_model: str
+    upstream: str
+    reasons: str
+    price_version: str
+    price_list: str
+    prompt_tokens: int
+    cached_prompt_tokens: int
+    cache_write_tokens: int
+    cache_write_1h_tokens: int
+    completion_tokens: int
+    reasoning_tokens: int
+    image_count: int
+    is_estimated: bool
+    is_stream: bool
+    cost_pico: int
+    charge_nano: int
+    bound_nano: int
+    reported_cost_pico: int | None
+    attempts: int
+    attempt_log: str
+    outcome: str
+    status: int
+    transfer_id: str | None
+
+
+class Draw(msgspec.Struct, frozen=True):
+    """What a transfer took from one lot."""
+
+    lot_id: str
+    source: str
+    amount_nano: int
+    is_beyond_lease: bool
+
+
+class TransferRow(msgspec.Struct, frozen=True):
+    """A transfer as it stands."""
+
+    transfer_id: str
+    code: str
+    amount_nano: int
+    created_at: str
+
+
+def find(tx: Reader, completion_id: str, tenant_id: str | None = None) -> Usage | None:
+    """Find the usage row of a completion."""
+    query = _query().where(
+        usage_record.c.completion_id == sa.cast(completion_id, usage_record.c.completion_id.type)
+    )
+    if tenant_id is not None:
+        query = query.where(usage_record.c.tenant_id == tenant_id)
+    row = tx.execute(query).first()
+    return None if row is None else _usage(row)
+
+
+def transfers_of(tx: Reader, transfer_id: str) -> list[TransferRow]:
+    """Give a usage transfer and the overrun that goes with it."""
+    names = [transfer_id, "overrun:" + transfer_id.removeprefix("usage:")]
+    rows = tx.execute(
+        sa.select(ledger_transfer)
+        .where(ledger_transfer.c.transfer_id.in_(names))
+        .order_by(ledger_transfer.c.code.desc())
+    )
+    return [
+        TransferRow(
+            transfer_id=row.transfer_id,
+            code=row.code,
+            amount_nano=row.amount_nano,
+            created_at=row.created_at.isoformat(timespec="seconds"),
+        )
+        for row in rows
+    ]
+
+
+def draws_of(tx: Reader, transfer_id: str) -> list[Draw]:
+    """Give what a transfer drew from lots."""
+    rows = tx.execute(
+        sa.select(lot_draw, credit_lot.c.source)
+        .join(credit_lot, credit_lot.c.lot_id == lot_draw.c.lot_id)
+        .where(lot_draw.c.transfer_id == transfer_id)
+        .order_by(lot_draw.c.is_beyond_lease, lot_draw.c.amount_nano.desc())
+    )
+    return [
+        Draw(
+            lot_id=str(row.lot_id).replace("-", ""),
+            source=row.source,
+            amount_nano=row.amount_nano,
+            is_beyond_lease=row.is_beyond_lease,
+        )
+        for row in rows
+    ]
+
+
+def tariffs(tx: Reader, version: str, mode: str) -> Any:
+    """Give the prices of a version as JSON; None when no worker ever served them."""
+    return tx.execute(
+        sa.select(price_catalog.c.tariffs).where(
+            price_catalog.c.version == version, price_catalog.c.mode == mode
+        )
+    ).scalar_one_or_none()
+
+
+def between(tx: Reader, days: int) -> Iterator[Usage]:
+    """Read the rows of the last days, a bounded number at a time."""
+    query = (
+        _query()
+        .where(usage_record.c.admitted_at > sa.func.now() - sa.func.make_interval(0, 0, 0, days))
+        .execution_options(yield_per=CHUNK_ROWS)
+    )
+    for row in tx.execute(query):
+        yield _usage(row)
+
+
+def _query() -> sa.Select[Any]:
+    return sa.select(usage_record, tenant.c.name.label("tenant")).join(
+        tenant, tenant.c.tenant_id == usage_record.c.tenant_id
+    )
+
+
+def _usage(row: sa.Row[Any]) -> Usage:
+    values = {name: getattr(row, name) for name in Usage.__struct_fields__}
+    values["admitted_at"] = row.admitted_at.timestamp()
+    for name in ("completion_id", "tenant_id", "key_id"):
+        values[name] = str(values[name]).replace("-", "")
+    return Usage(**values)

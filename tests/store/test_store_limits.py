@@ -1,0 +1,354 @@
+"""Limits and caps are leased: however many workers there are, no limit is ever exceeded."""
+
+import asyncio
+import datetime as dt
+import hashlib
+import random
+import uuid
+
+import psycopg
+import pytest
+from tests.money import balance
+
+from jusinfer.domain.errors import CapReached, InvalidRequest, RateLimited
+from jusinfer.domain.identity import Mode, Principal, TenantId
+from jusinfer.domain.limits import Ask, Cap, CapAction, Limit, LimitKind
+from jusinfer.gateway.holds import Holds
+from jusinfer.gateway.leases import Purses
+from jusinfer.gateway.permits import Permits
+from jusinfer.gateway.worker import CapLender, LinkGrantor
+from jusinfer.services import accounts, keys, limits
+from jusinfer.services.keys import Rates
+from jusinfer.services.world import World
+from jusinfer.settler.caps import count_caps
+from jusinfer.store.gateway_link import GatewayLink, LinkDown
+
+SCOPE_ID = "5" * 32
+
+
+class Clock:
+    """A worker's clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def limit(kind: str, amount: int) -> Limit:
+    return Limit("key", SCOPE_ID, kind, amount)
+
+
+def principal(*found: Limit, caps: tuple[object, ...] = ()) -> Principal:
+    return Principal(
+        tenant_id=TenantId("1" * 32),
+        member_id="2" * 32,  # type: ignore[arg-type]
+        key_id="3" * 32,  # type: ignore[arg-type]
+        mode=Mode.LIVE,
+        limits=found,
+        caps=caps,  # type: ignore[arg-type]
+    )
+
+
+def holds(link: GatewayLink, clock: Clock) -> Holds:
+    return Holds(
+        Permits(LinkGrantor(link), LinkDown),
+        Purses(CapLender(link), LinkDown, lambda coroutine: coroutine.close()),
+        clock,
+    )
+
+
+async def ask(worker: Holds, who: Principal, tokens: int = 10) -> bool:
+    try:
+        hold = worker.take(who, tokens) or await worker.fetch(who, tokens)
+    except RateLimited:
+        return False
+    assert hold is not None
+    return True
+
+
+async def settle_in_one_minute(dsn: str) -> None:
+    """Wait for a fresh minute if this one is nearly over: its end would begin the count anew."""
+    with psycopg.connect(dsn) as connection:
+        row = connection.execute("SELECT extract(second FROM clock_timestamp())").fetchone()
+    assert row is not None
+    if float(row[0]) > 50:
+        await asyncio.sleep(61 - float(row[0]))
+
+
+@pytest.mark.parametrize("amount", [1, 7, 100])
+def test_workers_together_use_a_limit_whole_and_never_exceed_it(dsn: str, amount: int) -> None:
+    async def run() -> None:
+        await settle_in_one_minute(dsn)
+        clock = Clock()
+        links = [GatewayLink(dsn, uuid.uuid4().hex) for _ in range(4)]
+        workers = [holds(link, clock) for link in links]
+        who = principal(limit("requests", amount))
+        passed = 0
+        for index in range(4 * amount + 40):
+            # The clock stays within the minute, and goes on so that a refusal is asked again.
+            clock.now += 0.3 if index % 8 == 0 else 0.0
+            passed += await ask(workers[index % 4], who)
+            if index % 40 == 39:
+                clock.now += 3.0
+                for worker in workers:
+                    await worker.permits.return_idle(clock.now)
+        assert passed <= amount
+        assert passed >= amount * 95 // 100
+        for link in links:
+            await link.close()
+
+    asyncio.run(run())
+
+
+def test_requests_at_once_are_counted_over_all_workers_and_freed(dsn: str) -> None:
+    async def run() -> None:
+        clock = Clock()
+        names = [uuid.uuid4().hex for _ in range(2)]
+        links = [GatewayLink(dsn, name) for name in names]
+        workers = [holds(link, clock) for link in links]
+        who = principal(limit("concurrency", 3))
+        taken = [workers[0].take(who, 1) or await workers[0].fetch(who, 1) for _ in range(2)]
+        taken.append(await workers[1].fetch(who, 1))
+        for worker in workers:
+            with pytest.raises(RateLimited) as refused:
+                await worker.fetch(who, 1)
+            assert "requests at once" in refused.value.message
+        taken[0].release()
+        assert await ask(workers[0], who)
+        # The first worker dies: its slots are free once it has been reclaimed.
+        with psycopg.connect(dsn) as connection:
+            connection.execute("SELECT jusinfer_free_slots(%s)", (names[0],))
+        clock.now += 1
+        assert await ask(workers[1], who)
+        for link in links:
+            await link.close()
+
+    asyncio.run(run())
+
+
+def test_tokens_are_taken_by_estimate_and_counted_as_they_were(dsn: str) -> None:
+    async def run() -> None:
+        await settle_in_one_minute(dsn)
+        clock = Clock()
+        link = GatewayLink(dsn, uuid.uuid4().hex)
+        worker = holds(link, clock)
+        who = principal(limit("tokens", 1_000))
+        hold = worker.take(who, 600) or await worker.fetch(who, 600)
+        with pytest.raises(RateLimited) as refused:
+            await worker.fetch(who, 600)
+        assert 1 <= (refused.value.retry_after_seconds or 0) <= 60
+        hold.release()
+        clock.now += 1
+        assert await ask(worker, who, 600)
+        with pytest.raises(RateLimited):
+            await worker.fetch(principal(limit("tokens", 500)), 501)
+        await link.close()
+
+    asyncio.run(run())
+
+
+def test_random_workers_never_hold_more_slots_than_there_are(dsn: str) -> None:
+    async def run() -> None:
+        rng = random.Random(3)  # noqa: S311 (a shuffle, not a secret)
+        clock = Clock()
+        links = [GatewayLink(dsn, uuid.uuid4().hex) for _ in range(3)]
+        workers = [holds(link, clock) for link in links]
+        who = principal(limit("concurrency", 5), limit("requests", 100_000))
+        held: list[object] = []
+        for _ in range(200):
+            clock.now += rng.random()
+            worker = rng.choice(workers)
+            if held and rng.random() < 0.5:
+                held.pop(rng.randrange(len(held))).release()  # type: ignore[attr-defined]
+            else:
+                try:
+                    held.append(worker.take(who, 1) or await worker.fetch(who, 1))
+                except RateLimited:
+                    await rng.choice(workers).permits.return_idle(clock.now)
+            assert len(held) <= 5
+        for hold in held:
+            hold.release()  # type: ignore[attr-defined]
+        for worker in workers:
+            await worker.permits.return_idle(clock.now, is_last=True)
+        with psycopg.connect(dsn) as connection:
+            rows = connection.execute(
+                "SELECT taken FROM rate_window WHERE kind = 'concurrency'"
+                " UNION ALL SELECT sum(slots) FROM rate_slot"
+            ).fetchall()
+        assert [int(row[0]) for row in rows] == [0, 0]
+        for link in links:
+            await link.close()
+
+    asyncio.run(run())
+
+
+def test_the_link_grants_all_of_a_need_or_nothing(dsn: str) -> None:
+    async def run() -> None:
+        await settle_in_one_minute(dsn)
+        link = GatewayLink(dsn, uuid.uuid4().hex)
+        both = [Ask(limit("requests", 10), 4, 100), Ask(limit("tokens", 50), 60, 60)]
+        first, second = await link.take_permits(both)
+        assert (first.granted, first.remaining, second.granted) == (4, 6, 0)
+        assert 0 < first.left_ms <= 60_000
+        (third,) = await link.take_permits([Ask(limit("requests", 10), 7, 7)])
+        assert (third.granted, third.remaining) == (0, 6)
+        await link.close()
+
+    asyncio.run(run())
+
+
+def tenant_with_key(world: World) -> tuple[str, str]:
+    tenant_id = accounts.create_tenant(world, "capped").tenant_id
+    return tenant_id, keys.issue(world, tenant_id, Mode.LIVE, "k", Rates()).key_id
+
+
+def spend(dsn: str, tenant_id: str, key_id: str, charge: int, at: dt.datetime) -> None:
+    class Row:
+        """What counting looks at of a record."""
+
+        mode = "live"
+        member_id = "2" * 32
+        cap_leases = ""
+
+    row = Row()
+    row.tenant_id, row.key_id, row.charge_nano = tenant_id, key_id, charge  # type: ignore[attr-defined]
+    row.admitted_at_us = int(at.timestamp() * 1_000_000)  # type: ignore[attr-defined]
+    with psycopg.connect(dsn) as connection:
+        count_caps(connection.execute, [row])  # type: ignore[list-item, arg-type]
+
+
+def periods(dsn: str) -> list[tuple[object, ...]]:
+    with psycopg.connect(dsn) as connection:
+        return connection.execute(
+            "SELECT to_char(period_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI'), spent_nano"
+            " FROM spend_period ORDER BY 1"
+        ).fetchall()
+
+
+def test_a_day_begins_where_the_tenant_lives_also_when_clocks_change(
+    world: World, dsn: str
+) -> None:
+    tenant_id, key_id = tenant_with_key(world)
+    limits.set_terms(world, tenant_id, None, "America/New_York")
+    limits.add_cap(world, "key", key_id, "day", 1_000, CapAction.WARN, Mode.LIVE)
+    for hour in (3, 5, 28, 29):
+        at = dt.datetime(2026, 10, 31, tzinfo=dt.UTC) + dt.timedelta(hours=hour, days=0)
+        spend(dsn, tenant_id, key_id, 1, at)
+    # 1 November 2026, when clocks go back in New York, begins at 04:00 and ends at 05:00 UTC.
+    for hour in (28 + 24, 28 + 25):
+        at = dt.datetime(2026, 10, 31, tzinfo=dt.UTC) + dt.timedelta(hours=hour)
+        spend(dsn, tenant_id, key_id, 10, at)
+    assert periods(dsn) == [
+        ("2026-10-30 04:00", 1),
+        ("2026-10-31 04:00", 1),
+        ("2026-11-01 04:00", 12),
+        ("2026-11-02 05:00", 10),
+    ]
+
+
+def test_each_threshold_is_announced_once_a_period_and_to_the_gateways(
+    world: World, dsn: str
+) -> None:
+    tenant_id, key_id = tenant_with_key(world)
+    limits.add_cap(world, "tenant", tenant_id, "month", 100, CapAction.WARN, Mode.LIVE)
+    at = dt.datetime.now(tz=dt.UTC)
+    told = []
+    with psycopg.connect(dsn, autocommit=True) as listening:
+        listening.execute("LISTEN jusinfer_keys")
+        for charge in (49, 1, 1, 30, 40, 40):
+            spend(dsn, tenant_id, key_id, charge, at)
+            told.append(len(list(listening.notifies(timeout=0.2))))
+        thresholds = listening.execute(
+            "SELECT threshold FROM cap_notice ORDER BY threshold"
+        ).fetchall()
+    assert told == [0, 1, 0, 1, 1, 0]
+    assert thresholds == [(50,), (80,), (100,)]
+
+
+def test_a_principal_carries_every_limit_and_cap_that_applies(world: World, dsn: str) -> None:
+    tenant_id, _ = tenant_with_key(world)
+    issued = keys.issue(world, tenant_id, Mode.LIVE, "other", Rates())
+    limits.set_limit(world, "tenant", tenant_id, LimitKind.REQUESTS, 50)
+    limits.set_limit(world, "key", issued.key_id, LimitKind.CONCURRENCY, 2)
+    limits.add_cap(world, "tenant", tenant_id, "day", 100, CapAction.STOP, Mode.LIVE)
+    limits.add_cap(world, "tenant", tenant_id, "day", 100, CapAction.STOP, Mode.TEST)
+    limits.set_terms(world, tenant_id, "partner", None)
+
+    async def run() -> Principal | None:
+        link = GatewayLink(dsn, uuid.uuid4().hex)
+        found = await link.principal(hashlib.sha256(issued.secret.encode()).digest())
+        await link.close()
+        return found
+
+    found = asyncio.run(run())
+    assert found is not None
+    assert found.limits == (
+        Limit("key", issued.key_id, "concurrency", 2),
+        Limit("tenant", tenant_id, "requests", 50),
+    )
+    assert [(cap.scope, cap.period, cap.action, cap.threshold) for cap in found.caps] == [
+        ("tenant", "day", "stop", 0)
+    ]
+    assert found.price_list == "partner"
+    limits.set_limit(world, "tenant", tenant_id, LimitKind.REQUESTS, None)
+    assert [row.kind for row in limits.list_limits(world)] == ["concurrency"]
+
+
+def test_a_hard_cap_is_leased_so_that_workers_cannot_exceed_it_together(
+    world: World, dsn: str
+) -> None:
+    tenant_id, key_id = tenant_with_key(world)
+    limits.add_cap(world, "key", key_id, "day", 20_000, CapAction.STOP, Mode.LIVE)
+    with psycopg.connect(dsn) as connection:
+        row = connection.execute("SELECT cap_id FROM spend_cap").fetchone()
+    assert row is not None
+    cap_id = str(row[0]).replace("-", "")
+    cap = Cap(cap_id, "key", "day", "stop", 0, 2_000_000_000)
+    who = principal(caps=(cap,))
+
+    async def run() -> int:
+        clock = Clock()
+        links = [GatewayLink(dsn, uuid.uuid4().hex) for _ in range(8)]
+        workers = [holds(link, clock) for link in links]
+        passed = 0
+        refused = []
+        for index in range(80):
+            worker = workers[index % 8]
+            hold = worker.take(who, 1)
+            assert hold is not None
+            try:
+                await worker.reserve(who, hold, 1_000, 1_999_999_000)
+                passed += 1
+            except CapReached as error:
+                refused.append((error.available_nano < 1_000, error.resets_in_seconds))
+        for link in links:
+            await link.close()
+        assert set(refused) == {(True, 1_000)}
+        return passed
+
+    assert asyncio.run(run()) == 20
+    with psycopg.connect(dsn) as connection:
+        leased = connection.execute("SELECT leased_nano FROM spend_period").fetchone()
+        workers = connection.execute("SELECT DISTINCT worker_id FROM cap_lease").fetchall()
+        assert leased == (20_000,)
+        for (worker_id,) in workers:
+            connection.execute("SELECT jusinfer_reclaim_caps(%s)", (worker_id,))
+        assert connection.execute("SELECT leased_nano FROM spend_period").fetchone() == (0,)
+    assert balance(dsn, tenant_id) == (0, 0)
+
+
+def test_what_cannot_be_set_is_refused(world: World) -> None:
+    tenant_id, _ = tenant_with_key(world)
+    for bad in (
+        lambda: limits.set_limit(world, "tenant", "0" * 32, LimitKind.TOKENS, 5),
+        lambda: limits.set_limit(world, "town", tenant_id, LimitKind.TOKENS, 5),
+        lambda: limits.set_limit(world, "tenant", tenant_id, LimitKind.TOKENS, 0),
+        lambda: limits.add_cap(world, "tenant", tenant_id, "year", 5, CapAction.WARN, Mode.LIVE),
+        lambda: limits.add_cap(world, "tenant", tenant_id, "day", 0, CapAction.WARN, Mode.LIVE),
+        lambda: limits.set_terms(world, tenant_id, None, "Middle/Earth"),
+        lambda: limits.remove_cap(world, "0" * 32),
+    ):
+        with pytest.raises(InvalidRequest):
+            bad()
