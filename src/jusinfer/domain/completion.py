@@ -21,6 +21,7 @@ class CompletionRequest:
         "model",
         "output_tokens_max",
         "traits",
+        "wants_cost",
         "wants_usage",
     )
 
@@ -30,6 +31,7 @@ class CompletionRequest:
         model: str,
         is_stream: bool,
         wants_usage: bool,
+        wants_cost: bool = False,
         output_tokens_max: int | None,
         choice_count: int,
         fields: dict[str, msgspec.Raw],
@@ -39,6 +41,7 @@ class CompletionRequest:
         self.model = model
         self.is_stream = is_stream
         self.wants_usage = wants_usage
+        self.wants_cost = wants_cost
         self.output_tokens_max = output_tokens_max
         self.choice_count = choice_count
         self.fields = fields

@@ -39,6 +39,20 @@ class Outcome(enum.StrEnum):
     INTERRUPTED = "interrupted"
 
 
+class KeySpending(msgspec.Struct, frozen=True):
+    """What one key has spent, in nano-USD; the cap is the tightest of its own."""
+
+    name: str
+    key_prefix: str
+    total_nano: int
+    day_nano: int
+    week_nano: int
+    month_nano: int
+    cap_nano: int | None
+    cap_left_nano: int | None
+    cap_period: str | None
+
+
 def plausible(usage: TokenUsage) -> TokenUsage:
     """Clamp what an upstream reported so that no kind exceeds the kind that contains it."""
     prompt = max(usage.prompt_tokens, 0)

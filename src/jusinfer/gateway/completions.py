@@ -34,6 +34,7 @@ from jusinfer.wire.openai_chat import (
     ident_of,
     usage_chunk,
 )
+from jusinfer.wire.own_records import with_cost
 
 ATTEMPTS_MAX: Final = 3
 NO_USAGE: Final = TokenUsage()
@@ -137,6 +138,8 @@ class Completion(Arrival):
             f"content-type: application/json\r\n{self._headers(admission)}{passed}"
             f"x-jusinfer-cost: {cost_text(charge)}\r\nx-jusinfer-overhead-us: {overhead_us}\r\n"
         )
+        if admission.asked.wants_cost:
+            body = with_cost(body, cost_text(charge))
         self.responder.send(200, block.encode("ascii"), body)
         self._release()
 

@@ -22,6 +22,8 @@ from jusinfer.gateway.admission import credential
 from jusinfer.gateway.completions import Completion
 from jusinfer.gateway.context import Context
 from jusinfer.gateway.forward import ConsoleForward
+from jusinfer.gateway.own_records import PATHS as OWN_RECORDS
+from jusinfer.gateway.own_records import OwnRecords
 from jusinfer.gateway.server import Refusal, Request, Responder
 from jusinfer.wire.errors import render
 
@@ -48,8 +50,9 @@ _ERRORS: Final[Mapping[int, type[JusinferError]]] = {
 class Gateway:
     """Answers the gateway's own paths, and hands the rest to the console."""
 
-    def __init__(self, context: Context, forward: ConsoleForward) -> None:
+    def __init__(self, context: Context, forward: ConsoleForward, records: OwnRecords) -> None:
         self._context = context
+        self._records = records
         self._forward = forward
 
     def handle(self, request: Request, responder: Responder) -> None:
@@ -82,6 +85,13 @@ class Gateway:
             if method not in {"GET", "HEAD"}:
                 raise MethodNotAllowed("use GET at this path")
             self._models(path, request, responder, request_id)
+        elif path in OWN_RECORDS:
+            if method not in {"GET", "HEAD"}:
+                raise MethodNotAllowed("use GET at this path")
+            fingerprint = credential(request)
+            self._context.spawn(
+                self._records.serve(path, request.query, fingerprint, responder, request_id)
+            )
         else:
             raise PathNotFound("there is nothing at this path of the API")
 

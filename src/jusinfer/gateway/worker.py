@@ -21,6 +21,7 @@ from jusinfer.gateway.journal import SYNC_SECONDS, Journal
 from jusinfer.gateway.key_cache import KeyCache
 from jusinfer.gateway.leases import Purses, Taken
 from jusinfer.gateway.listen import TlsReloader, make_socket, unix_socket
+from jusinfer.gateway.own_records import OwnRecords
 from jusinfer.gateway.paths import Gateway
 from jusinfer.gateway.permits import Permits
 from jusinfer.gateway.pool import Pool, PoolLimits, Target
@@ -212,7 +213,8 @@ class Worker:
         console = Target(
             host="console", port=80, is_tls=False, is_local=True, unix_path=settings.console_socket
         )
-        gateway = Gateway(context, ConsoleForward(context.pool, console))
+        records = OwnRecords(context, self._link, LinkDown)
+        gateway = Gateway(context, ConsoleForward(context.pool, console), records)
         server = HttpServer(
             gateway,
             self._limits,

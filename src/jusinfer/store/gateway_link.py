@@ -15,6 +15,7 @@ import psycopg
 from jusinfer.domain.identity import KeyId, MemberId, Mode, Principal, TenantId
 from jusinfer.domain.leases import CHUNK_DIVISOR, CHUNK_NANO_MAX
 from jusinfer.domain.limits import Ask, Cap, Limit, Permit
+from jusinfer.domain.usage import KeySpending
 
 CONNECTIONS: Final = 4
 CONNECT_SECONDS: Final = 3
@@ -35,6 +36,9 @@ GIVE_PERMITS: Final = "SELECT jusinfer_give_permits(%s, %s, %s, %s, %s, %s)"
 TAKE_CAP: Final = "SELECT * FROM jusinfer_take_cap(%s, %s, %s, %s, %s, %s)"
 RETURN_CAP: Final = "SELECT jusinfer_return_cap(%s, %s, %s)"
 NOTE_PRICES: Final = "SELECT jusinfer_note_prices(%s, %s, %s)"
+OWN_COMPLETION: Final = "SELECT jusinfer_own_completion(%s, %s, %s)"
+OWN_CREDITS: Final = "SELECT * FROM jusinfer_own_credits(%s, %s)"
+OWN_KEY: Final = "SELECT * FROM jusinfer_own_key(%s)"
 LISTEN: Final = "LISTEN jusinfer_keys"
 
 _Row = TypeVar("_Row", Limit, Cap)
@@ -165,6 +169,28 @@ class GatewayLink:
     async def return_cap(self, lease_id: str, amount_nano: int) -> None:
         """Give back a part of a lease under a cap."""
         await self._call(RETURN_CAP, (self._worker_id, lease_id, amount_nano))
+
+    async def own_completion(
+        self, member_id: str, mode: str, completion_id: str
+    ) -> dict[str, object] | None:
+        """Give the usage row of a completion of a member; None when there is none yet."""
+        row = await self._call(OWN_COMPLETION, (member_id, mode, completion_id))
+        return None if row is None or row[0] is None else msgspec.convert(row[0], dict[str, object])
+
+    async def own_credits(self, tenant_id: str, mode: str) -> tuple[int, int]:
+        """Give what a tenant was given and what is left of it, in nano-USD."""
+        row = await self._call(OWN_CREDITS, (tenant_id, mode))
+        return (0, 0) if row is None else (_count(row[0]) or 0, _count(row[1]) or 0)
+
+    async def own_key(self, key_id: str) -> KeySpending | None:
+        """Give what a key has spent."""
+        row = await self._call(OWN_KEY, (key_id,))
+        names = KeySpending.__struct_fields__
+        return (
+            None
+            if row is None
+            else msgspec.convert(dict(zip(names, row, strict=True)), KeySpending)
+        )
 
     async def note_prices(self, version: str, mode: str, tariffs: bytes) -> None:
         """Keep the prices of a catalog, so that its receipts can always be explained."""

@@ -87,6 +87,16 @@ cap_lease: Final = sa.Table(
     _amount("returned_nano"),
 )
 
+key_usage: Final = sa.Table(
+    "key_usage",
+    metadata,
+    column("key_id", UUID(as_uuid=False), holds="member.key", export="key_id", key=True),
+    column("day", sa.Date, holds="member.usage", export="day", key=True),
+    _tenant(),
+    _amount("charge_nano"),
+    column("completions", sa.BigInteger, holds="member.usage", export="completions"),
+)
+
 cap_notice: Final = sa.Table(
     "cap_notice",
     metadata,

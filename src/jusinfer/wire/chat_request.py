@@ -21,7 +21,7 @@ MESSAGE_TOKENS: Final = 4
 MESSAGE_TOKENS_MAX: Final = 8
 FRAME_TOKENS_MAX: Final = 16
 # Members of our own: none reaches an upstream, except `sandbox`, which the sandbox reads.
-OURS: Final = frozenset({"jusinfer", "route", "sandbox"})
+OURS: Final = frozenset({"jusinfer", "route", "sandbox", "usage"})
 # Members besides the messages that an upstream reads as input.
 _INPUTS: Final = ("tools", "functions", "response_format", "prediction")
 _TRUE: Final = msgspec.Raw(b"true")
@@ -36,6 +36,10 @@ Choice = Literal["none", "auto", "required"]
 
 class _StreamOptions(msgspec.Struct):
     include_usage: bool | None = None
+
+
+class _UsageOptions(msgspec.Struct):
+    include: bool | None = None
 
 
 class _Function(msgspec.Struct):
@@ -79,6 +83,7 @@ class _Request(msgspec.Struct):
     reasoning_effort: Effort | None = None
     metadata: dict[str, msgspec.Raw] | None = None
     store: bool | None = None
+    usage: _UsageOptions | None = None
 
 
 _fields: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -111,10 +116,13 @@ def decode_request(body: bytes) -> CompletionRequest:
         ) from None
     options = asked.stream_options
     is_stream = asked.stream is True
+    wants_cost = asked.usage is not None and asked.usage.include is True
     return CompletionRequest(
         model=asked.model,
         is_stream=is_stream,
-        wants_usage=is_stream and options is not None and options.include_usage is True,
+        wants_usage=is_stream
+        and ((options is not None and options.include_usage is True) or wants_cost),
+        wants_cost=wants_cost,
         output_tokens_max=asked.max_completion_tokens or asked.max_tokens,
         choice_count=asked.n or 1,
         fields=fields,

@@ -1,0 +1,118 @@
+"""What a key may ask of its own, in the shapes that OpenRouter's clients read.
+
+Amounts are JSON numbers in US dollars, as those clients expect; they are written as exact decimals.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from jusinfer.domain.money import format_pico, format_usd
+from jusinfer.domain.usage import KeySpending
+
+_ID: Final = re.compile(r"(?:gen-)?([0-9a-f]{32})")
+_usage: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+MS: Final = 1_000
+
+
+def completion_id_of(query: str) -> str | None:
+    """Give the id in a query such as `id=…`; None when there is none that could be one."""
+    for part in query.split("&"):
+        name, _, value = part.partition("=")
+        if name == "id":
+            match = _ID.fullmatch(value.replace("-", "") if value.count("-") > 1 else value)
+            return None if match is None else match[1]
+    return None
+
+
+def generation(row: Mapping[str, object]) -> bytes:
+    """Write a usage row as a generation."""
+    first_us = row["first_byte_us"]
+    latency_us = _whole(row["latency_us"])
+    cost = _usd(_whole(row["charge_nano"]))
+    data: dict[str, object] = {
+        "id": str(row["completion_id"]).replace("-", ""),
+        "total_cost": cost,
+        "usage": cost,
+        "created_at": row["admitted_at"],
+        "model": row["served_model"],
+        "provider_name": row["upstream"],
+        "streamed": row["is_stream"],
+        "cancelled": row["outcome"] == "cut_by_caller",
+        "finish_reason": {"completed": "stop", "length": "length"}.get(str(row["outcome"]), "error")
+        if row["outcome"] != "cut_by_caller"
+        else None,
+        "latency": None if first_us is None else _whole(first_us) // MS,
+        "generation_time": latency_us // MS,
+        "tokens_prompt": row["prompt_tokens"],
+        "tokens_completion": row["completion_tokens"],
+        "native_tokens_prompt": row["prompt_tokens"],
+        "native_tokens_completion": row["completion_tokens"],
+        "native_tokens_reasoning": row["reasoning_tokens"],
+        "native_tokens_cached": row["cached_prompt_tokens"],
+        "num_media_prompt": row["image_count"],
+        "is_byok": False,
+        "cache_discount": None,
+        "request_id": row["request_id"],
+        "jusinfer": {
+            "requested_model": row["requested_model"],
+            "reasons": str(row["reasons"]).split(","),
+            "attempts": str(row["attempt_log"]).split(),
+            "outcome": row["outcome"],
+            "is_estimated": row["is_estimated"],
+            "price_version": row["price_version"],
+            "price_list": row["price_list"],
+            "cost_exact": msgspec.Raw(format_pico(_whole(row["cost_pico"])).encode()),
+        },
+    }
+    return msgspec.json.encode({"data": data})
+
+
+def credits_of(granted_nano: int, balance_nano: int) -> bytes:
+    """Write what a tenant was given and what it used of it."""
+    used = granted_nano - balance_nano
+    data = {"total_credits": _usd(granted_nano), "total_usage": _usd(used)}
+    return msgspec.json.encode({"data": data})
+
+
+def key_of(spending: KeySpending, *, is_test: bool) -> bytes:
+    """Write what a key is and has spent."""
+    left = spending.cap_left_nano
+    data = {
+        "label": spending.name or f"{spending.key_prefix}…",
+        "usage": _usd(spending.total_nano),
+        "usage_daily": _usd(spending.day_nano),
+        "usage_weekly": _usd(spending.week_nano),
+        "usage_monthly": _usd(spending.month_nano),
+        "limit": None if spending.cap_nano is None else _usd(spending.cap_nano),
+        "limit_remaining": None if left is None else _usd(left),
+        "limit_reset": {"day": "daily", "week": "weekly", "month": "monthly"}.get(
+            spending.cap_period or ""
+        ),
+        "is_free_tier": is_test,
+        "is_provisioning_key": False,
+    }
+    return msgspec.json.encode({"data": data})
+
+
+def with_cost(answer: bytes, cost_usd: str) -> bytes:
+    """Put the cost into the usage of a whole answer, for a caller who asked for it."""
+    members = _usage(answer)
+    try:
+        usage = _usage(members.get("usage", msgspec.Raw(b"{}")))
+    except msgspec.DecodeError:
+        usage = {}
+    usage["cost"] = msgspec.Raw(cost_usd.encode("ascii"))
+    usage.pop("cost_details", None)
+    members["usage"] = msgspec.Raw(msgspec.json.encode(usage))
+    return msgspec.json.encode(members)
+
+
+def _usd(amount_nano: int) -> msgspec.Raw:
+    return msgspec.Raw(format_usd(amount_nano).encode("ascii"))
+
+
+def _whole(value: object) -> int:
+    return int(str(value))
