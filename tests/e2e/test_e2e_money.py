@@ -109,12 +109,12 @@ def test_requests_at_once_are_limited_and_freed(product: Running) -> None:
     product.cli("limits", "set", "tenant", tenant_id, "concurrency", "2")
 
     def ask(_: int) -> httpx.Response:
-        return product.ask("sandbox/tokens?n=100&token_ms=20", key=key, max_tokens=150)
+        return product.ask("sandbox/tokens?n=100&token_ms=20", key=key, max_tokens=150, stream=True)
 
     with ThreadPoolExecutor(6) as pool:
         answers = list(pool.map(ask, range(6)))
     statuses = sorted(answer.status_code for answer in answers)
-    assert statuses.count(200) in {2, 3}
+    assert statuses.count(200) == 2
     refused = next(answer for answer in answers if answer.status_code == 429)
     assert refused.json()["error"]["code"] == "rate_limit_exceeded"
     assert refused.headers["retry-after"] == "1"
