@@ -5,10 +5,10 @@ PYTHON ?= python3
 VENV ?= .venv
 JOBS ?= 2
 BIN = $(VENV)/bin
-.PHONY: help setup setup-run run check test coverage bench golden migrate lock clean
+.PHONY: help setup setup-run run check test coverage bench prove-money golden migrate lock clean
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 setup: ## make the environment with everything that developing needs
 	@PYTHON="$(PYTHON)" VENV="$(VENV)" bash tools/setup.sh dev
@@ -31,6 +31,9 @@ coverage: setup ## every test, with branch coverage
 
 bench: setup ## measure beside bare nginx; ARGS="--peers" adds the peers
 	@"$(BIN)/python" -m bench $(ARGS)
+
+prove-money: setup ## three minutes of load, faults and kills, then the books; ARGS="--seconds 30"
+	@"$(BIN)/python" -m tools.prove_money $(ARGS)
 
 golden: setup ## write the golden files anew; the diff is the review
 	@if [ -d tests/golden ]; then "$(BIN)/python" -m pytest tests/golden --golden; \

@@ -120,6 +120,7 @@ class StreamAttempt:
         "finish_reason",
         "first_payload",
         "has_sent_content",
+        "is_error_finish",
         "raw_usage",
         "state",
         "usage",
@@ -148,6 +149,7 @@ class StreamAttempt:
         self._last_sent_at = now
         self.state = AttemptState.WAITING
         self.has_sent_content = False
+        self.is_error_finish = False
         self.failure: UpstreamFailure | None = None
         self.finish_reason: str | None = None
         self.first_payload: bytes | None = None
@@ -191,6 +193,7 @@ class StreamAttempt:
                 self.usage = chunk.usage
                 self.raw_usage = chunk.raw_usage
             if chunk.failure is not None:
+                self.is_error_finish = True
                 tail = self._fail(chunk.failure)
                 break
             if not chunk.is_usage_only:

@@ -5,6 +5,7 @@ from typing import Final
 import msgspec
 
 from jusinfer.domain.catalog import Price
+from jusinfer.domain.cut_points import Cause, Point, billed_pico, judge
 from jusinfer.domain.errors import JusinferError, Unavailable
 from jusinfer.domain.money import charge_nano
 from jusinfer.domain.pricing import cost_pico
@@ -156,8 +157,8 @@ class Completion(Arrival):
             responder.start(200, block.encode("ascii"))
         responder.write(data)
 
-    def stream_ended(self) -> None:
-        """Settle a stream whose machine has come to its end."""
+    def stream_ended(self, last: bytes) -> None:
+        """Settle a stream whose machine has come to its end, then send its last bytes."""
         attempt = self._attempt
         if self._is_over or not isinstance(attempt, StreamedAttempt):
             return
@@ -176,14 +177,18 @@ class Completion(Arrival):
         if is_complete:
             self._settle(finished(machine.finish_reason), usage, None, None)
         else:
-            self._settle(Outcome.UPSTREAM_CUT, usage, None, failure)
+            cause = Cause.UPSTREAM_ERROR if machine.is_error_finish else Cause.UPSTREAM_CUT
+            self._settle(judge(cause, Point.MID_STREAM).outcome, usage, None, failure)
+        if last:
+            self.relay(last)
         self.responder.finish()
         self._release()
 
     def usage_event(self, machine: StreamAttempt) -> bytes:
         """Build the last usage chunk, with what the completion costs."""
         usage = self._machine_usage(machine)
-        cost = cost_text(charge_nano(cost_pico(self._price(), usage)))
+        billed = billed_pico(self._price(), usage, Outcome.COMPLETED)
+        cost = cost_text(charge_nano(billed))
         return usage_chunk(ident_of(machine.first_payload), usage, machine.raw_usage, cost)
 
     def error_event(self, machine: StreamAttempt, failure: UpstreamFailure) -> bytes:
@@ -202,7 +207,8 @@ class Completion(Arrival):
         attempt = self._attempt
         if isinstance(attempt, StreamedAttempt) and attempt.machine.has_sent_content:
             usage = self._machine_usage(attempt.machine)
-        self._settle(Outcome.CUT_BY_CALLER, usage, None, None)
+        rule = judge(Cause.CALLER_LEFT, Point.MID_STREAM)
+        self._settle(rule.outcome, usage, None, None)
         self._release()
 
     def caller_paused(self) -> None:
@@ -224,7 +230,7 @@ class Completion(Arrival):
         if failure is None:
             return
         self._cancel()
-        self._give_up(failure, Outcome.UPSTREAM_STALLED)
+        self._give_up(failure, judge(Cause.UPSTREAM_STALLED, Point.MID_STREAM).outcome)
 
     def stop(self) -> None:
         """End honestly because the gateway stops: what was produced is settled."""
@@ -269,8 +275,10 @@ class Completion(Arrival):
         images = admission.asked.traits.image_count
         if images and price.extras is not None:
             usage = msgspec.structs.replace(usage, image_count=images)
-        cost = cost_pico(price, usage)
+        cost = billed_pico(price, usage, outcome)
         charge = charge_nano(cost)
+        if cost == 0 and usage.prompt_tokens:
+            context.counters.unbilled_pico += cost_pico(price, usage)
         now = context.loop.time()
         first = self._first_byte_at
         self._note_attempt(step.route.route_id, outcome.value if failure is None else failure.code)

@@ -61,6 +61,7 @@ class Counters:
         "stream_events",
         "tokens_completion",
         "tokens_prompt",
+        "unbilled_pico",
     )
 
     def __init__(self) -> None:
@@ -76,6 +77,7 @@ class Counters:
         self.stream_events = 0
         self.tokens_completion = 0
         self.tokens_prompt = 0
+        self.unbilled_pico = 0
 
 
 class Context:

@@ -70,6 +70,11 @@ class ControlPage:
             ("forwarded_requests", "Requests carried to the console.", counters.forwarded),
             ("journal_failures", "Records the disk refused at first.", counters.journal_failures),
             ("overruns", "Completions that cost more than their bound.", counters.overruns),
+            (
+                "unbilled_pico_usd",
+                "Cost at our prices of what callers need not pay.",
+                counters.unbilled_pico,
+            ),
             ("prompt_tokens", "Prompt tokens metered.", counters.tokens_prompt),
             ("completion_tokens", "Completion tokens metered.", counters.tokens_completion),
         )

@@ -34,8 +34,11 @@ class Story(StreamRender, Protocol):
         """Note that the upstream has begun to answer."""
         ...
 
-    def stream_ended(self) -> None:
-        """The machine has come to its end; its state says which."""
+    def stream_ended(self, last: bytes) -> None:
+        """The machine has come to its end; its state says which, and these bytes are the last.
+
+        They leave after the end has been written down: what a caller has got whole is on record.
+        """
         ...
 
     def answered(self, answer: Answer, body: bytes) -> None:
@@ -162,10 +165,10 @@ class StreamedAttempt:
             if not payloads:
                 return
             out = machine.feed(payloads, data, self._clock())
-        if out:
-            self._story.relay(out)
         if machine.is_over:
-            self._story.stream_ended()
+            self._story.stream_ended(out)
+        elif out:
+            self._story.relay(out)
 
     def upstream_end(self) -> None:
         """Let the machine judge an end, or re-emit plain JSON as a stream."""
@@ -180,9 +183,7 @@ class StreamedAttempt:
             out = machine.feed(rest, b"", self._clock())
         if not machine.is_over:
             out += machine.end(self._clock())
-        if out:
-            self._story.relay(out)
-        self._story.stream_ended()
+        self._story.stream_ended(out)
 
     def _plain_end(self, plain: PlainAttempt) -> None:
         body = plain.whole()
@@ -195,9 +196,7 @@ class StreamedAttempt:
         out = self.machine.feed(payloads, raw, self._clock())
         if not self.machine.is_over:
             out += self.machine.end(self._clock())
-        if out:
-            self._story.relay(out)
-        self._story.stream_ended()
+        self._story.stream_ended(out)
 
     def upstream_failed(self, failure: Failure) -> None:
         """Let the machine judge a cut; before any event it is a failed attempt."""
@@ -206,9 +205,7 @@ class StreamedAttempt:
             self._story.attempt_failed(connection_failure(failure), is_reused=failure.is_reused)
             return
         out = machine.cut()
-        if out:
-            self._story.relay(out)
-        self._story.stream_ended()
+        self._story.stream_ended(out)
 
     def tick(self, now: float) -> UpstreamFailure | None:
         """Give the failure when a deadline has passed; send a keep-alive when it is time."""

@@ -3,11 +3,11 @@
 import msgspec
 
 from jusinfer.domain.catalog import Price, Route, price_at, tier_of
+from jusinfer.domain.cut_points import billed_pico
 from jusinfer.domain.errors import InvalidRequest
 from jusinfer.domain.money import charge_nano
 from jusinfer.domain.price_entries import Tariff
-from jusinfer.domain.pricing import cost_pico
-from jusinfer.domain.usage import TokenUsage
+from jusinfer.domain.usage import Outcome, TokenUsage
 from jusinfer.services.world import World
 from jusinfer.store import receipts
 from jusinfer.store.database import Reader
@@ -75,7 +75,8 @@ def explain(world: World, completion_id: str) -> Receipt:
         if usage.transfer_id is not None:
             transfers = receipts.transfers_of(tx, usage.transfer_id)
             draws = receipts.draws_of(tx, usage.transfer_id)
-    lines = [] if price is None else arithmetic(price, tokens(usage))
+    is_free = usage.cost_pico == 0
+    lines = [] if price is None or is_free else arithmetic(price, tokens(usage))
     return Receipt(
         usage=usage,
         lines=lines,
@@ -100,7 +101,8 @@ def rerate(world: World, days: int, version: str | None) -> list[Rated]:
                 row[3] += 1
                 row[2] += usage.charge_nano
             else:
-                row[2] += charge_nano(cost_pico(price, tokens(usage)))
+                billed = billed_pico(price, tokens(usage), Outcome(usage.outcome))
+                row[2] += charge_nano(billed)
     return [Rated(*key, *row) for key, row in sorted(sums.items())]
 
 

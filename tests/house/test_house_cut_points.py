@@ -1,0 +1,42 @@
+"""The page on cut points says what the gateway does, cell by cell."""
+
+from pathlib import Path
+
+import pytest
+
+from jusinfer.domain.catalog import Price
+from jusinfer.domain.cut_points import FREE, RULES, Cause, Point, billed_pico, judge
+from jusinfer.domain.usage import Outcome, TokenUsage
+
+PAGE = Path(__file__).parents[2] / "docs" / "cut-points.md"
+USAGE = TokenUsage(prompt_tokens=3, completion_tokens=2)
+
+
+def cells() -> list[list[str]]:
+    lines = PAGE.read_text().split("\n## ")[0].splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if "|" in line]
+    return [row for row in rows if row[0] != "what happened" and not row[0].startswith("---")]
+
+
+def test_the_page_and_the_table_have_the_same_cells() -> None:
+    assert [(row[0], row[1]) for row in cells()] == [
+        (cause.value, point.value) for cause, point in RULES
+    ]
+
+
+@pytest.mark.parametrize("row", cells(), ids=lambda row: f"{row[0]}, {row[1]}")
+def test_a_cell_of_the_page_says_what_the_table_does(row: list[str]) -> None:
+    rule = judge(Cause(row[0]), Point(row[1]))
+    assert rule.outcome == row[3]
+    assert rule.is_charged == row[2].startswith("for what")
+    assert rule.is_tried_again == ("another route" in row[2])
+
+
+def test_no_free_outcome_is_ever_charged_and_no_charge_is_without_output() -> None:
+    price = Price(10, 20)
+    for rule in RULES.values():
+        assert not (rule.is_charged and rule.outcome in FREE)
+    for outcome in Outcome:
+        billed = billed_pico(price, USAGE, outcome)
+        assert billed == (0 if outcome in FREE else 70)
+        assert billed_pico(price, TokenUsage(prompt_tokens=9), outcome) == 0
