@@ -17,6 +17,7 @@ from jusinfer.domain.identity import Mode
 from jusinfer.domain.journal import FORMAT_VERSION, Admitted, Ended, FrameEncoder, Opened
 from jusinfer.observability import Events
 from jusinfer.services import accounts, billing
+from jusinfer.services.billing import Terms
 from jusinfer.settler.process import Settler
 from jusinfer.store.database import migrate
 from jusinfer.store.embedded import EmbeddedPostgres
@@ -63,7 +64,7 @@ def _make_tenants(dsn: str) -> list[str]:
     try:
         made = [accounts.create_tenant(world, f"bench {number}") for number in range(TENANTS)]
         for row in made:
-            billing.grant(world, row.tenant_id, GRANT_NANO, Mode.LIVE, "bench")
+            billing.grant(world, row.tenant_id, GRANT_NANO, Mode.LIVE, "bench", Terms())
     finally:
         world.database.close()
     return [row.tenant_id for row in made]

@@ -25,7 +25,7 @@ from jusinfer.services.keys import Rates
 from jusinfer.services.world import World
 from jusinfer.store.database import Database
 
-EDGE_NANO: Final = (2_000, 50_000, 400_000, 5_000_000, 1_000_000_000)
+EDGE_NANO: Final = (2_000, 50_000, 400_000, 5_000_000, 1_000_000_000, 100_000_000_000)
 GIVEN_NANO: Final = 1_000 * 10**9
 SETTLE_SECONDS: Final = 90.0
 CHARGES: Final = """

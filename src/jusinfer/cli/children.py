@@ -12,7 +12,8 @@ from jusinfer.observability import Events
 
 BACKOFF_SECONDS_MIN: Final = 0.2
 BACKOFF_SECONDS_MAX: Final = 10.0
-HEALTHY_SECONDS: Final = 30.0
+# One that served for a while and then died is not one that cannot start.
+HEALTHY_SECONDS: Final = 3.0
 # Variables that any process may see: where programs, homes, languages and certificates are.
 COMMON: Final = (
     "COVERAGE_PROCESS_START",

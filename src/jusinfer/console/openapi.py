@@ -37,6 +37,9 @@ def document(origin: str, version: str) -> Object:
             "/chat/completions": {"post": _chat()},
             "/models": {"get": _models()},
             "/models/{model}": {"get": _model()},
+            "/generation": {"get": _generation()},
+            "/credits": {"get": _own("Show the credit of this key's account")},
+            "/key": {"get": _own("Show what this key is and has spent")},
         },
         "components": {
             "securitySchemes": {
@@ -86,6 +89,35 @@ def _model() -> Object:
     }
 
 
+def _generation() -> Object:
+    return {
+        "summary": "Show one completion of this key's member",
+        "description": "Tokens, cost, route and outcome, in OpenRouter's shape. Posted a moment "
+        "after the completion's end.",
+        "parameters": [
+            {
+                "name": "id",
+                "in": "query",
+                "required": True,
+                "description": "The value of x-jusinfer-completion-id.",
+                "schema": {"type": "string"},
+            }
+        ],
+        "responses": {
+            "200": {"description": "The completion."},
+            **_errors(("400", "401", "404", "503")),
+        },
+    }
+
+
+def _own(summary: str) -> Object:
+    return {
+        "summary": summary,
+        "description": "In OpenRouter's shape; amounts are exact US dollars.",
+        "responses": {"200": {"description": "The amounts."}, **_errors(("401", "503"))},
+    }
+
+
 def _chat_request() -> Object:
     return {
         "type": "object",
@@ -104,6 +136,10 @@ def _chat_request() -> Object:
             "max_completion_tokens": {"type": "integer", "minimum": 1},
             "max_tokens": {"type": "integer", "minimum": 1},
             "temperature": {"type": "number", "minimum": 0, "maximum": 2},
+            "usage": {
+                "type": "object",
+                "description": "`include: true` adds the cost to the answer's usage.",
+            },
             "tools": {"type": "array", "items": {"type": "object"}},
             "response_format": {"type": "object"},
         },
