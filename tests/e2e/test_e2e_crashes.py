@@ -233,3 +233,11 @@ def test_credit_that_does_not_suffice_is_refused_with_what_would(tmp_path: Path)
         assert 0 < int(clamped.headers["x-jusinfer-output-tokens-max"]) < 400
         wait_until(lambda: len(posted(product.dsn)) == 2)
         assert balance(product.dsn, tenant, "test")[0] > 0
+
+
+def test_a_sandbox_that_was_killed_is_found_again(tmp_path: Path) -> None:
+    with Running(tmp_path) as product:
+        for _ in range(2):
+            for pid in product.pids("jusinfer.sandbox"):
+                kill(pid)
+            wait_until(lambda: product.ask("sandbox/plain").status_code == 200, 20)

@@ -86,7 +86,7 @@ class Chaos:
                 self._postgres_at.pop(0)
                 self._kill_postgres()
                 continue
-            kind = self._rng.choice(["gateway", "gateway", "settler", "sandbox"])
+            kind = self._rng.choice(["gateway"] * 6 + ["settler"] * 3 + ["sandbox"])
             pids = self._product.pids(f"jusinfer.bootstrap.{kind}") or self._product.pids(
                 f"jusinfer.{kind}"
             )

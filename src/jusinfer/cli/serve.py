@@ -88,12 +88,19 @@ class Supervisor:
     def _start(self) -> str | None:
         """Bring everything up; gives the first test key when this is the first start."""
         settings = self._settings
-        sandbox = self._child("sandbox", lambda: _program("sandbox.app"), {}, drain_seconds=2.0)
+        # Gateways know the sandbox by its port: one that starts again takes the same.
+        ports: list[str] = []
+
+        def arguments() -> list[str]:
+            return [*_program("sandbox.app"), *(("--port", ports[0]) if ports else ())]
+
+        sandbox = self._child("sandbox", arguments, {}, drain_seconds=2.0)
         self._database = control.ServedDatabase(settings, self._events)
         dsn = self._database.dsn
         first_key = control.first_run(dsn)
         self._wait([sandbox])
         port = str(msgspec.json.decode(sandbox.said)["port"])
+        ports.append(port)
         own = self._own_variables(dsn)
         self._children["sandbox"] = sandbox
         self._children["settler"] = self._child(
