@@ -1,170 +1,161 @@
-"""`make bench`: starts every subject, measures them in the same minutes, prints tables."""
+"""`make bench`: starts every subject, measures them in the same minutes, prints one table."""
 
 import argparse
 import datetime as dt
-import os
+import json
+import resource
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
 import msgspec
 
-from bench import machine, measure, report, subject_litellm
-from bench.bodies import Kind
-from bench.figures import Figures
-from bench.measure import CONNECTIONS, FULL, PEER_STREAMS, QUICK, STREAMS, Plan
+from bench import load, machine
 from bench.posting import posting
-from bench.subject_jusinfer import Product
-from bench.subjects import BenchError, Stage, Subject, nginx_program, probe
+from bench.subjects import Stage, Subject, free_port, upstream_entry, wait_for
 
-RESULTS: Final = Path(__file__).parent / "results"
-PARTS: Final = ("plain", "stream", "ttft", "memory", "keys", "settler", "tls")
-PEER: Final = "litellm"
-INSTALL_SECONDS: Final = 300.0
-
-
-class Choice(msgspec.Struct, frozen=True):
-    """What is to be measured."""
-
-    plan: Plan
-    parts: tuple[str, ...]
-    has_peers: bool
+STREAM_MODEL = "sandbox/tokens?n=100&token_ms=10"
+PLAIN_RATIO_MAX = 4.5
+EVENT_RATIO_MAX = 1.8
+RESULTS = Path(__file__).parent / "results"
 
 
 def main() -> int:
-    """Measure, print, and keep the figures; 1 when something that is needed is missing."""
+    """Measure, print, and keep the figures."""
     options = argparse.ArgumentParser(prog="bench", description=__doc__)
     options.add_argument("--peers", action="store_true", help="measure LiteLLM's proxy too")
     options.add_argument("--quick", action="store_true", help="about a minute in all")
-    options.add_argument("--only", default=",".join(PARTS), help=f"some of {','.join(PARTS)}")
-    options.add_argument("--keep", action="store_true", help="write figures that git sees")
-    given = options.parse_args()
-    parts = tuple(given.only.split(","))
-    if not set(parts) <= set(PARTS):
-        options.error(f"--only takes some of {','.join(PARTS)}")
-    choice = Choice(QUICK if given.quick else FULL, parts, given.peers)
-    try:
-        _ensure_tools()
-        figures = _run(choice)
-    except BenchError as error:
-        print(f"bench: {error}", file=sys.stderr)
+    chosen = options.parse_args()
+    missing = [name for name in ("nginx", "wrk") if shutil.which(name) is None]
+    if missing and not _install(missing):
+        print(f"bench: {' and '.join(missing)} missing and not to be had here; nothing measured")
         return 1
-    for line in report.tables(figures):
-        print(line)
-    print(f"\nkept in {_keep(figures, is_seen=given.keep)}")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65_536), hard))
+    figures: dict[str, object] = {"machine": machine.facts(), "files": soft}
+    with tempfile.TemporaryDirectory(prefix="ji-bench-") as name:
+        folder = Path(name)
+        with Stage(folder) as stage:
+            _measure(stage, folder, figures, chosen)
+    with tempfile.TemporaryDirectory(prefix="ji-bench-") as name:
+        figures["posting"] = posting(Path(name), 20_000 if chosen.quick else 120_000)
+    _say_posting(figures)
+    RESULTS.mkdir(exist_ok=True)
+    stamp = dt.datetime.now(tz=dt.UTC).strftime("%Y%m%dT%H%M%SZ")
+    kept = RESULTS / f"{stamp}.local.json"
+    kept.write_bytes(msgspec.json.format(msgspec.json.encode(figures)))
+    print(f"\nkept in {kept.relative_to(Path.cwd()) if kept.is_relative_to(Path.cwd()) else kept}")
     return 0
 
 
-def _ensure_tools() -> None:
-    """Install nginx and wrk where that is allowed, or say what is missing."""
-    missing = [name for name in ("nginx", "wrk") if not _has(name)]
-    if missing and os.geteuid() == 0 and shutil.which("apt-get") is not None:
-        command = ["apt-get", "install", "-y", "-qq", *missing]
-        subprocess.run(command, capture_output=True, check=False, timeout=INSTALL_SECONDS)
-        missing = [name for name in missing if not _has(name)]
-    if missing:
-        raise BenchError(
-            f"{' and '.join(missing)} missing, so there is nothing to measure with or against;"
-            " install with your system's packages"
-        )
-
-
-def _has(name: str) -> bool:
-    if name != "nginx":
-        return shutil.which(name) is not None
-    try:
-        nginx_program()
-    except BenchError:
+def _install(names: list[str]) -> bool:
+    command = ["apt-get", "install", "-y", "-qq", *names]
+    if shutil.which("apt-get") is None:
         return False
-    return True
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
-def _run(choice: Choice) -> Figures:
-    files = machine.raise_file_limit()
-    figures = Figures(
-        machine=machine.facts(),
-        options={"files": files, "seconds": choice.plan.seconds, "rounds": choice.plan.rounds},
+def _measure(
+    stage: Stage, folder: Path, figures: dict[str, object], chosen: argparse.Namespace
+) -> None:
+    seconds = 3 if chosen.quick else 8
+    upstream = stage.upstream()
+    tls_port, ca_file = stage.tls_upstream()
+    sandbox_port = free_port()
+    sandbox = [sys.executable, "-m", "jusinfer.sandbox.app", "--port", str(sandbox_port)]
+    stage.start(sandbox, "sandbox")
+    wait_for(folder / "sandbox.out", "sandbox_ready")
+    ours = stage.jusinfer(
+        {
+            "plain": upstream_entry("bench", f"http://127.0.0.1:{upstream}/v1", "bench/model"),
+            "tls": upstream_entry(
+                "benchtls",
+                f"https://localhost:{tls_port}/v1",
+                "bench/tls",
+                f'ca_file = "{ca_file}"\n',
+            ),
+            "stream": upstream_entry(
+                "benchstream", f"http://127.0.0.1:{sandbox_port}/v1", STREAM_MODEL
+            ),
+        }
     )
-    if set(choice.parts) - {"settler"}:
-        with (
-            tempfile.TemporaryDirectory(prefix="ji-bench-") as name,
-            Stage(Path(name), files) as stage,
-        ):
-            # nginx's worker is another user than root, and looks for its folders below this one.
-            stage.folder.chmod(0o711)
-            _measure(stage, figures, choice)
-    if "settler" in choice.parts:
-        _say("settler: posting a pile")
-        with tempfile.TemporaryDirectory(prefix="ji-bench-") as name:
-            figures.settler = posting(Path(name), choice.plan.posted)
-    return figures
+    idle_mb = machine.resident_kb(ours.pids[0]) / 1024
+    floor = stage.proxy("floor", upstream, is_buffered=True)
+    unbuffered = stage.proxy("unbuffered", sandbox_port, is_buffered=False)
+    direct = Subject("direct", upstream, "x", "bench/model", [])
+    subjects = [direct, floor, ours]
+    if chosen.peers:
+        subjects.append(stage.litellm(upstream))
+    load.plain(ours, folder, connections=32, seconds=2)
+    rows = {
+        f"{subject.name} c={connections}": load.plain(
+            subject, folder, connections=connections, seconds=seconds
+        )
+        for connections in (1, 32)
+        for subject in subjects
+    }
+    tls = msgspec.structs.replace(ours, model="bench/tls")
+    rows["jusinfer, TLS upstream c=32"] = load.plain(tls, folder, connections=32, seconds=seconds)
+    figures["plain"] = rows
+    _say_plain(rows, idle_mb)
+    counts = (64, 1_000) if chosen.quick else (64, 1_000, 5_000)
+    streams = {
+        f"{subject.name} s={count}": load.streamed(subject, STREAM_MODEL, count)
+        for count in counts
+        for subject in (unbuffered, ours)
+    }
+    figures["streams"] = streams
+    figures["idle_mb"] = idle_mb
+    _say_streams(streams)
 
 
-def _measure(stage: Stage, figures: Figures, choice: Choice) -> None:
-    _say("starting the subjects")
-    direct, ca_file = stage.direct()
-    floor = stage.floor(direct.ports, ca_file)
-    product = Product(stage, direct.ports, ca_file)
-    try:
-        proxies = [floor, product.subject]
-        if choice.has_peers:
-            _say("starting LiteLLM (its first installation takes minutes)")
-            proxies.append(subject_litellm.start(stage, direct.ports, ca_file))
-        figures.versions = {subject.name: subject.version for subject in proxies}
-        for subject in (direct, *proxies):
-            for kind in (Kind.PLAIN, Kind.TLS, Kind.FIRST):
-                if kind is not Kind.TLS or subject is not direct:
-                    probe(subject, kind)
-        _take(stage.folder, figures, choice, (direct, *proxies))
-        if "keys" in choice.parts:
-            _say("keys")
-            figures.keys = measure.keys(product, stage.folder, choice.plan)
-    finally:
-        product.close()
+def _say_plain(rows: dict[str, load.Plain], idle_mb: float) -> None:
+    print(json.dumps(machine.facts()))
+    print(
+        f"\n{'plain answers':32}{'CPU µs':>9}{'x nginx':>8}{'req/s':>9}{'p50 ms':>9}{'p99 ms':>9}"
+    )
+    for name, row in rows.items():
+        floor = rows[f"nginx {name.split()[-1]}"].cpu_us
+        ratio = f"{row.cpu_us / floor:8.1f}" if row.cpu_us else " " * 8
+        print(
+            f"{name:32}{row.cpu_us:9.1f}{ratio}{row.per_second:9.0f}{row.p50_ms:9.2f}"
+            f"{row.p99_ms:9.2f}" + (f"  {row.failures} failed" if row.failures else "")
+        )
+        for part, spent in row.beside_us.items():
+            print(f"{'  ' + part:32}{spent:9.1f}")
+    print(f"idle gateway worker: {idle_mb:.0f} MB (expected at most 55)")
+    if "litellm c=32" in rows:
+        times = rows["litellm c=32"].cpu_us / rows["jusinfer c=32"].cpu_us
+        print(f"LiteLLM spends {times:.0f} times our CPU per request (expected at least 100)")
+    ratio = rows["jusinfer c=32"].cpu_us / rows["nginx c=32"].cpu_us
+    _say_ratio(ratio, PLAIN_RATIO_MAX)
 
 
-def _take(folder: Path, figures: Figures, choice: Choice, subjects: Sequence[Subject]) -> None:
-    """Take every figure that compares subjects; the first of them is the upstream itself."""
-    plan, proxies = choice.plan, subjects[1:]
-    idle = {subject.name: subject.memory() for subject in proxies}
-    if "plain" in choice.parts:
-        for connections in CONNECTIONS:
-            _say(f"plain answers, {connections} connections")
-            rows = measure.plain(subjects, folder, plan, Kind.PLAIN, connections)
-            figures.plain[str(connections)] = rows
-    if "tls" in choice.parts:
-        _say("TLS upstream")
-        figures.tls = measure.plain(proxies, folder, plan, Kind.TLS, CONNECTIONS[-1])
-    for subject in subjects:
-        if "ttft" in choice.parts:
-            _say(f"first token, {subject.name}")
-            figures.ttft[subject.name] = measure.first_token(subject, plan)
-    for subject in proxies:
-        is_peer = subject.name == PEER
-        if "stream" in choice.parts:
-            _say(f"streams, {subject.name}")
-            streams = PEER_STREAMS if is_peer else STREAMS
-            figures.stream[subject.name] = measure.streamed(subject, plan, streams)
-        if "memory" in choice.parts:
-            _say(f"memory, {subject.name}")
-            counts = plan.open_counts[:1] if is_peer else plan.open_counts
-            figures.memory[subject.name] = measure.memory(subject, idle[subject.name], counts)
+def _say_streams(rows: dict[str, load.Streamed]) -> None:
+    print(f"\n{'streams of 100 events, 10 ms':32}{'µs/event':>9}{'first ms':>10}{'KB each':>9}")
+    for name, row in rows.items():
+        print(
+            f"{name:32}{row.cpu_us_per_event:9.1f}{row.first_event_ms_p50:10.1f}"
+            f"{row.kb_per_stream:9.1f}"
+        )
+    ratio = rows["jusinfer s=64"].cpu_us_per_event / rows["nginx s=64"].cpu_us_per_event
+    _say_ratio(ratio, EVENT_RATIO_MAX)
 
 
-def _keep(figures: Figures, *, is_seen: bool) -> Path:
-    RESULTS.mkdir(exist_ok=True)
-    stamp = dt.datetime.now(tz=dt.UTC).strftime("%Y%m%dT%H%M%SZ")
-    path = RESULTS / f"{stamp}{'' if is_seen else '.local'}.json"
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(figures)) + b"\n")
-    return path
+def _say_ratio(ratio: float, bound: float) -> None:
+    judgement = "met" if ratio <= bound else "not met"
+    print(f"expected at most {bound} x nginx: {judgement} ({ratio:.1f})")
 
 
-def _say(text: str) -> None:
-    print(f"bench: {text} …", file=sys.stderr, flush=True)
+def _say_posting(figures: dict[str, object]) -> None:
+    row: dict[str, float] = figures["posting"]
+    print(
+        f"\nposting: {row['per_second']:.0f} records/s (expected 30000); CPU per completion:"
+        f" settler {row['settler_us']:.1f} µs, PostgreSQL {row['postgres_us']:.1f} µs"
+        " (expected 40 together)"
+    )
 
 
 if __name__ == "__main__":

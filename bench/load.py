@@ -1,163 +1,175 @@
-"""Load: wrk for plain answers, a client process for streams. Bounded in count and in time."""
+"""Load: wrk for plain answers, a uvloop client for streams. Bounded in count and in time."""
 
-import contextlib
+import asyncio
+import json
+import re
 import shutil
 import subprocess
-import sys
-from collections.abc import Iterator, Sequence
+import time
 from pathlib import Path
-from typing import Final
 
 import msgspec
+import uvloop
 
-from bench.bodies import PATH, SHAPES, Kind, request_body
-from bench.stream_client import Job, Tally
-from bench.subjects import BenchError, Subject, filled
+from bench import machine
+from bench.subjects import Subject
 
-GRACE_SECONDS: Final = 30.0
-STREAM_SECONDS_MAX: Final = 180.0
-MARK: Final = "figures "
-# Read by wrk: asks with the keys of a file in turn, and says its figures as JSON at the end.
-SCRIPT: Final = """
-local keys = {}
-for line in io.lines("@KEYS@") do keys[#keys + 1] = line end
-local file = io.open("@BODY@", "rb")
-local body = file:read("*a")
-file:close()
-local head = "POST @PATH@ HTTP/1.1\\r\\nHost: 127.0.0.1\\r\\nContent-Type: application/json"
-  .. "\\r\\nContent-Length: " .. #body .. "\\r\\nAuthorization: Bearer "
-local tail = "\\r\\n\\r\\n" .. body
-local fixed = head .. keys[1] .. tail
-local count, place = #keys, 0
-function request()
-  if count == 1 then return fixed end
-  place = place % count + 1
-  return head .. keys[place] .. tail
-end
-function done(summary, latency, requests)
-  local errors = summary.errors
-  io.write(string.format(
-    '@MARK@{"requests":%d,"duration_us":%d,"p50_us":%.1f,"p99_us":%.1f,' ..
-    '"bad_status":%d,"broken":%d}\\n',
-    summary.requests, summary.duration, latency:percentile(50), latency:percentile(99),
-    errors.status, errors.connect + errors.read + errors.write + errors.timeout))
-end
-"""
+PROMPT = "lorem ipsum dolor " * 27
+STREAM_SECONDS_MAX = 120.0
 
 
-class Load(msgspec.Struct, frozen=True):
-    """What wrk saw; latencies in microseconds."""
+class Plain(msgspec.Struct):
+    """What a run of plain requests came to."""
 
     requests: int
-    duration_us: int
-    p50_us: float
-    p99_us: float
-    bad_status: int
-    broken: int
-
-    @property
-    def per_second(self) -> float:
-        """Requests per second."""
-        return self.requests * 1e6 / self.duration_us if self.duration_us else 0.0
-
-    @property
-    def faults(self) -> int:
-        """Answers that were not good, and connections that broke."""
-        return self.bad_status + self.broken
+    per_second: float
+    p50_ms: float
+    p99_ms: float
+    cpu_us: float
+    beside_us: dict[str, float]
+    failures: int
 
 
-class Ask(msgspec.Struct, frozen=True):
-    """How to load a subject: over so many connections, for so long, with these keys in turn."""
+class Streamed(msgspec.Struct):
+    """What a run of streams came to."""
 
-    kind: Kind
-    connections: int
-    seconds: int
-    keys: Sequence[str] = ()
+    streams: int
+    events: int
+    cpu_us_per_event: float
+    first_event_ms_p50: float
+    kb_per_stream: float
 
 
-def press(subject: Subject, folder: Path, ask: Ask) -> Load:
-    """Ask as fast as answers come."""
-    files = {name: folder / f"wrk.{name.lower()}" for name in ("BODY", "KEYS", "SCRIPT")}
-    files["BODY"].write_bytes(request_body(ask.kind))
-    files["KEYS"].write_text("".join(f"{key}\n" for key in ask.keys or (subject.key,)))
-    values = {"PATH": PATH, "MARK": MARK, "BODY": str(files["BODY"]), "KEYS": str(files["KEYS"])}
-    files["SCRIPT"].write_text(filled(SCRIPT, values))
-    command = [
-        shutil.which("wrk") or "wrk",
-        "--threads=1",
-        f"--connections={ask.connections}",
-        f"--duration={ask.seconds}s",
-        "--timeout=10s",
-        f"--script={files['SCRIPT']}",
-        f"http://127.0.0.1:{subject.ports[ask.kind]}{PATH}",
-    ]
+def request_body(model: str, *, is_stream: bool) -> str:
+    """Give the body of about 620 bytes that every subject gets."""
+    body: dict[str, object] = {
+        "model": model,
+        "messages": [
+            {"role": "system", "content": "You are helpful."},
+            {"role": "user", "content": PROMPT},
+        ],
+        "max_tokens": 200,
+    }
+    if is_stream:
+        body["stream"] = True
+    return json.dumps(body)
+
+
+def plain(subject: Subject, folder: Path, *, connections: int, seconds: int) -> Plain:
+    """Run wrk against a subject, and see what it cost."""
+    script = folder / "post.lua"
+    script.write_text(
+        'wrk.method = "POST"\nwrk.headers["Content-Type"] = "application/json"\n'
+        f'wrk.headers["Authorization"] = "Bearer {subject.key}"\n'
+        f"wrk.body = [==[{request_body(subject.model, is_stream=False)}]==]\n"
+    )
+    everyone = {"self": subject.pids, **subject.beside}
+    before = {name: machine.cpu_seconds(_family(pids)) for name, pids in everyone.items()}
+    url = f"http://127.0.0.1:{subject.port}/v1/chat/completions"
+    command = [shutil.which("wrk") or "wrk", "-t1", f"-c{connections}", f"-d{seconds}"]
     done = subprocess.run(
-        command, capture_output=True, text=True, timeout=ask.seconds + GRACE_SECONDS, check=False
-    )
-    return parse(done.stdout + done.stderr)
-
-
-def parse(text: str) -> Load:
-    """Read the line that the script writes at the end."""
-    for line in text.splitlines():
-        if line.startswith(MARK):
-            return msgspec.json.decode(line.removeprefix(MARK), type=Load)
-    raise BenchError(f"wrk gave no figures:\n{text}")
-
-
-def job(subject: Subject, kind: Kind, streams: int, rounds: int, *, is_held: bool = False) -> Job:
-    """Describe streams to the client."""
-    body = request_body(kind).decode()
-    head = (
-        f"POST {PATH} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {subject.key}\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    )
-    return Job(
-        port=subject.ports[kind],
-        request=head + body,
-        streams=streams,
-        rounds=rounds,
-        tokens=SHAPES[kind][0],
-        seconds_max=STREAM_SECONDS_MAX,
-        is_held=is_held,
-    )
-
-
-def stream(work: Job) -> Tally:
-    """Read streams to their end; each must be whole."""
-    done = subprocess.run(
-        _client(),
-        input=msgspec.json.encode(work) + b"\n",
+        [*command, "--latency", "-s", str(script), url],
         capture_output=True,
-        timeout=STREAM_SECONDS_MAX + GRACE_SECONDS,
-        check=False,
+        text=True,
+        check=True,
+        timeout=seconds + 60,
     )
-    if done.returncode != 0:
-        raise BenchError(f"the client of streams failed:\n{done.stderr.decode()[-1000:]}")
-    return msgspec.json.decode(done.stdout.splitlines()[-1], type=Tally)
+    own = machine.cpu_seconds(_family(subject.pids))
+    if subject.beside:
+        time.sleep(2)
+    count = int(_find(r"(\d+) requests in", done.stdout) or 0)
+    spent = {
+        name: (machine.cpu_seconds(_family(pids)) - before[name]) / max(count, 1) * 1e6
+        for name, pids in subject.beside.items()
+    }
+    return Plain(
+        requests=count,
+        per_second=float(_find(r"Requests/sec:\s+([\d.]+)", done.stdout) or 0),
+        p50_ms=_milliseconds(_find(r"50%\s+(\S+)", done.stdout)),
+        p99_ms=_milliseconds(_find(r"99%\s+(\S+)", done.stdout)),
+        cpu_us=(own - before["self"]) / max(count, 1) * 1e6,
+        beside_us=spent,
+        failures=int(_find(r"Non-2xx or 3xx responses: (\d+)", done.stdout) or 0),
+    )
 
 
-@contextlib.contextmanager
-def held(work: Job) -> Iterator[int]:
-    """Keep streams open for the length of the block; gives how many have begun."""
-    with subprocess.Popen(_client(), stdin=subprocess.PIPE, stdout=subprocess.PIPE) as client:
-        if client.stdin is None or client.stdout is None:
-            raise AssertionError("pipes were asked for")
-        try:
-            client.stdin.write(msgspec.json.encode(work) + b"\n")
-            client.stdin.flush()
-            # The client itself ends after its time, which ends this line too.
-            said = client.stdout.readline()
-            if not said.strip().isdigit():
-                raise BenchError(f"streams cannot be held open: {said[:500]!r}")
-            yield int(said)
-        finally:
-            client.stdin.close()
-            try:
-                client.wait(GRACE_SECONDS)
-            except subprocess.TimeoutExpired:
-                client.kill()
+def _family(pids: list[int]) -> list[int]:
+    return [pid for parent in pids for pid in (parent, *_children(parent))]
 
 
-def _client() -> list[str]:
-    return [sys.executable, "-m", "bench.stream_client"]
+def _children(pid: int) -> list[int]:
+    try:
+        return machine.children(pid)
+    except OSError:
+        return []
+
+
+def _find(pattern: str, text: str) -> str | None:
+    match = re.search(pattern, text)
+    return match[1] if match else None
+
+
+def _milliseconds(text: str | None) -> float:
+    if text is None:
+        return 0.0
+    match = re.fullmatch(r"([\d.]+)(us|ms|s)", text)
+    if match is None:
+        return 0.0
+    return float(match[1]) * {"us": 0.001, "ms": 1.0, "s": 1000.0}[match[2]]
+
+
+def streamed(subject: Subject, model: str, streams: int) -> Streamed:
+    """Open many streams at once and read each to its end; every one must be whole."""
+    return uvloop.run(_streamed(subject, model, streams))
+
+
+async def _streamed(subject: Subject, model: str, streams: int) -> Streamed:
+    pid = subject.pids[0]
+    body = request_body(model, is_stream=True).encode()
+    head = (
+        f"POST /v1/chat/completions HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {subject.key}"
+        f"\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    cpu, memory = machine.cpu_seconds([pid]), machine.resident_kb(pid)
+    peak = memory
+    firsts: list[float] = []
+    events = 0
+    is_done = asyncio.Event()
+
+    async def one() -> None:
+        nonlocal events
+        reader, writer = await asyncio.open_connection("127.0.0.1", subject.port)
+        began = time.perf_counter()
+        writer.write(head.encode() + body)
+        tail = b""
+        while b"data: [DONE]" not in tail:
+            data = await reader.read(65_536)
+            if not data:
+                raise RuntimeError(f"a stream of {subject.name} was cut")
+            if not tail:
+                firsts.append(time.perf_counter() - began)
+            events += data.count(b"data: ")
+            tail = (tail + data)[-200:]
+        writer.close()
+
+    async def watch() -> None:
+        nonlocal peak
+        while not is_done.is_set():
+            peak = max(peak, machine.resident_kb(pid))
+            await asyncio.sleep(0.1)
+
+    async with asyncio.timeout(STREAM_SECONDS_MAX), asyncio.TaskGroup() as tasks:
+        watching = tasks.create_task(watch())
+        async with asyncio.TaskGroup() as readers:
+            for _ in range(streams):
+                readers.create_task(one())
+        is_done.set()
+        await watching
+    firsts.sort()
+    return Streamed(
+        streams=streams,
+        events=events,
+        cpu_us_per_event=(machine.cpu_seconds([pid]) - cpu) / max(events, 1) * 1e6,
+        first_event_ms_p50=firsts[len(firsts) // 2] * 1000,
+        kb_per_stream=(peak - memory) / streams,
+    )

@@ -1,7 +1,5 @@
 """The programs that are measured, each started here and ended here by its own pid."""
 
-import contextlib
-import http.client
 import json
 import os
 import shutil
@@ -9,210 +7,214 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final, Self
+from typing import Self
 
 import msgspec
-import trustme
 
 from bench import machine
-from bench.bodies import ANSWER_TOKENS, PATH, SHAPES, Kind, answer_body, request_body
 
-START_SECONDS: Final = 120.0
-STOP_SECONDS: Final = 60.0
-POLL_SECONDS: Final = 0.05
-PROBE_SECONDS: Final = 20.0
-SAID_CHARS_MAX: Final = 2_000
-CONNECTIONS_MAX: Final = 12_000
-TEMPLATES: Final = Path(__file__).parent / "nginx"
-OWN: Final = "own"
-
-
-class BenchError(Exception):
-    """Something that a figure needs is not there; the text says what."""
+START_SECONDS = 120.0
+ANSWER = (
+    '{"id":"chatcmpl-9abcdefghijklmnopqrstuvwxyz","object":"chat.completion","created":1764000000,'
+    '"model":"bench/model","choices":[{"index":0,"message":{"role":"assistant","content":"'
+    + ("A short answer of a fair length, as many are. " * 6).strip()
+    + '"},"logprobs":null,"finish_reason":"stop"}],"usage":{"prompt_tokens":140,'
+    '"completion_tokens":60,"total_tokens":200,"prompt_tokens_details":{"cached_tokens":0},'
+    '"completion_tokens_details":{"reasoning_tokens":0}}}'
+)
+NGINX_HEAD = (
+    "worker_processes 1; daemon off; pid {pid}; error_log /dev/null;\n"
+    "events {{ worker_connections 16384; }}\n"
+    "http {{ access_log off; keepalive_requests 1000000000; keepalive_timeout 600s;\n"
+    "client_body_temp_path {folder}; proxy_temp_path {folder}; fastcgi_temp_path {folder};\n"
+    "uwsgi_temp_path {folder}; scgi_temp_path {folder};\n"
+)
+UPSTREAM = "server {{ listen 127.0.0.1:{port} backlog=4096;{tls} location / {{ default_type "
+UPSTREAM += "application/json; return 200 '{answer}'; }} }} }}\n"
+PROXY = (
+    "upstream u {{ server 127.0.0.1:{to}; keepalive 512; keepalive_requests 1000000000; }}\n"
+    "server {{ listen 127.0.0.1:{port} backlog=4096; location / {{ proxy_pass http://u;"
+    ' proxy_http_version 1.1; proxy_set_header Connection "";'
+    " proxy_buffering {buffering}; }} }} }}\n"
+)
 
 
 class Subject(msgspec.Struct):
-    """Something that answers completions.
-
-    `ports` says where each kind is taken. `parts` names processes whose CPU is counted: `OWN` for
-    the proxy itself, others in columns of their own. `settle` waits for what goes on behind.
-    """
+    """Something that answers on a port; `pids` are the processes whose CPU is its cost."""
 
     name: str
-    ports: dict[Kind, int]
-    parts: dict[str, list[int]] = {}
-    key: str = "none"
-    version: str = ""
-    settle: Callable[[], None] = lambda: None
-
-    def cpu(self) -> dict[str, float]:
-        """Give the CPU seconds that each part has used so far."""
-        return {part: machine.cpu_seconds(pids) for part, pids in self.parts.items()}
-
-    def memory(self) -> machine.Size:
-        """Give the memory of the proxy itself."""
-        return machine.memory(self.parts[OWN])
+    port: int
+    key: str
+    model: str
+    pids: list[int]
+    beside: dict[str, list[int]] = {}
 
 
 class Stage:
     """Starts programs and ends them all, whatever happens in between."""
 
-    def __init__(self, folder: Path, files: int) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._files = files
         self._running: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> Self:
-        """Begin with nothing running."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End everything, the last first."""
         for process in reversed(self._running):
             process.terminate()
         for process in reversed(self._running):
             try:
-                process.wait(STOP_SECONDS)
+                process.wait(60)
             except subprocess.TimeoutExpired:
                 process.kill()
-                process.wait(STOP_SECONDS)
+                process.wait(10)
 
-    def start(
-        self, command: Sequence[str], name: str, variables: Mapping[str, str] | None = None
-    ) -> subprocess.Popen[bytes]:
-        """Start a program; what it says goes to `<name>.out` and `<name>.err` in the folder."""
-        with self._file(name, "out").open("wb") as out, self._file(name, "err").open("wb") as err:
+    def start(self, command: list[str], name: str, env: dict[str, str] | None = None) -> int:
+        """Start a program with its output in files; gives its pid."""
+        with (self.folder / f"{name}.out").open("wb") as out:
+            err = (self.folder / f"{name}.err").open("wb")
             process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=err,
-                env={**os.environ, **(variables or {})},
+                command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=env
             )
+            err.close()
         self._running.append(process)
-        return process
+        return process.pid
 
-    def wait(
-        self, name: str, process: subprocess.Popen[bytes], is_ready: Callable[[], bool]
-    ) -> None:
-        """Wait until a program is ready; raises with its last words when it will not be."""
-        deadline = time.monotonic() + START_SECONDS
-        while not is_ready():
-            if process.poll() is not None or time.monotonic() > deadline:
-                said = self._file(name, "out").read_text("utf-8", "replace")
-                said += self._file(name, "err").read_text("utf-8", "replace")
-                raise BenchError(f"{name} did not start:\n{said[-SAID_CHARS_MAX:]}")
-            time.sleep(POLL_SECONDS)
-
-    def _file(self, name: str, kind: str) -> Path:
-        return self.folder / f"{name}.{kind}"
-
-    # ------------------------------------------------------------------ upstreams and floor
-
-    def nginx(self, name: str, template: str, values: Mapping[str, str]) -> list[int]:
+    def nginx(self, name: str, rest: str) -> int:
         """Start an nginx of one worker; gives the worker's pid."""
         folder = self.folder / name
         folder.mkdir()
-        folder.chmod(0o755)
-        common = {
-            "FOLDER": str(folder),
-            "FILES": str(self._files),
-            "CONNECTIONS": str(min(self._files, CONNECTIONS_MAX)),
-        }
-        conf = self._file(name, "conf")
-        conf.write_text(filled((TEMPLATES / template).read_text(), {**common, **values}))
-        program = nginx_program()
-        process = self.start([program, "-e", str(folder / "log"), "-c", str(conf)], name)
-        self.wait(name, process, lambda: bool(machine.children(process.pid)))
-        return machine.children(process.pid)
+        conf = self.folder / f"{name}.conf"
+        conf.write_text(NGINX_HEAD.format(pid=folder / "pid", folder=folder) + rest)
+        folder.chmod(0o777)
+        master = self.start([shutil.which("nginx") or "nginx", "-c", str(conf)], name)
+        deadline = time.monotonic() + 10
+        while not machine.children(master):
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"nginx {name} did not start; see {self.folder}/{name}.err")
+            time.sleep(0.05)
+        return machine.children(master)[0]
 
-    def direct(self) -> tuple[Subject, Path]:
-        """Start every upstream; gives them as a subject of their own, and their authority."""
+    def upstream(self) -> int:
+        """Start the static upstream; gives its port."""
+        port = free_port()
+        self.nginx("upstream", UPSTREAM.format(port=port, tls="", answer=ANSWER))
+        return port
+
+    def tls_upstream(self) -> tuple[int, str]:
+        """Start the static upstream behind TLS; gives its port and its authority's file."""
+        import trustme  # noqa: PLC0415 (only when it is measured)
+
         authority = trustme.CA()
-        ca_file, pair = self.folder / "ca.pem", self.folder / "leaf.pem"
+        ca_file = self.folder / "ca.pem"
         authority.cert_pem.write_to_path(ca_file)
         leaf = authority.issue_cert("localhost", "127.0.0.1")
+        pair = self.folder / "leaf.pem"
         leaf.private_key_and_cert_chain_pem.write_to_path(pair)
-        plain, tls = machine.free_ports(2)
-        values = {
-            "PLAIN_PORT": str(plain),
-            "TLS_PORT": str(tls),
-            "CERTIFICATE": str(pair),
-            "ANSWER": answer_body(),
+        port = free_port()
+        tls = f" ssl_certificate {pair}; ssl_certificate_key {pair};"
+        rest = UPSTREAM.format(port=port, tls=tls, answer=ANSWER)
+        self.nginx("tls-upstream", rest.replace("backlog=4096;", "ssl backlog=4096;", 1))
+        return port, str(ca_file)
+
+    def proxy(self, name: str, to: int, *, is_buffered: bool) -> Subject:
+        """Start a bare reverse proxy: the floor."""
+        port = free_port()
+        buffering = "on" if is_buffered else "off"
+        pid = self.nginx(name, PROXY.format(port=port, to=to, buffering=buffering))
+        return Subject("nginx", port, "x", "bench/model", [pid])
+
+    def jusinfer(self, upstreams: dict[str, str]) -> Subject:
+        """Start the whole product with one worker, live credit and a live key."""
+        config = self.folder / "jusinfer.toml"
+        config.write_text("".join(upstreams.values()))
+        data = self.folder / "data"
+        port, operator_port = free_port(), free_port()
+        program = [sys.executable, "-m", "jusinfer"]
+        common = ["--config", str(config), "--data-dir", str(data)]
+        ports = ["--port", str(port), "--operator-port", str(operator_port), "--workers", "1"]
+        pid = self.start([*program, "serve", *common, *ports], "jusinfer")
+        wait_for(self.folder / "jusinfer.err", '"event":"ready"')
+        made = [*program, "keys", "create", "--mode", "live", "--json", *common]
+        key = json.loads(subprocess.run(made, capture_output=True, check=True).stdout)["key"]
+        grant = [*program, "grant", "default", "1000000", "--reason", "bench", "--json", *common]
+        subprocess.run(grant, capture_output=True, check=True)
+        below = machine.children(pid)
+        postmaster = machine.named(below, "postgres")
+        return Subject(
+            "jusinfer",
+            port,
+            key,
+            "bench/model",
+            machine.named(below, "bootstrap.gateway"),
+            {"settler": machine.named(below, "bootstrap.settler"), "postgres": postmaster},
+        )
+
+    def litellm(self, to: int) -> Subject:
+        """Start LiteLLM's proxy from an environment of its own, made on first use."""
+        home = Path(__file__).parent / ".peers"
+        python = home / "bin" / "python"
+        if not python.exists():
+            subprocess.run([sys.executable, "-m", "venv", str(home)], check=True)
+            subprocess.run(
+                [str(python), "-m", "pip", "install", "-q", "litellm[proxy]"], check=True
+            )
+        config = self.folder / "litellm.yaml"
+        config.write_text(
+            "model_list:\n  - model_name: bench/model\n    litellm_params:\n"
+            f"      model: openai/bench\n      api_base: http://127.0.0.1:{to}/v1\n"
+            "      api_key: x\n"
+        )
+        port = free_port()
+        env = {
+            **os.environ,
+            "PATH": f"{home / 'bin'}:{os.environ['PATH']}",
+            "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+            # It listens on loopback for a minute, with nothing behind it.
+            "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true",
         }
-        self.nginx("upstream", "upstream.conf.in", values)
-        command = [sys.executable, "-m", "bench.stream_upstream"]
-        process = self.start(command, "stream-upstream")
-        out = self._file("stream-upstream", "out")
-        self.wait("stream-upstream", process, lambda: out.read_text().endswith("\n"))
-        stream = int(out.read_text())
-        ports = {Kind.PLAIN: plain, Kind.TLS: tls, **dict.fromkeys(SHAPES, stream)}
-        return Subject("direct", ports), ca_file
-
-    def floor(self, upstreams: Mapping[Kind, int], ca_file: Path) -> Subject:
-        """Start a bare reverse proxy."""
-        plain, tls, stream = machine.free_ports(3)
-        values = {
-            "PLAIN_PORT": str(upstreams[Kind.PLAIN]),
-            "TLS_PORT": str(upstreams[Kind.TLS]),
-            "STREAM_PORT": str(upstreams[Kind.STREAM]),
-            "PROXY_PLAIN_PORT": str(plain),
-            "PROXY_TLS_PORT": str(tls),
-            "PROXY_STREAM_PORT": str(stream),
-            "AUTHORITY": str(ca_file),
-        }
-        pids = self.nginx("floor", "proxy.conf.in", values)
-        ports = {Kind.PLAIN: plain, Kind.TLS: tls, **dict.fromkeys(SHAPES, stream)}
-        return Subject("nginx", ports, {OWN: pids})
+        command = [str(home / "bin" / "litellm"), "--config", str(config), "--port", str(port)]
+        pid = self.start([*command, "--num_workers", "1"], "litellm", env)
+        wait_for_port(port)
+        return Subject("litellm", port, "x", "bench/model", [pid, *machine.children(pid)])
 
 
-def nginx_program() -> str:
-    """Find nginx, also where only root looks."""
-    found = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
-    if found is None:
-        raise BenchError("nginx is not installed")
-    return found
+def upstream_entry(name: str, base_url: str, model: str, extra: str = "") -> str:
+    """Write an upstream of `jusinfer.toml`."""
+    return (
+        f'[[upstream]]\nname = "{name}"\nbase_url = "{base_url}"\nis_local = true\n'
+        f'api_key = "x"\n{extra}[[upstream.model]]\nid = "{model}"\ninput = "0.15"\n'
+        'output = "0.60"\n'
+    )
 
 
-def filled(template: str, values: Mapping[str, str]) -> str:
-    """Put values in place of `@NAME@`; raises when one is left without."""
-    for name, value in values.items():
-        template = template.replace(f"@{name}@", value)
-    start = template.find("@")
-    if start >= 0:
-        raise BenchError(f"no value for {template[start : start + 30]!r}")
-    return template
+def free_port() -> int:
+    """Give a port that nobody uses now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
-def is_listening(port: int) -> bool:
-    """Tell whether somebody takes connections at a port of loopback."""
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1.0):
-        return True
-    return False
+def wait_for(path: Path, text: str) -> None:
+    """Wait until a file holds a text."""
+    deadline = time.monotonic() + START_SECONDS
+    while text not in path.read_text(errors="replace"):
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"{path} never said {text}")
+        time.sleep(0.1)
 
 
-def probe(subject: Subject, kind: Kind) -> None:
-    """Ask once and read the answer; raises when it is not the one that the upstream gives."""
-    connection = http.client.HTTPConnection("127.0.0.1", subject.ports[kind], timeout=PROBE_SECONDS)
-    headers = {"authorization": f"Bearer {subject.key}", "content-type": "application/json"}
-    try:
-        connection.request("POST", PATH, request_body(kind), headers)
-        answer = connection.getresponse()
-        status, text = answer.status, answer.read().decode("utf-8", "replace")
-    except (OSError, http.client.HTTPException) as error:
-        raise BenchError(f"{subject.name}: no answer to {kind} ({error!r})") from error
-    finally:
-        connection.close()
-    if status != http.HTTPStatus.OK or not is_good(text, kind):
-        raise BenchError(f"{subject.name}: {kind} was answered {status}: {text[:500]}")
-
-
-def is_good(text: str, kind: Kind) -> bool:
-    """Tell whether an answer is whole."""
-    if kind.is_stream:
-        return "[DONE]" in text and text.count('"content":') >= SHAPES[kind][0]
-    found = json.loads(text)
-    has_words = bool(found["choices"][0]["message"]["content"])
-    return has_words and found["usage"]["total_tokens"] == ANSWER_TOKENS
+def wait_for_port(port: int) -> None:
+    """Wait until somebody listens."""
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+        else:
+            return
