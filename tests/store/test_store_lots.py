@@ -275,6 +275,12 @@ def test_a_control_transaction_of_one_tenant_cannot_grant_to_another(
 
 
 BREAKAGES = {
+    "caps_fold": "INSERT INTO spend_cap (cap_id, tenant_id, mode, scope, scope_id, period,"
+    " amount_nano, action) SELECT tenant_id, tenant_id, 'live', 'tenant', tenant_id, 'day', 9,"
+    " 'stop' FROM tenant; INSERT INTO spend_period (cap_id, period_start, tenant_id, leased_nano)"
+    " SELECT cap_id, now(), tenant_id, 3 FROM spend_cap",
+    "slots_fold": "INSERT INTO rate_window SELECT 'tenant', tenant_id, 'concurrency', now(), 2"
+    " FROM tenant",
     "accounts_fold": "UPDATE ledger_account SET credits_posted_nano = credits_posted_nano + 1"
     " WHERE kind = 'promo'",
     "lots_fold": "UPDATE credit_lot SET remaining_nano = remaining_nano - 1",

@@ -120,6 +120,20 @@ INVARIANTS: Final = (
            WHERE l.state = 'open' AND w.state = 'reclaimed'""",
     ),
     Invariant(
+        "caps_fold",
+        "what a period of a cap has lent is the open part of its leases",
+        """SELECT p.cap_id FROM spend_period p WHERE p.leased_nano <> COALESCE((
+             SELECT sum(l.granted_nano - l.posted_nano - l.returned_nano) FROM cap_lease l
+             WHERE l.cap_id = p.cap_id AND l.period_start = p.period_start), 0)""",
+    ),
+    Invariant(
+        "slots_fold",
+        "the requests at once that a limit has lent are those that workers hold",
+        """SELECT w.scope_id FROM rate_window w WHERE w.kind = 'concurrency'
+           AND w.taken <> COALESCE((SELECT sum(s.slots) FROM rate_slot s
+             WHERE s.scope = w.scope AND s.scope_id = w.scope_id), 0)""",
+    ),
+    Invariant(
         "usage_transfers",
         "a usage transfer is the sum of the charges of the rows that name it",
         """SELECT t.transfer_id FROM ledger_transfer t LEFT JOIN (
