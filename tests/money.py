@@ -29,8 +29,10 @@ SELECT a.account_id FROM ledger_account a WHERE a.kind = 'credits' AND (
     FROM credit_lot o WHERE o.tenant_id = a.tenant_id AND o.mode = a.mode), 0))
 """
 PER_TRANSFER = """
-SELECT t.transfer_id FROM ledger_transfer t WHERE t.code = 'usage' AND t.amount_nano <>
-  (SELECT COALESCE(sum(charge_nano), 0) FROM usage_record u WHERE u.transfer_id = t.transfer_id)
+SELECT t.transfer_id FROM ledger_transfer t LEFT JOIN (
+  SELECT transfer_id, sum(charge_nano) AS charge_nano FROM usage_record GROUP BY transfer_id
+) u ON u.transfer_id = t.transfer_id
+WHERE t.code = 'usage' AND t.amount_nano <> COALESCE(u.charge_nano, 0)
 """
 
 

@@ -81,18 +81,19 @@ INVARIANTS: Final = (
     Invariant(
         "leased_fold",
         "what an account has lent is the open part of its leases",
-        """SELECT a.account_id FROM ledger_account a WHERE a.kind = 'credits'
-           AND a.leased_nano <> COALESCE((
-             SELECT sum(granted_nano - posted_nano - returned_nano) FROM lease l
-             WHERE l.tenant_id = a.tenant_id AND l.mode = a.mode AND l.state = 'open'), 0)""",
+        """SELECT a.account_id FROM ledger_account a LEFT JOIN (
+             SELECT tenant_id, mode, sum(granted_nano - posted_nano - returned_nano) AS open_nano
+             FROM lease WHERE state = 'open' GROUP BY tenant_id, mode) l
+             ON l.tenant_id = a.tenant_id AND l.mode = a.mode
+           WHERE a.kind = 'credits' AND a.leased_nano <> COALESCE(l.open_nano, 0)""",
     ),
     Invariant(
         "lots_fold",
         "a tenant's credit is what remains in its lots",
         """SELECT a.account_id FROM ledger_account a WHERE a.kind = 'credits'
            AND a.credits_posted_nano - a.debits_posted_nano <> COALESCE((
-             SELECT sum(remaining_nano) FROM credit_lot l
-             WHERE l.tenant_id = a.tenant_id AND l.mode = a.mode), 0)""",
+             SELECT sum(remaining_nano) FROM credit_lot l WHERE l.remaining_nano > 0
+               AND l.tenant_id = a.tenant_id AND l.mode = a.mode), 0)""",
     ),
     Invariant(
         "lots_drawn",
