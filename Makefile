@@ -32,7 +32,7 @@ coverage: setup ## every test, with branch coverage
 bench: setup ## measure beside bare nginx; ARGS="--peers" adds the peers
 	@"$(BIN)/python" -m bench $(ARGS)
 
-prove-money: setup ## three minutes of load, faults and kills, then the books; ARGS="--seconds 30"
+prove-money: setup ## three minutes of load, faults and kills, then the books; ARGS="--quick" is short
 	@"$(BIN)/python" -m tools.prove_money $(ARGS)
 
 golden: setup ## write the golden files anew; the diff is the review
