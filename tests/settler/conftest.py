@@ -3,12 +3,17 @@
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 from tests.postgres import fresh_database, server
 
 from jusinfer.adapters import system
 from jusinfer.services.world import World
 from jusinfer.store.database import Database
 from jusinfer.store.embedded import EmbeddedPostgres
+
+# Registered here, where pytest finds them before it looks for the profile that it is asked for.
+settings.register_profile("money-short", max_examples=12, stateful_step_count=30)
+settings.register_profile("money-long", max_examples=400, stateful_step_count=60)
 
 
 @pytest.fixture(scope="session")

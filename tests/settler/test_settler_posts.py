@@ -39,6 +39,7 @@ class Writer:
         self.descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         fcntl.flock(self.descriptor, fcntl.LOCK_EX)
         self._put(Opened(FORMAT_VERSION, self.worker_id, NOW_US))
+        self.opened_bytes = self.path.stat().st_size
 
     def _put(self, record: Opened | Admitted | Ended) -> None:
         os.write(self.descriptor, self._encoder.frame(record))
