@@ -1,0 +1,106 @@
+"""What a surface and a dialect are: translations to and from the neutral form.
+
+The neutral form is OpenAI's Chat Completions JSON. A surface is how callers speak to us, a dialect
+how we speak to an upstream; neither knows of the other. Both are pure: no clock, no network.
+
+Usage inside the neutral form has OpenAI's shape: `prompt_tokens` includes cache reads and writes,
+`completion_tokens` includes reasoning. What Chat Completions has no member for travels in the
+members that OpenRouter uses: `reasoning`, `reasoning_details`, `cache_control`.
+"""
+
+from typing import Protocol
+
+from jusinfer.domain.completion import CompletionRequest
+from jusinfer.domain.stream import UpstreamFailure
+from jusinfer.domain.usage import TokenUsage
+
+Headers = list[tuple[bytes, bytes]]
+
+
+class SurfaceStream(Protocol):
+    """One streamed answer on its way to a caller."""
+
+    def events(self, payloads: list[bytes]) -> bytes:
+        """Turn neutral chunks (JSON, unframed) into framed bytes; never raises."""
+        ...
+
+    def finish(self, usage: TokenUsage, cost_usd: str) -> bytes:
+        """Give the closing events after a good end."""
+        ...
+
+    def fail(self, code: str, message: str) -> bytes:
+        """Give the one error event that ends a stream which broke after it had begun."""
+        ...
+
+
+class Surface(Protocol):
+    """How callers speak to us; stateless."""
+
+    name: str
+
+    def to_chat(self, body: bytes) -> bytes:
+        """Turn a caller's body into the neutral form; raises InvalidRequest naming the field."""
+        ...
+
+    def answer(self, chat_answer: bytes, asked_body: bytes, usage: TokenUsage, cost: str) -> bytes:
+        """Turn a whole neutral answer into the caller's shape; `cost` is US dollars as text."""
+        ...
+
+    def stream(self, asked_body: bytes) -> SurfaceStream:
+        """Begin a streamed answer to a request."""
+        ...
+
+    def error(
+        self, status: int, code: str, message: str, param: str | None, request_id: str
+    ) -> bytes:
+        """Write the body of an error in the caller's wire format."""
+        ...
+
+
+class DialectStream(Protocol):
+    """One streamed attempt at an upstream."""
+
+    def chunks(self, payload: bytes) -> list[bytes]:
+        """Turn the data of one event into neutral chunks; raises ChunkMalformed.
+
+        After the last event of a complete stream `[DONE]` comes last. An error event becomes a
+        chunk with a top-level `error` member.
+        """
+        ...
+
+    def end(self) -> list[bytes]:
+        """Give what is left when the body ended as HTTP says; `[DONE]` only after a real end."""
+        ...
+
+
+class Dialect(Protocol):
+    """How we speak to an upstream; stateless."""
+
+    name: str
+
+    def path(self, upstream_model: str, *, is_stream: bool) -> str:
+        """Give the path of a completion below the upstream's base."""
+        ...
+
+    def encode(
+        self,
+        asked: CompletionRequest,
+        *,
+        upstream_model: str,
+        output_tokens_max: int | None,
+        quirks: tuple[str, ...],
+    ) -> bytes:
+        """Write a request; raises InvalidRequest naming what the dialect cannot express."""
+        ...
+
+    def answer(self, body: bytes) -> bytes:
+        """Turn a whole good answer into the neutral form with `usage`; raises ChunkMalformed."""
+        ...
+
+    def stream(self) -> DialectStream:
+        """Begin to read a streamed answer."""
+        ...
+
+    def failure(self, status: int, headers: Headers, body: bytes, now: float) -> UpstreamFailure:
+        """Judge a refusal; `now` is seconds since 1970, for dates."""
+        ...
