@@ -171,7 +171,7 @@ def load(overrides: Overrides, environment: Mapping[str, str] | None = None) -> 
         count = _number(str(workers), "JUSINFER_WORKERS")
         gateway = msgspec.structs.replace(gateway, workers=count)
     _check(listen, gateway)
-    entries = _merged(builtin_entries(), settings.upstream)
+    entries = _merged(builtin_entries(), settings.upstream, env)
     return Settings(
         config_file=None if path is None else str(path),
         data_dir=str((base / data_dir).resolve()),
@@ -320,7 +320,9 @@ def _check(listen: ListenSettings, gateway: GatewaySettings) -> None:
 
 
 def _merged(
-    builtin: list[UpstreamEntry], configured: tuple[UpstreamEntry, ...]
+    builtin: list[UpstreamEntry],
+    configured: tuple[UpstreamEntry, ...],
+    env: Mapping[str, str],
 ) -> list[UpstreamEntry]:
     """Let an entry of the file add to, or override parts of, the built-in one of that name."""
     merged = {entry.name: entry for entry in builtin}
@@ -333,7 +335,18 @@ def _merged(
         seen.add(entry.name)
         known = merged.get(entry.name)
         merged[entry.name] = entry if known is None else _overlaid(known, entry)
-    return list(merged.values())
+    return [_with_token(entry, env) for entry in merged.values()]
+
+
+def _with_token(entry: UpstreamEntry, env: Mapping[str, str]) -> UpstreamEntry:
+    """Give an entry with its token for a gateway on the way; one that is named must be there."""
+    name = entry.gateway_token_env
+    if not name or entry.gateway_token:
+        return entry
+    token = env.get(name, "")
+    if not token or any(ord(char) < 33 or ord(char) > 126 for char in token):  # noqa: PLR2004
+        raise ConfigError(f"upstream {entry.name!r}: set {name} to the token of its gateway")
+    return msgspec.structs.replace(entry, gateway_token=token)
 
 
 def _overlaid(known: UpstreamEntry, entry: UpstreamEntry) -> UpstreamEntry:

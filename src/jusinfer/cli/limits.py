@@ -10,6 +10,7 @@ from jusinfer.cli.operate import ConfigFile, DataDir, Json, ModeOption, opened, 
 from jusinfer.domain.identity import Mode
 from jusinfer.domain.limits import CapAction, LimitKind
 from jusinfer.domain.money import format_usd, parse_usd
+from jusinfer.domain.preferences import TenantPolicy
 from jusinfer.services import accounts, limits
 
 Scope = Annotated[str, typer.Argument(help="tenant, member or key.")]
@@ -30,6 +31,7 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(limits_app, name="limits")
     app.add_typer(caps_app, name="caps")
     tenants_app.command("terms")(terms)
+    tenants_app.command("policy")(policy)
 
 
 @limits_app.command("set")
@@ -151,3 +153,41 @@ def terms(
         output.show_json({"tenant_id": found.tenant_id})
     else:
         typer.echo(f"The terms of {found.name} are set.")
+
+
+Names = Annotated[list[str] | None, typer.Option(help="May stand several times; none allows all.")]
+
+
+def policy(  # noqa: PLR0913 (one option for each gate)
+    tenant: Annotated[str, typer.Argument(help="A tenant's name or id.")],
+    upstream: Names = None,
+    region: Names = None,
+    jurisdiction: Names = None,
+    config_file: ConfigFile = None,
+    data_dir: DataDir = None,
+    *,
+    zdr: Annotated[bool, typer.Option(help="Only upstreams that keep nothing.")] = False,
+    no_training: Annotated[
+        bool, typer.Option(help="Only upstreams that say they do not train on prompts.")
+    ] = False,
+    log_payloads: Annotated[
+        bool, typer.Option(help="Let Cloudflare AI Gateway keep prompts and answers.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Say where a tenant's prompts may go; replaces what was said before."""
+    chosen = TenantPolicy(
+        is_zdr=zdr,
+        no_training=no_training,
+        may_log_payloads=log_payloads,
+        upstreams=tuple(upstream or ()),
+        regions=tuple(region or ()),
+        jurisdictions=tuple(jurisdiction or ()),
+    )
+    with output.faults(as_json=as_json), opened(config_file, data_dir, as_json=as_json) as world:
+        found = accounts.find_tenant(world, tenant)
+        limits.set_policy(world, found.tenant_id, chosen)
+    if as_json:
+        output.show_json({"tenant_id": found.tenant_id})
+    else:
+        typer.echo(f"The policy of {found.name} is set.")

@@ -62,6 +62,20 @@ class PriceChange(msgspec.Struct, frozen=True):
     windows: tuple[PriceWindow, ...] = ()
 
 
+class UpstreamFacts(msgspec.Struct, frozen=True):
+    """Where an upstream is and what it does with prompts; what is not stated counts against it.
+
+    `region` and `jurisdiction` are free names such as `eu` and `DE`; `retention_days` of None
+    means that it is not known; `is_zdr` that it keeps nothing, or can be told so by request.
+    """
+
+    region: str = ""
+    jurisdiction: str = ""
+    retention_days: int | None = None
+    trains_on_prompts: bool | None = None
+    is_zdr: bool = False
+
+
 class Upstream(msgspec.Struct, frozen=True):
     """A company or endpoint that completions are sent to; `api_key` never leaves the gateway."""
 
@@ -77,6 +91,11 @@ class Upstream(msgspec.Struct, frozen=True):
     ca_file: str | None = None
     quirks: tuple[str, ...] = ()
     headers: tuple[tuple[str, str], ...] = ()
+    query: str = ""
+    auth: str = "bearer"
+    gateway_token: str = ""
+    facts: "UpstreamFacts" = UpstreamFacts()
+    attempts_max: int = 2
     first_event_seconds: float = 120.0
     between_events_seconds: float = 60.0
     total_seconds: float = 900.0
@@ -93,6 +112,8 @@ class Capability(enum.StrEnum):
     VISION = "vision"
     JSON_SCHEMA = "json_schema"
     REASONING = "reasoning"
+    AUDIO = "audio"
+    EMBEDDINGS = "embeddings"
 
 
 class Route(msgspec.Struct, frozen=True):

@@ -4,6 +4,7 @@ from typing import Never
 
 import msgspec
 
+from jusinfer.domain.preferences import NO_PREFERENCES, Preferences
 from jusinfer.domain.traits import Traits
 
 
@@ -20,6 +21,7 @@ class CompletionRequest:
         "is_stream",
         "model",
         "output_tokens_max",
+        "preferences",
         "traits",
         "wants_cost",
         "wants_usage",
@@ -37,7 +39,9 @@ class CompletionRequest:
         fields: dict[str, msgspec.Raw],
         traits: Traits,
         body_bytes: int,
+        preferences: Preferences = NO_PREFERENCES,
     ) -> None:
+        self.preferences = preferences
         self.model = model
         self.is_stream = is_stream
         self.wants_usage = wants_usage
@@ -47,6 +51,21 @@ class CompletionRequest:
         self.fields = fields
         self.traits = traits
         self.body_bytes = body_bytes
+
+    def with_fields(self, fields: dict[str, msgspec.Raw]) -> "CompletionRequest":
+        """Give the same request with other members."""
+        return CompletionRequest(
+            model=self.model,
+            is_stream=self.is_stream,
+            wants_usage=self.wants_usage,
+            wants_cost=self.wants_cost,
+            output_tokens_max=self.output_tokens_max,
+            choice_count=self.choice_count,
+            fields=fields,
+            traits=self.traits,
+            body_bytes=self.body_bytes,
+            preferences=self.preferences,
+        )
 
     def __repr__(self) -> str:
         """Show sizes, never content."""

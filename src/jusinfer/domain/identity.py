@@ -9,6 +9,7 @@ from typing import Final, NewType
 import msgspec
 
 from jusinfer.domain.limits import Cap, Limit
+from jusinfer.domain.preferences import NO_POLICY, TenantPolicy
 
 TenantId = NewType("TenantId", str)
 MemberId = NewType("MemberId", str)
@@ -39,6 +40,7 @@ class Principal(msgspec.Struct, frozen=True):
     price_list: str = ""
     limits: tuple[Limit, ...] = ()
     caps: tuple[Cap, ...] = ()
+    policy: TenantPolicy = NO_POLICY
 
 
 def format_key(mode: Mode, secret: bytes) -> str:

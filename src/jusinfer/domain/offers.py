@@ -17,6 +17,7 @@ from jusinfer.domain.catalog import (
     Model,
     Route,
     Upstream,
+    UpstreamFacts,
 )
 from jusinfer.domain.price_entries import (
     ChangeEntry,
@@ -32,6 +33,10 @@ AUTO_MODEL: Final = "jusinfer/auto"
 SANDBOX: Final = "sandbox"
 OUTPUT_TOKENS_DEFAULT: Final = 8_192
 CONTEXT_TOKENS_DEFAULT: Final = 131_072
+ATTEMPTS_MAX: Final = 3
+DIALECTS: Final = ("openai_chat", "anthropic", "workers_ai")
+AUTHS: Final = ("bearer", "x-api-key", "api-key", "none")
+_QUERY: Final = re.compile(r"(?:[A-Za-z0-9._~-]+=[A-Za-z0-9._~-]*(?:&|$))*")
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 
 
@@ -62,6 +67,16 @@ class UpstreamEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ca_file: str | None = None
     quirks: tuple[str, ...] = ()
     headers: dict[str, str] = {}
+    query: str = ""
+    auth: str = ""
+    gateway_token: str = ""
+    gateway_token_env: str = ""
+    region: str = ""
+    jurisdiction: str = ""
+    retention_days: int | None = None
+    trains_on_prompts: bool | None = None
+    is_zdr: bool = False
+    attempts_max: int = 2
     first_event_seconds: float = 120.0
     between_events_seconds: float = 60.0
     total_seconds: float = 900.0
@@ -102,8 +117,15 @@ def upstream_of(entry: UpstreamEntry, api_key: str) -> Upstream:
     where = f"upstream {entry.name!r}"
     if not _NAME.fullmatch(entry.name):
         raise OfferError(f"{where}: use lower-case letters, digits, `-` and `_` for its name")
-    if entry.dialect != "openai_chat":
-        raise OfferError(f"{where}: dialect {entry.dialect!r} is not known; use openai_chat")
+    if entry.dialect not in DIALECTS:
+        known = ", ".join(DIALECTS)
+        raise OfferError(f"{where}: dialect {entry.dialect!r} is not known; use one of {known}")
+    if entry.auth and entry.auth not in AUTHS:
+        raise OfferError(f"{where}: auth {entry.auth!r} is not known; use {', '.join(AUTHS)}")
+    if not 1 <= entry.attempts_max <= ATTEMPTS_MAX:
+        raise OfferError(f"{where}: attempts_max must be 1 to {ATTEMPTS_MAX}")
+    if not _QUERY.fullmatch(entry.query):
+        raise OfferError(f"{where}: query must look like api-version=2024-10-21")
     parts = urlsplit(entry.base_url)
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query:
         raise OfferError(f"{where}: base_url must look like https://host/v1")
@@ -128,6 +150,17 @@ def upstream_of(entry: UpstreamEntry, api_key: str) -> Upstream:
         ca_file=entry.ca_file,
         quirks=entry.quirks,
         headers=tuple(sorted(entry.headers.items())),
+        query=entry.query,
+        auth=entry.auth or ("x-api-key" if entry.dialect == "anthropic" else "bearer"),
+        gateway_token=entry.gateway_token,
+        facts=UpstreamFacts(
+            entry.region,
+            entry.jurisdiction,
+            entry.retention_days,
+            entry.trains_on_prompts,
+            entry.is_zdr,
+        ),
+        attempts_max=entry.attempts_max,
         first_event_seconds=entry.first_event_seconds,
         between_events_seconds=entry.between_events_seconds,
         total_seconds=entry.total_seconds,

@@ -106,7 +106,9 @@ class StreamAttempt:
         "_choice_count",
         "_deadlines",
         "_decode",
+        "_done_event",
         "_finished",
+        "_frame",
         "_held",
         "_held_bytes",
         "_last_event_at",
@@ -126,7 +128,7 @@ class StreamAttempt:
         "usage",
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (what one attempt is made of)
         self,
         decode: Callable[[bytes], Chunk],
         render: StreamRender,
@@ -135,7 +137,11 @@ class StreamAttempt:
         choice_count: int,
         deadlines: Deadlines,
         now: float,
+        frame: Callable[[list[bytes]], bytes] | None = None,
+        done_event: bytes = DONE_EVENT,
     ) -> None:
+        self._frame = framed if frame is None else frame
+        self._done_event = done_event
         self._decode = decode
         self._render = render
         self._wants_usage = wants_usage
@@ -200,7 +206,7 @@ class StreamAttempt:
                 self._take(chunk, payload, passed)
         if passed:
             self._last_sent_at = now
-            return framed(passed) + tail
+            return self._frame(passed) + tail
         return tail
 
     def end(self, now: float) -> bytes:
@@ -220,7 +226,7 @@ class StreamAttempt:
             return self._fail(_broken("upstream_cut", "the upstream broke off before its end"))
         passed: list[bytes] = []
         tail = self._complete(passed)
-        return framed(passed) + tail if passed else tail
+        return self._frame(passed) + tail if passed else tail
 
     def tick(self, now: float) -> Verdict:
         """Judge the time; after KEEP_ALIVE a comment is expected to be sent."""
@@ -299,7 +305,8 @@ class StreamAttempt:
         if not self.has_sent_content:
             self._let_go(passed)
         self.state = AttemptState.COMPLETED
-        return self._render.usage_event(self) + DONE_EVENT if self._wants_usage else DONE_EVENT
+        end = self._done_event
+        return self._render.usage_event(self) + end if self._wants_usage else end
 
     def _fail(self, failure: UpstreamFailure) -> bytes:
         self.state = AttemptState.FAILED

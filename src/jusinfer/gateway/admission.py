@@ -4,17 +4,28 @@ from typing import Final
 
 import msgspec
 
-from jusinfer.domain.catalog import Catalog, Price, price_at
+from jusinfer.domain.arrangement import arranged
+from jusinfer.domain.catalog import Capability, Catalog, Price, price_at
 from jusinfer.domain.completion import CompletionRequest
-from jusinfer.domain.errors import InsufficientCredit, InvalidKey, Unavailable
-from jusinfer.domain.identity import Principal, fingerprint
+from jusinfer.domain.errors import (
+    ContextTooLong,
+    InsufficientCredit,
+    InvalidKey,
+    InvalidRequest,
+    JusinferError,
+    ModelNotFound,
+    Unavailable,
+)
+from jusinfer.domain.identity import Mode, Principal, fingerprint
 from jusinfer.domain.limits import CapAction, in_force
 from jusinfer.domain.money import charge_nano
+from jusinfer.domain.preferences import NO_POLICY, NO_PREFERENCES, allowed, joined
 from jusinfer.domain.pricing import affordable_completion_tokens, bound_pico
 from jusinfer.domain.routing import RoutePlan, cheapest_plan
 from jusinfer.gateway.context import Context
+from jusinfer.gateway.doors import Door
 from jusinfer.gateway.server import Request
-from jusinfer.wire.chat_request import decode_request
+from jusinfer.wire.chat_content import beginning_of
 
 KEY_BYTES_MAX: Final = 256
 OUTPUT_TOKENS_MIN: Final = 16
@@ -32,6 +43,7 @@ class Admission(msgspec.Struct):
     bound_nano: int
     clamped_tokens: int | None = None
     price_list: str = ""
+    conversation: bytes = b""
 
 
 def credential(request: Request) -> bytes:
@@ -50,17 +62,17 @@ def credential(request: Request) -> bytes:
     return fingerprint(key)
 
 
-def examine(context: Context, principal: Principal, body: bytes, epoch_seconds: int) -> Admission:
+def examine(
+    context: Context, principal: Principal, body: bytes, epoch_seconds: int, door: Door
+) -> Admission:
     """Read a request, plan its routes and bound its cost; raises what is wrong with it."""
-    asked = decode_request(body)
-    snapshot = context.snapshot
-    mode = principal.mode
-    if principal.caps and in_force(principal.caps, CapAction.CHEAPEST, epoch_seconds):
-        routes = cheapest_plan(asked.traits, snapshot.catalog(mode))
-    else:
-        routes = snapshot.plan(mode, asked.model, asked.traits)
+    asked = door.decode(body)
+    catalog = context.snapshot.catalog(principal.mode)
+    routes = _planned(context, principal, asked, epoch_seconds, door)
+    conversation = b""
+    if len(routes.routes) > 1 or not context.health.is_calm:
+        routes, conversation = _arranged(context, principal, asked, routes)
     steps = routes.routes
-    catalog = snapshot.catalog(mode)
     if principal.price_list:
         prices = _listed_prices(catalog, principal.price_list, routes, epoch_seconds)
     elif len(steps) == 1:
@@ -79,7 +91,69 @@ def examine(context: Context, principal: Principal, body: bytes, epoch_seconds: 
         _bound_nano(asked, prices, output_tokens),
         None,
         principal.price_list,
+        conversation,
     )
+
+
+def _planned(
+    context: Context,
+    principal: Principal,
+    asked: CompletionRequest,
+    epoch_seconds: int,
+    door: Door,
+) -> RoutePlan:
+    """Plan the routes, and keep those that policy and preferences allow."""
+    snapshot = context.snapshot
+    mode = principal.mode
+    catalog = snapshot.catalog(mode)
+    if principal.caps and in_force(principal.caps, CapAction.CHEAPEST, epoch_seconds):
+        routes = cheapest_plan(asked.traits, catalog)
+    elif asked.preferences.models:
+        routes = _fallbacks(context, mode, asked)
+    else:
+        routes = snapshot.plan(mode, asked.model, asked.traits)
+    is_embedding = Capability.EMBEDDINGS in routes.routes[0].model.capabilities
+    if is_embedding is not door.is_embedding:
+        raise InvalidRequest(
+            f"this model {'makes embeddings only' if is_embedding else 'makes no embeddings'}",
+            param="model",
+            hint="See `capabilities` in GET /v1/models.",
+        )
+    policy, preferences = principal.policy, asked.preferences
+    if policy is NO_POLICY and preferences is NO_PREFERENCES:
+        return routes
+    if mode == Mode.TEST:
+        # The sandbox stands in for every upstream: there is nothing to keep prompts from.
+        policy, preferences = NO_POLICY, NO_PREFERENCES
+    return allowed(routes, policy, preferences, catalog.upstreams)
+
+
+def _fallbacks(context: Context, mode: Mode, asked: CompletionRequest) -> RoutePlan:
+    """Plan a list of models: each that is offered, in order, the named one first."""
+    names = dict.fromkeys((asked.model, *asked.preferences.models))
+    plans: list[RoutePlan] = []
+    refusal: JusinferError | None = None
+    for name in names:
+        try:
+            plans.append(context.snapshot.plan(mode, name, asked.traits))
+        except (ModelNotFound, ContextTooLong) as error:
+            refusal = refusal or error
+    if not plans and refusal is not None:
+        raise refusal
+    return joined(plans)
+
+
+def _arranged(
+    context: Context, principal: Principal, asked: CompletionRequest, routes: RoutePlan
+) -> tuple[RoutePlan, bytes]:
+    """Put the routes in the order of their health, where the conversation is warm first."""
+    now = context.loop.time()
+    conversation, warm = b"", ""
+    if len(routes.routes) > 1:
+        conversation = context.affinity.digest(principal.tenant_id, beginning_of(asked.fields))
+        warm = context.affinity.warm(conversation, now)
+    sort = asked.preferences.sort
+    return arranged(routes, context.health, now, context.health.random, warm, sort), conversation
 
 
 def _listed_prices(

@@ -5,10 +5,12 @@ from abc import abstractmethod
 from typing import Final
 
 from jusinfer.domain.errors import JusinferError, Unavailable
+from jusinfer.domain.health import Way
 from jusinfer.domain.identity import Principal
 from jusinfer.domain.limits import CapAction, in_force
 from jusinfer.gateway.admission import Admission, clamp, credential, examine
 from jusinfer.gateway.context import Context
+from jusinfer.gateway.doors import Door
 from jusinfer.gateway.holds import NO_HOLD, SLOW_SECONDS, Hold
 from jusinfer.gateway.leases import Reservation
 from jusinfer.gateway.permits import tokens_of
@@ -17,6 +19,8 @@ from jusinfer.gateway.receipt import admitted_record, country_of
 from jusinfer.gateway.relay import PlainAttempt, StreamedAttempt
 from jusinfer.gateway.server import Request, Responder
 from jusinfer.gateway.settlement import Opening
+from jusinfer.gateway.speech import PLAIN
+from jusinfer.wire.pivot import SurfaceStream
 
 REFILLS_MAX: Final = 3
 US_PER_SECOND: Final = 1_000_000
@@ -34,6 +38,7 @@ class Arrival:
         "_context",
         "_country",
         "_dispatched_at",
+        "_door",
         "_first_byte_at",
         "_hold",
         "_index",
@@ -42,17 +47,28 @@ class Arrival:
         "_overhead_seconds",
         "_principal",
         "_reused_retries",
+        "_speech",
         "_started_at",
+        "_timer",
+        "_tries",
+        "_way",
         "_window",
+        "_writer",
         "completion_id",
         "request_id",
         "responder",
     )
 
     def __init__(
-        self, context: Context, request: Request, responder: Responder, request_id: str
+        self, context: Context, request: Request, responder: Responder, request_id: str, door: Door
     ) -> None:
         self._context = context
+        self._door = door
+        self._speech = PLAIN
+        self._writer: SurfaceStream | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._way: Way | None = None
+        self._tries = 0
         self._body = request.body
         self._country = country_of(
             request, context.bounds.country_header, context.bounds.trusted_proxies
@@ -103,7 +119,8 @@ class Arrival:
         context = self._context
         now = context.loop.time()
         self._principal = principal
-        admission = examine(context, principal, self._body, context.clock_us() // US_PER_SECOND)
+        epoch_seconds = context.clock_us() // US_PER_SECOND
+        admission = examine(context, principal, self._body, epoch_seconds, self._door)
         self._admission = admission
         window = context.rates.window(
             principal.key_id, principal.requests_per_minute, principal.tokens_per_minute, now

@@ -1,7 +1,5 @@
 """The story of one completion: admit, attempt in order, answer, end once."""
 
-from typing import Final
-
 import msgspec
 
 from jusinfer.domain.catalog import Price
@@ -13,8 +11,13 @@ from jusinfer.domain.redaction import clean
 from jusinfer.domain.stream import AttemptState, StreamAttempt, UpstreamFailure
 from jusinfer.domain.usage import Outcome, TokenUsage
 from jusinfer.gateway.admission import Admission
-from jusinfer.gateway.arrivals import US_PER_SECOND, Arrival
-from jusinfer.gateway.failures import EMPTY, STOPPING, error_of, finished, outcome_of
+from jusinfer.gateway.arrivals import US_PER_SECOND
+from jusinfer.gateway.failures import (
+    EMPTY,
+    STOPPING,
+    error_of,
+    finished,
+)
 from jusinfer.gateway.receipt import (
     Ending,
     answer_headers,
@@ -24,103 +27,23 @@ from jusinfer.gateway.receipt import (
     own_ids,
     passed_headers,
 )
-from jusinfer.gateway.relay import PlainAttempt, StreamedAttempt, deadlines
+from jusinfer.gateway.relay import PlainAttempt, StreamedAttempt
 from jusinfer.gateway.settlement import settle
-from jusinfer.wire.chat_request import encode_request
-from jusinfer.wire.errors import render, status_of
+from jusinfer.gateway.speech import rendered
+from jusinfer.gateway.trying import NO_USAGE, Trying
+from jusinfer.wire.errors import status_of
 from jusinfer.wire.openai_chat import (
     Answer,
-    decode_chunk,
     error_chunk,
     ident_of,
     usage_chunk,
 )
-from jusinfer.wire.own_records import with_cost
-
-ATTEMPTS_MAX: Final = 3
-NO_USAGE: Final = TokenUsage()
 
 
-class Completion(Arrival):
+class Completion(Trying):
     """One request by a caller and its answer; hears the caller, the upstream and the clock."""
 
     __slots__ = ()
-
-    def _try_route(self, index: int) -> None:
-        context = self._context
-        admission, principal = self._known()
-        self._index = index
-        step = admission.plan.routes[index]
-        dispatch = context.snapshot.dispatch(principal.mode, step.route.upstream)
-        upstream = dispatch.upstream
-        asked = admission.asked
-        body = encode_request(
-            asked,
-            upstream_model=step.route.upstream_model,
-            output_tokens_max=admission.clamped_tokens,
-            quirks=upstream.quirks,
-        )
-        now = context.loop.time()
-        wall = context.clock_us() / US_PER_SECOND
-        attempt: PlainAttempt | StreamedAttempt
-        if asked.is_stream:
-            machine = StreamAttempt(
-                decode_chunk,
-                self,
-                wants_usage=asked.wants_usage,
-                choice_count=asked.choice_count,
-                deadlines=deadlines(
-                    upstream.first_event_seconds,
-                    upstream.between_events_seconds,
-                    upstream.total_seconds,
-                    context.bounds.keep_alive_seconds,
-                ),
-                now=now,
-            )
-            attempt = StreamedAttempt(
-                self, machine, now + upstream.total_seconds, wall, context.loop.time
-            )
-        else:
-            attempt = PlainAttempt(self, now + upstream.total_seconds, wall)
-        self._attempt = attempt
-        self._attempts += 1
-        if self._dispatched_at == 0.0:
-            self._overhead_seconds = now - self._started_at
-        self._dispatched_at = now
-        head = b"%b%d\r\n\r\n" % (dispatch.chat_head, len(body))
-        attempt.exchange = context.pool.open(dispatch.target, head, body, attempt)
-        if self.responder.is_paused:
-            attempt.exchange.pause()
-
-    def first_byte(self) -> None:
-        """Note when the upstream began to answer."""
-        if self._first_byte_at < 0:
-            self._first_byte_at = self._context.loop.time()
-
-    def attempt_failed(self, failure: UpstreamFailure, *, is_reused: bool) -> None:
-        """Move on to the next route if one may still be tried, else say what happened."""
-        if self._is_over:
-            return
-        if is_reused and self._reused_retries == 0:
-            self._reused_retries = 1
-            self._attempts -= 1
-            self._try_route(self._index)
-            return
-        admission, _ = self._known()
-        step = admission.plan.routes[self._index]
-        counters = self._context.counters
-        key = (step.route.upstream, failure.code)
-        counters.attempts_failed[key] = counters.attempts_failed.get(key, 0) + 1
-        following = self._index + 1
-        if (
-            not failure.is_callers_fault
-            and following < len(admission.plan.routes)
-            and self._attempts < ATTEMPTS_MAX
-        ):
-            self._note_attempt(step.route.route_id, failure.code)
-            self._try_route(following)
-            return
-        self._settle(outcome_of(failure), NO_USAGE, error_of(failure), failure)
 
     def answered(self, answer: Answer, body: bytes) -> None:
         """Settle a plain answer and hand it to the caller as it came."""
@@ -129,6 +52,8 @@ class Completion(Arrival):
         arrived_at = self._context.loop.time()
         admission, _ = self._known()
         usage = answer.final_usage(admission.asked.traits.input_tokens)
+        asked_body = self._body
+        self._judge_way(None)
         charge = self._settle(finished(answer.finish_reason), usage, None, None)
         attempt = self._attempt
         passed = passed_headers(attempt.headers) if isinstance(attempt, PlainAttempt) else ""
@@ -139,8 +64,7 @@ class Completion(Arrival):
             f"content-type: application/json\r\n{self._headers(admission)}{passed}"
             f"x-jusinfer-cost: {cost_text(charge)}\r\nx-jusinfer-overhead-us: {overhead_us}\r\n"
         )
-        if admission.asked.wants_cost:
-            body = with_cost(body, cost_text(charge))
+        body = self._speech.whole(body, admission.asked, asked_body, usage, cost_text(charge))
         self.responder.send(200, block.encode("ascii"), body)
         self._release()
 
@@ -174,6 +98,7 @@ class Completion(Arrival):
         if attempt.exchange is not None:
             (attempt.exchange.release if is_complete else attempt.exchange.cancel)()
         usage = self._machine_usage(machine)
+        self._judge_way(None if is_complete else failure or EMPTY)
         if is_complete:
             self._settle(finished(machine.finish_reason), usage, None, None)
         else:
@@ -189,11 +114,16 @@ class Completion(Arrival):
         usage = self._machine_usage(machine)
         billed = billed_pico(self._price(), usage, Outcome.COMPLETED)
         cost = cost_text(charge_nano(billed))
+        if self._writer is not None:
+            return self._writer.finish(usage, cost)
         return usage_chunk(ident_of(machine.first_payload), usage, machine.raw_usage, cost)
 
     def error_event(self, machine: StreamAttempt, failure: UpstreamFailure) -> bytes:
         """Build the one error event that ends a stream which broke after it had begun."""
-        return error_chunk(ident_of(machine.first_payload), failure.code, error_of(failure).message)
+        message = error_of(failure).message
+        if self._writer is not None:
+            return self._writer.fail(failure.code, message)
+        return error_chunk(ident_of(machine.first_payload), failure.code, message)
 
     def caller_gone(self) -> None:
         """Stop the upstream and settle what was produced."""
@@ -245,6 +175,7 @@ class Completion(Arrival):
     def _give_up(self, failure: UpstreamFailure, outcome: Outcome) -> None:
         attempt = self._attempt
         if isinstance(attempt, StreamedAttempt) and attempt.machine.has_sent_content:
+            self._judge_way(failure)
             event = self.error_event(attempt.machine, failure)
             self._settle(outcome, self._machine_usage(attempt.machine), None, failure)
             self.relay(event)
@@ -269,6 +200,9 @@ class Completion(Arrival):
             raise AssertionError("a completion that holds nothing cannot be settled")
         self._is_over = True
         context.active.discard(self)
+        if self._way is not None:
+            context.health.left(self._way)
+            self._way = None
         admission, _ = self._known()
         step = admission.plan.routes[self._index]
         price = self._price()
@@ -318,6 +252,7 @@ class Completion(Arrival):
         """Let go of what points back here, so that nothing waits for the garbage collector."""
         attempt = self._attempt
         self._attempt = None
+        self._writer = None
         self.responder.caller = None
         if attempt is not None:
             attempt.exchange = None
@@ -328,10 +263,13 @@ class Completion(Arrival):
         if responder.is_gone:
             return
         if responder.is_started:
-            responder.write(error_chunk(ident_of(None), error.code, error.message))
+            if self._writer is not None:
+                responder.write(self._writer.fail(error.code, error.message))
+            else:
+                responder.write(error_chunk(ident_of(None), error.code, error.message))
             responder.finish()
             return
-        status, block, body = render(error, self.request_id)
+        status, block, body = rendered(self._door.surface, error, self.request_id)
         admission = self._admission
         own = (
             self._headers(admission)
@@ -341,6 +279,9 @@ class Completion(Arrival):
         responder.send(status, block + own.encode("ascii"), body)
 
     def _cancel(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if self._attempt is not None and self._attempt.exchange is not None:
             self._attempt.exchange.cancel()
 

@@ -2,13 +2,16 @@
 
 import asyncio
 import os
+import random
 from collections.abc import Callable, Coroutine
 from typing import Final, Protocol
 
 import msgspec
 
+from jusinfer.domain.health import Health
 from jusinfer.domain.identity import Mode
 from jusinfer.domain.journal import Ended
+from jusinfer.gateway.affinity import Affinity
 from jusinfer.gateway.holds import Holds
 from jusinfer.gateway.journal import Journal, Segment
 from jusinfer.gateway.key_cache import KeyCache
@@ -85,10 +88,12 @@ class Context:
 
     __slots__ = (
         "active",
+        "affinity",
         "bounds",
         "clock_us",
         "counters",
         "events",
+        "health",
         "holds",
         "journal",
         "keys",
@@ -120,6 +125,8 @@ class Context:
         self.bounds = bounds
         self.counters = Counters()
         self.new_id = IdSource()
+        self.affinity = Affinity()
+        self.health = Health(random.random)
         self.active: set[Active] = set()
         self.unwritten: list[tuple[Segment, Ended]] = []
 

@@ -21,17 +21,24 @@ from jusinfer.domain.identity import Principal
 from jusinfer.gateway.admission import credential
 from jusinfer.gateway.completions import Completion
 from jusinfer.gateway.context import Context
+from jusinfer.gateway.doors import ANTHROPIC, DOORS
 from jusinfer.gateway.forward import ConsoleForward
 from jusinfer.gateway.own_records import PATHS as OWN_RECORDS
 from jusinfer.gateway.own_records import OwnRecords
 from jusinfer.gateway.server import Refusal, Request, Responder
+from jusinfer.gateway.speech import rendered
+from jusinfer.wire.chat_request import decode_request
 from jusinfer.wire.errors import render
+from jusinfer.wire.pivot import Surface
 
-CHAT: Final = "/v1/chat/completions"
+COUNT_TOKENS: Final = "/v1/messages/count_tokens"
 MODELS: Final = "/v1/models"
 ALIAS: Final = "/api/v1/"
 OWN: Final = "/v1/"
-CORS_HEADERS: Final = "authorization, content-type, x-api-key, x-request-id"
+CORS_HEADERS: Final = (
+    "authorization, content-type, x-api-key, x-request-id, anthropic-version, anthropic-beta, "
+    "http-referer, x-title"
+)
 CORS_SECONDS: Final = 600
 CORS_EXPOSED: Final = (
     "x-request-id, x-jusinfer-completion-id, x-jusinfer-model, x-jusinfer-upstream, "
@@ -71,16 +78,20 @@ class Gateway:
         try:
             self._own(path, request, responder, request_id)
         except JusinferError as error:
-            show(error, responder, request_id)
+            show(error, responder, request_id, surface_of(path))
 
     def _own(self, path: str, request: Request, responder: Responder, request_id: str) -> None:
         method = request.method
         if method == "OPTIONS":
             self._preflight(responder, request_id)
-        elif path == CHAT:
+        elif path in DOORS:
             if method != "POST":
                 raise MethodNotAllowed("use POST at this path")
-            Completion(self._context, request, responder, request_id).begin(request)
+            Completion(self._context, request, responder, request_id, DOORS[path]).begin(request)
+        elif path == COUNT_TOKENS:
+            if method != "POST":
+                raise MethodNotAllowed("use POST at this path")
+            self._context.spawn(self._count_tokens(request, responder, request_id))
         elif path == MODELS or path.startswith(MODELS + "/"):
             if method not in {"GET", "HEAD"}:
                 raise MethodNotAllowed("use GET at this path")
@@ -94,6 +105,19 @@ class Gateway:
             )
         else:
             raise PathNotFound("there is nothing at this path of the API")
+
+    async def _count_tokens(self, request: Request, responder: Responder, request_id: str) -> None:
+        """Estimate the tokens of a Messages request; costs nothing and is sent nowhere."""
+        context = self._context
+        try:
+            await context.keys.fetch(credential(request), context.loop.time())
+            asked = decode_request(ANTHROPIC.to_counted(request.body))
+        except JusinferError as error:
+            show(error, responder, request_id, ANTHROPIC)
+            return
+        if not responder.is_gone:
+            body = msgspec.json.encode({"input_tokens": asked.traits.input_tokens})
+            responder.send(200, b"content-type: application/json\r\n" + ids(request_id), body)
 
     def refuse(self, refusal: Refusal) -> tuple[int, bytes, bytes]:
         """Build the answer to what the server itself refused."""
@@ -170,10 +194,20 @@ def ids(request_id: str) -> bytes:
     return b"x-request-id: %b\r\n" % request_id.encode("ascii")
 
 
-def show(error: JusinferError, responder: Responder, request_id: str) -> None:
-    """Answer with an error, unless the caller has gone."""
+def surface_of(path: str) -> Surface | None:
+    """Give the surface that is spoken at a path."""
+    if path == COUNT_TOKENS:
+        return ANTHROPIC
+    door = DOORS.get(path)
+    return None if door is None else door.surface
+
+
+def show(
+    error: JusinferError, responder: Responder, request_id: str, surface: Surface | None = None
+) -> None:
+    """Answer with an error in the caller's wire format, unless the caller has gone."""
     if not responder.is_gone:
-        status, block, body = render(error, request_id)
+        status, block, body = rendered(surface, error, request_id)
         responder.send(status, block + ids(request_id), body)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from jusinfer.domain.stream import (
+    ChunkMalformed,
     Deadlines,
     StreamAttempt,
     StreamRender,
@@ -11,12 +12,14 @@ from jusinfer.domain.stream import (
     Verdict,
 )
 from jusinfer.gateway.pool import Exchange, Failure, FailureKind
-from jusinfer.wire.openai_chat import Answer, answer_as_events, decode_answer
+from jusinfer.gateway.speech import Speech
+from jusinfer.wire.openai_chat import Answer, answer_as_events
+from jusinfer.wire.pivot import DialectStream
 from jusinfer.wire.sse import SseDecoder, SseTooLarge, encode_event
-from jusinfer.wire.upstream_errors import read_error
 
 OK: Final = 200
 ERROR_BODY_BYTES_MAX: Final = 64 * 1024
+UNREADABLE: Final = b"?"
 _TIMEOUTS: Final = frozenset({FailureKind.CONNECT_TIMEOUT})
 
 
@@ -58,14 +61,16 @@ class PlainAttempt:
         "_deadline",
         "_headers",
         "_size",
+        "_speech",
         "_status",
         "_story",
         "_wall",
         "exchange",
     )
 
-    def __init__(self, story: Story, deadline: float, wall: float) -> None:
+    def __init__(self, story: Story, speech: Speech, deadline: float, wall: float) -> None:
         self._story = story
+        self._speech = speech
         self._deadline = deadline
         self._wall = wall
         self._status = 0
@@ -96,10 +101,10 @@ class PlainAttempt:
         """Judge the whole answer."""
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         if self._status != OK:
-            failure = read_error(self._status, self._headers, body, self._wall)
+            failure = self._speech.failure(self._status, self._headers, body, self._wall)
             self._story.attempt_failed(failure, is_reused=False)
             return
-        answer = decode_answer(body)
+        answer, body = self._speech.answer(body)
         if answer.failure is not None:
             self._story.attempt_failed(answer.failure, is_reused=False)
         else:
@@ -121,11 +126,23 @@ class PlainAttempt:
 class StreamedAttempt:
     """One attempt whose answer is relayed as it comes."""
 
-    __slots__ = ("_clock", "_sse", "_status", "_story", "_wall", "exchange", "machine", "plain")
+    __slots__ = (
+        "_clock",
+        "_reader",
+        "_speech",
+        "_sse",
+        "_status",
+        "_story",
+        "_wall",
+        "exchange",
+        "machine",
+        "plain",
+    )
 
     def __init__(
         self,
         story: Story,
+        speech: Speech,
         machine: StreamAttempt,
         deadline: float,
         wall: float,
@@ -134,12 +151,14 @@ class StreamedAttempt:
         self._story = story
         self._clock = clock
         self._wall = wall
+        self._speech = speech
+        self._reader = speech.reader()
         self._sse = SseDecoder()
         self._status = 0
         self.machine = machine
         self.exchange: Exchange | None = None
         # Collects an answer that is no event stream: an error, or plain JSON.
-        self.plain: PlainAttempt | None = PlainAttempt(story, deadline, wall)
+        self.plain: PlainAttempt | None = PlainAttempt(story, speech, deadline, wall)
 
     def upstream_head(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """Keep the head, and see whether the answer is a stream at all."""
@@ -164,6 +183,8 @@ class StreamedAttempt:
         else:
             if not payloads:
                 return
+            if self._reader is not None:
+                payloads = _translated(self._reader, payloads)
             out = machine.feed(payloads, data, self._clock())
         if machine.is_over:
             self._story.stream_ended(out)
@@ -179,6 +200,10 @@ class StreamedAttempt:
             return
         out = b""
         rest = self._sse.end()
+        if self._reader is not None:
+            rest = _translated(self._reader, rest)
+            if not machine.is_over:
+                rest += self._reader.end()
         if rest:
             out = machine.feed(rest, b"", self._clock())
         if not machine.is_over:
@@ -187,7 +212,7 @@ class StreamedAttempt:
 
     def _plain_end(self, plain: PlainAttempt) -> None:
         body = plain.whole()
-        answer = decode_answer(body) if self._status == OK else None
+        answer, body = self._speech.answer(body) if self._status == OK else (None, body)
         if answer is None or answer.failure is not None:
             plain.upstream_end()
             return
@@ -217,6 +242,18 @@ class StreamedAttempt:
             return None
         code = "upstream_stalled" if verdict is Verdict.STALLED else "upstream_timeout"
         return timeout_failure(code)
+
+
+def _translated(reader: DialectStream, payloads: list[bytes]) -> list[bytes]:
+    """Turn events into neutral ones; one that cannot be read stays, for the machine to refuse."""
+    neutral: list[bytes] = []
+    for payload in payloads:
+        try:
+            neutral += reader.chunks(payload)
+        except ChunkMalformed:
+            neutral.append(UNREADABLE)
+            break
+    return neutral
 
 
 def _is_event_stream(headers: list[tuple[bytes, bytes]]) -> bool:

@@ -1,6 +1,7 @@
 """Catalogs and how to reach each upstream, as one value that is replaced whole."""
 
 from typing import Final
+from urllib.parse import quote
 
 from jusinfer.domain.catalog import Catalog, Upstream
 from jusinfer.domain.identity import Mode
@@ -8,17 +9,24 @@ from jusinfer.domain.offers import Offers
 from jusinfer.domain.routing import RoutePlan, explicit_plan, plan
 from jusinfer.domain.traits import Traits
 from jusinfer.gateway.pool import Target
+from jusinfer.wire.dialects import DIALECTS
 
 USER_AGENT: Final = "jusInfer"
+CHAT: Final = "/chat/completions"
+ANTHROPIC_VERSION: Final = "2023-06-01"
+PATH_SAFE: Final = "/@:._-~"
+HEADS_MAX: Final = 1_024
 
 
 class Dispatch:
-    """An upstream with the head of its requests made ready: all but the length."""
+    """An upstream with the heads of its requests made ready: all but the length."""
 
-    __slots__ = ("chat_head", "target", "upstream")
+    __slots__ = ("_heads", "chat_head", "dialect", "is_gateway", "target", "upstream")
 
     def __init__(self, upstream: Upstream) -> None:
         self.upstream = upstream
+        self.dialect = DIALECTS.get(upstream.dialect)
+        self.is_gateway = bool(upstream.gateway_token)
         self.target = Target(
             host=upstream.host,
             port=upstream.port,
@@ -26,15 +34,26 @@ class Dispatch:
             is_local=upstream.is_local,
             ca_file=upstream.ca_file,
         )
-        self.chat_head = self._head("/chat/completions")
+        self.chat_head = self._head(CHAT)
+        self._heads = {CHAT: self.chat_head}
+
+    def head(self, path: str) -> bytes:
+        """Give the head of a request to a path below the upstream's base."""
+        made = self._heads.get(path)
+        if made is None:
+            made = self._head(path)
+            if len(self._heads) < HEADS_MAX:
+                self._heads[path] = made
+        return made
 
     def _head(self, path: str) -> bytes:
         upstream = self.upstream
         default_port = 443 if upstream.is_tls else 80
         literal = f"[{upstream.host}]" if ":" in upstream.host else upstream.host
         host = literal if upstream.port == default_port else f"{literal}:{upstream.port}"
+        query = f"?{upstream.query}" if upstream.query else ""
         lines = [
-            f"POST {upstream.base_path}{path} HTTP/1.1",
+            f"POST {upstream.base_path}{quote(path, safe=PATH_SAFE)}{query} HTTP/1.1",
             f"host: {host}",
             f"user-agent: {USER_AGENT}",
             "content-type: application/json",
@@ -42,7 +61,14 @@ class Dispatch:
             "accept-encoding: identity",
         ]
         if upstream.api_key:
-            lines.append(f"authorization: Bearer {upstream.api_key}")
+            auth = upstream.auth
+            if auth == "bearer":
+                lines.append(f"authorization: Bearer {upstream.api_key}")
+            elif auth != "none":
+                lines.append(f"{auth}: {upstream.api_key}")
+        stated = dict(upstream.headers)
+        if upstream.dialect == "anthropic" and "anthropic-version" not in stated:
+            lines.append(f"anthropic-version: {ANTHROPIC_VERSION}")
         lines.extend(f"{name}: {value}" for name, value in upstream.headers)
         lines.append("content-length: ")
         return "\r\n".join(lines).encode("ascii")

@@ -1,8 +1,11 @@
 """Limits, caps on spending, price lists and time zones of tenants."""
 
+import msgspec
+
 from jusinfer.domain.errors import InvalidRequest
 from jusinfer.domain.identity import Mode
 from jusinfer.domain.limits import CapAction, LimitKind
+from jusinfer.domain.preferences import TenantPolicy
 from jusinfer.services.world import World
 from jusinfer.store import limits
 from jusinfer.store.database import Writer
@@ -80,6 +83,12 @@ def set_terms(world: World, tenant_id: str, price_list: str | None, time_zone: s
             raise InvalidRequest(
                 f"{time_zone!r} is no time zone", param="time_zone", hint="Such as Europe/Paris."
             )
+
+
+def set_policy(world: World, tenant_id: str, policy: TenantPolicy) -> None:
+    """Say where a tenant's prompts may go; it holds for the next request of each of its keys."""
+    with world.database.write() as tx:
+        limits.set_policy(tx, tenant_id, msgspec.to_builtins(policy))
 
 
 def _owner(tx: Writer, scope: str, scope_id: str) -> str:

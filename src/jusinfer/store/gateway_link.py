@@ -15,6 +15,7 @@ import psycopg
 from jusinfer.domain.identity import KeyId, MemberId, Mode, Principal, TenantId
 from jusinfer.domain.leases import CHUNK_DIVISOR, CHUNK_NANO_MAX
 from jusinfer.domain.limits import Ask, Cap, Limit, Permit
+from jusinfer.domain.preferences import NO_POLICY, TenantPolicy
 from jusinfer.domain.usage import KeySpending
 
 CONNECTIONS: Final = 4
@@ -22,7 +23,7 @@ CONNECT_SECONDS: Final = 3
 NOTICE_PING_SECONDS: Final = 5.0
 ROLE: Final = "SET ROLE jusinfer_gateway"
 
-PRINCIPAL: Final = "SELECT * FROM jusinfer_principal(%s)"
+PRINCIPAL: Final = "SELECT * FROM jusinfer_principal_2(%s)"
 TAKE: Final = "SELECT * FROM jusinfer_take_credit(%s, %s, %s, %s, %s, %s, %s)"
 RETURN: Final = "SELECT jusinfer_return_credit(%s, %s, %s)"
 REGISTER: Final = "SELECT jusinfer_register(%s, %s)"
@@ -103,7 +104,7 @@ class GatewayLink:
         row = await self._call(PRINCIPAL, (fingerprint,))
         if row is None:
             return None
-        tenant_id, member_id, key_id, mode, requests, tokens, price_list, limits, caps = row
+        tenant_id, member_id, key_id, mode, requests, tokens, price_list, limits, caps, policy = row
         return Principal(
             tenant_id=TenantId(_hex(tenant_id)),
             member_id=MemberId(_hex(member_id)),
@@ -114,6 +115,7 @@ class GatewayLink:
             price_list=str(price_list),
             limits=_rows(limits, Limit),
             caps=_rows(caps, Cap),
+            policy=_policy(policy),
         )
 
     async def take_credit(
@@ -269,6 +271,16 @@ class GatewayLink:
 
 def _hex(value: object) -> str:
     return str(value).replace("-", "")
+
+
+def _policy(value: object) -> TenantPolicy:
+    """Read a tenant's policy; one that cannot be understood serves nobody."""
+    if not value:
+        return NO_POLICY
+    try:
+        return msgspec.convert(value, TenantPolicy)
+    except msgspec.ValidationError as error:
+        raise LinkDown("this account's policy cannot be read") from error
 
 
 def _rows(found: object, kind: type[_Row]) -> tuple[_Row, ...]:

@@ -179,6 +179,14 @@ def set_price_list(tx: Writer, tenant_id: str, name: str) -> None:
     tell(tx)
 
 
+def set_policy(tx: Writer, tenant_id: str, policy: dict[str, object]) -> None:
+    """Say where a tenant's prompts may go."""
+    tx.execute(
+        sa.update(tenant).where(tenant.c.tenant_id == tenant_id).values(routing_policy=policy)
+    )
+    tell(tx)
+
+
 def set_time_zone(tx: Writer, tenant_id: str, name: str) -> bool:
     """Set the zone in which a tenant's periods begin; false when the database knows no such one."""
     known = tx.execute(

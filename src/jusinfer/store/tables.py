@@ -58,6 +58,7 @@ tenant: Final = sa.Table(
     column("name", sa.Text, holds="tenant.name", export="name", erase="anonymise"),
     column("price_list", sa.Text, export="price_list"),
     column("time_zone", sa.Text, holds="tenant.dates", export="time_zone"),
+    column("routing_policy", JSONB, export="routing_policy"),
     column("created_at", sa.DateTime(timezone=True), holds="tenant.dates", export="created_at"),
 )
 

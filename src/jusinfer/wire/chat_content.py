@@ -1,5 +1,6 @@
 """Messages of a chat: how long they are and what kinds of parts they hold, never what they say."""
 
+from collections.abc import Mapping
 from typing import Final, Literal
 
 import msgspec
@@ -88,7 +89,9 @@ class Reading(msgspec.Struct):
     has_reasoning_hint: bool = False
 
 
+BEGINNING_BYTES_MAX: Final = 4_096
 _parts: Final = msgspec.json.Decoder(list[_Part]).decode
+_heads: Final = msgspec.json.Decoder(list[Message]).decode
 _text: Final = msgspec.json.Decoder(str).decode
 
 
@@ -179,3 +182,16 @@ def _piece(cut: bytes) -> str:
     """Decode a piece of a JSON string whose ends may have been cut anywhere."""
     whole = cut.decode("utf-8", "ignore").strip('\\"').encode()
     return _text(b'"%b"' % whole)
+
+
+def beginning_of(fields: Mapping[str, msgspec.Raw]) -> bytes:
+    """Give the messages up to the first of a user's: what a conversation keeps as it grows."""
+    raw = fields.get("messages")
+    if raw is None:
+        return b""
+    beginning: list[bytes] = []
+    for message in _heads(raw):
+        beginning.append(bytes(message.content)[:BEGINNING_BYTES_MAX])
+        if message.role == "user":
+            break
+    return b"\0".join(beginning)

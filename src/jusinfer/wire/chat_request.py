@@ -11,19 +11,26 @@ import msgspec
 
 from jusinfer.domain.completion import CompletionRequest
 from jusinfer.domain.errors import InvalidRequest
+from jusinfer.domain.preferences import NO_PREFERENCES
+from jusinfer.domain.stamps import NO_STAMP, Stamp
 from jusinfer.domain.tokens import estimate_json_tokens
 from jusinfer.domain.traits import Traits
 from jusinfer.wire.chat_content import Message, Reading, read_messages
 from jusinfer.wire.chat_misfits import misfit
+from jusinfer.wire.flavours import UNPRICED, flavour, name_sender, refuse_unpriced
+from jusinfer.wire.preferences import read_preferences
 
 MODEL_CHARS_MAX: Final = 256
 MESSAGE_TOKENS: Final = 4
 MESSAGE_TOKENS_MAX: Final = 8
 FRAME_TOKENS_MAX: Final = 16
 # Members of our own: none reaches an upstream, except `sandbox`, which the sandbox reads.
-OURS: Final = frozenset({"jusinfer", "route", "sandbox", "usage"})
+OURS: Final = frozenset({"jusinfer", "models", "provider", "route", "sandbox", "usage"})
 # Members besides the messages that an upstream reads as input.
 _INPUTS: Final = ("tools", "functions", "response_format", "prediction")
+_MARKS: Final = (b'"cache_control"', b'"reasoning', b'"is_error"')
+# Members that only say how an answer is kept or delivered; no other dialect has them.
+_NEVER_FORWARDED: Final = frozenset({"store", "prompt_cache_key", "stream_options"})
 _TRUE: Final = msgspec.Raw(b"true")
 _FALSE: Final = msgspec.Raw(b"false")
 _NOTHING: Final = msgspec.Raw(b"null")
@@ -114,6 +121,9 @@ def decode_request(body: bytes) -> CompletionRequest:
         raise InvalidRequest(
             "the body is nested too deeply", hint="Flatten it to fewer than 1,000 levels."
         ) from None
+    if not UNPRICED.keys().isdisjoint(fields):
+        refuse_unpriced(fields)
+    has_preferences = "models" in fields or "provider" in fields
     options = asked.stream_options
     is_stream = asked.stream is True
     wants_cost = asked.usage is not None and asked.usage.include is True
@@ -128,6 +138,7 @@ def decode_request(body: bytes) -> CompletionRequest:
         fields=fields,
         traits=_traits(asked, fields, reading, body),
         body_bytes=len(body),
+        preferences=read_preferences(fields) if has_preferences else NO_PREFERENCES,
     )
 
 
@@ -182,6 +193,7 @@ def encode_request(
     upstream_model: str,
     output_tokens_max: int | None,
     quirks: tuple[str, ...],
+    stamp: Stamp = NO_STAMP,
 ) -> bytes:
     """Write a request for an upstream: its model's name, usage asked for, privacy flags set.
 
@@ -198,10 +210,7 @@ def encode_request(
     for name in OURS & fields.keys():
         if name != "sandbox" or "sandbox" not in quirks:
             del fields[name]
-    if "store_false" in quirks:
-        fields["store"] = _FALSE
-    if "openrouter" in quirks:
-        fields["provider"] = _provider(request)
+    flavour(fields, request, quirks, stamp)
     return _encode(fields)
 
 
@@ -228,11 +237,46 @@ def _stream_options(request: CompletionRequest, quirks: tuple[str, ...]) -> dict
     return options
 
 
-def _provider(request: CompletionRequest) -> dict[str, object]:
-    """Keep the caller's preferences, but never let an upstream of the upstream collect data."""
-    raw = bytes(request.fields.get("provider", _NOTHING))
-    provider: dict[str, object] = {}
-    if raw.startswith(b"{"):
-        provider.update(_fields(raw))
-    provider["data_collection"] = "deny"
-    return provider
+def stamped(request: CompletionRequest, stamp: Stamp, quirks: tuple[str, ...]) -> CompletionRequest:
+    """Give a request for another dialect: its sender named opaquely, our own members gone."""
+    fields: dict[str, object] = dict(request.fields)
+    for name in OURS & fields.keys():
+        del fields[name]
+    name_sender(fields, (*quirks, "user"), stamp)
+    for name in _NEVER_FORWARDED & fields.keys():
+        del fields[name]
+    return request.with_fields(
+        {
+            name: value if isinstance(value, msgspec.Raw) else msgspec.Raw(_encode(value))
+            for name, value in fields.items()
+        }
+    )
+
+
+def plain_request(request: CompletionRequest) -> CompletionRequest:
+    """Give a translated request without members that only OpenRouter and Anthropic know.
+
+    Marks of what to cache are hints; reasoning goes back under the name that most upstreams read.
+    """
+    fields = dict(request.fields)
+    fields.pop("cache_control", None)
+    for name in ("messages", "tools"):
+        raw = bytes(fields.get(name, b""))
+        if any(mark in raw for mark in _MARKS):
+            fields[name] = msgspec.Raw(_encode(_unmarked(msgspec.json.decode(raw))))
+    return request.with_fields(fields)
+
+
+def _unmarked(value: object) -> object:
+    if isinstance(value, list):
+        return [_unmarked(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    kept = {
+        name: _unmarked(item) if name in {"content", "messages"} else item
+        for name, item in value.items()
+        if name not in {"cache_control", "reasoning_details", "is_error", "reasoning"}
+    }
+    if value.get("reasoning"):
+        kept["reasoning_content"] = value["reasoning"]
+    return kept

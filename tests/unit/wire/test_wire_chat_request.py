@@ -1,10 +1,13 @@
 import json
+import re
 from typing import Any
 
 import pytest
 
+from jusinfer.domain.catalog import Price
 from jusinfer.domain.completion import CompletionRequest
 from jusinfer.domain.errors import InvalidRequest
+from jusinfer.domain.stamps import NO_STAMP, Stamp, opaque
 from jusinfer.wire.chat_request import decode_request, encode_request
 
 CANARY = "canary-7f3a"
@@ -17,11 +20,14 @@ def body(**members: Any) -> bytes:
 
 
 def sent(
-    data: bytes | CompletionRequest, *quirks: str, tokens: int | None = None
+    data: bytes | CompletionRequest,
+    *quirks: str,
+    tokens: int | None = None,
+    stamp: Stamp = NO_STAMP,
 ) -> dict[str, Any]:
     asked = data if isinstance(data, CompletionRequest) else decode_request(data)
     written = encode_request(
-        asked, upstream_model="there/m", output_tokens_max=tokens, quirks=quirks
+        asked, upstream_model="there/m", output_tokens_max=tokens, quirks=quirks, stamp=stamp
     )
     found = json.loads(written)
     assert isinstance(found, dict)
@@ -236,14 +242,123 @@ def test_messages_of_every_kind_pass_unchanged(message: dict[str, Any]) -> None:
         {"temperature": 1.5},
         {"seed": -(2**63)},
         {"logit_bias": {"50256": -100}},
-        {"metadata": {"a": "b"}},
         {"unknown": {"deep": [1, 2.50, "é", None]}},
-        {"reasoning": {"effort": "low"}},
-        {"user": CANARY},
     ],
 )
 def test_good_and_unknown_members_pass_unchanged(members: dict[str, Any]) -> None:
     assert sent(body(**members)) == {"model": "there/m", "messages": [USER]} | members
+
+
+def test_what_names_a_person_is_sent_as_an_opaque_name_or_not_at_all() -> None:
+    given = body(user=CANARY, metadata={CANARY: CANARY}, safety_identifier=CANARY)
+    assert sent(given) == {"model": "there/m", "messages": [USER]}
+    stamp = Stamp(sender=opaque("up", "tenant", "member"))
+    for quirk in ("user", "user_id", "safety_identifier"):
+        written = sent(given, quirk, stamp=stamp)
+        assert re.fullmatch("[0-9a-f]{32}", written[quirk])
+        assert written[quirk] != stamp.sender
+        assert CANARY not in json.dumps(written)
+        assert sent(body(), quirk, stamp=stamp)[quirk] == stamp.sender
+    assert sent(body(user="a"), "user", stamp=stamp) != sent(body(user="b"), "user", stamp=stamp)
+    keyed = sent(body(prompt_cache_key=CANARY), stamp=stamp)["prompt_cache_key"]
+    assert re.fullmatch("[0-9a-f]{32}", keyed)
+
+
+@pytest.mark.parametrize(
+    ("reasoning", "effort"),
+    [
+        ({"effort": "low"}, "low"),
+        ({"enabled": False}, "none"),
+        ({"max_tokens": 1024}, "low"),
+        ({"max_tokens": 8000}, "medium"),
+        ({"max_tokens": 64000}, "high"),
+    ],
+)
+def test_reasoning_is_written_as_an_effort_where_that_is_what_is_known(
+    reasoning: dict[str, Any], effort: str
+) -> None:
+    assert sent(body(reasoning=reasoning))["reasoning_effort"] == effort
+    assert sent(body(reasoning=reasoning), "openrouter")["reasoning"] == reasoning
+
+
+@pytest.mark.parametrize(
+    "name", ["audio", "debug", "plugins", "service_tier", "web_search_options"]
+)
+def test_what_has_no_price_is_refused_by_name(name: str) -> None:
+    assert refused(body(**{name: {"id": "web"}})).param == name
+    assert decode_request(body(**{name: None}))
+
+
+def test_quirks_may_refuse_and_rename_a_member() -> None:
+    assert sent(body(seed=5), "rename:seed=random_seed")["random_seed"] == 5
+    with pytest.raises(InvalidRequest) as caught:
+        sent(body(logprobs=True), "refuse:logprobs")
+    assert caught.value.param == "logprobs"
+    assert "logprobs" in sent(body(logprobs=False), "refuse:logprobs")
+
+
+def test_deepseek_is_asked_in_its_own_words() -> None:
+    assert sent(body(reasoning_effort="medium"), "deepseek")["reasoning_effort"] == "high"
+    off = sent(body(reasoning_effort="none"), "deepseek")
+    assert off["thinking"] == {"type": "disabled"}
+    assert "reasoning_effort" not in off
+    schema = {"type": "json_schema", "json_schema": {"name": "a", "schema": {}}}
+    with pytest.raises(InvalidRequest, match="response_format"):
+        sent(body(response_format=schema), "deepseek")
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    turn = {"role": "assistant", "content": None, "tool_calls": [call]}
+    answer = {"role": "tool", "tool_call_id": "c", "content": "1"}
+    lost = sent(body(messages=[USER, turn, answer]), "deepseek")["messages"][1]
+    assert lost["reasoning_content"] == " "
+    kept = [USER, turn | {"reasoning": "because"}, answer]
+    told = sent(body(messages=kept), "deepseek")["messages"][1]
+    assert told["reasoning_content"] == "because"
+    assert "reasoning" not in told
+    plain = body(messages=kept, thinking={"type": "disabled"})
+    assert sent(plain, "deepseek")["messages"][1]["reasoning_content"] == "because"
+
+
+def test_preferences_are_read_and_judged() -> None:
+    asked = decode_request(
+        body(
+            models=["a", "b"],
+            provider={
+                "order": ["x"],
+                "only": ["x", "y"],
+                "ignore": ["z"],
+                "allow_fallbacks": False,
+                "zdr": True,
+                "sort": "price",
+                "max_price": {"prompt": 0.5, "completion": "1.25"},
+            },
+        )
+    )
+    chosen = asked.preferences
+    assert (chosen.models, chosen.order, chosen.only) == (("a", "b"), ("x",), ("x", "y"))
+    assert (chosen.ignore, chosen.has_fallbacks, chosen.is_zdr) == (("z",), False, True)
+    assert (chosen.input_micro_max, chosen.output_micro_max) == (500_000, 1_250_000)
+    assert chosen.sort == "price"
+    for given, place in (
+        ({"provider": "odd"}, "provider"),
+        ({"provider": {"order": "x"}}, "provider.order"),
+        ({"provider": {"sort": "best"}}, "provider.sort"),
+        ({"provider": {"max_price": {"prompt": "cheap"}}}, "provider.max_price.prompt"),
+        ({"provider": {"max_price": {"prompt": -1}}}, "provider.max_price.prompt"),
+        ({"models": [5]}, "models"),
+    ):
+        assert (refused(body(**given)).param or "").startswith(place)
+
+
+def test_an_upstream_of_the_upstream_may_not_be_dearer_than_what_is_reserved() -> None:
+    stamp = Stamp(sender="s", is_zdr=True, price=Price(1_500_000, 2_000_001))
+    data = body(provider={"only": ["a"], "data_collection": "allow"})
+    provider = sent(data, "openrouter", stamp=stamp)["provider"]
+    assert provider == {
+        "only": ["a"],
+        "data_collection": "deny",
+        "zdr": True,
+        "max_price": {"prompt": 1.5, "completion": 2.000001},
+    }
 
 
 def test_numbers_pass_as_they_were_written() -> None:
@@ -296,7 +411,6 @@ def test_nothing_is_stored_upstream() -> None:
         ({}, {}),
         ({"provider": {"order": ["a"], "data_collection": "allow"}}, {"order": ["a"]}),
         ({"provider": None}, {}),
-        ({"provider": "odd"}, {}),
     ],
 )
 def test_no_upstream_of_the_upstream_may_collect_data(

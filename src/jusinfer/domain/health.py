@@ -1,0 +1,197 @@
+"""How well each way to an upstream works: breakers, latencies and a budget for retries.
+
+Pure: the clock and the dice come in. A way is one account at one upstream with one model; its
+breaker opens after failures and lets one probe through when its time has passed. An account whose
+credit is used up is shut as a whole. At most half of the ways to a model are ever shut for
+failures, so that a bad judgement cannot take a model away.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Final
+
+CONSECUTIVE_MAX: Final = 5
+OPEN_SECONDS: Final = 5.0
+OPEN_SECONDS_MAX: Final = 60.0
+QUOTA_SECONDS: Final = 60.0
+DECAY_SECONDS: Final = 10.0
+COLD_SECONDS: Final = 0.2
+WAYS_MAX: Final = 4_096
+# Retries may be a fifth of the requests, and a few more however little is going on.
+RETRY_SHARE: Final = 0.2
+RETRIES_FLOOR: Final = 10.0
+RETRIES_MAX: Final = 100.0
+BACKOFF_SECONDS: Final = 0.1
+BACKOFF_SECONDS_MAX: Final = 2.0
+# A wait longer than this is the caller's to make, who is told of it.
+WAIT_SECONDS_MAX: Final = 5.0
+
+
+class Way:
+    """What is known of one way: its breaker, and a latency that rises at once and falls slowly."""
+
+    __slots__ = (
+        "failed",
+        "failures",
+        "inflight",
+        "is_probing",
+        "latency_seconds",
+        "open_seconds",
+        "open_until",
+        "seen_at",
+        "served",
+    )
+
+    def __init__(self) -> None:
+        self.failures = 0
+        self.inflight = 0
+        self.is_probing = False
+        self.latency_seconds = COLD_SECONDS
+        self.open_seconds = OPEN_SECONDS
+        self.open_until = 0.0
+        self.seen_at = 0.0
+        self.served = 0
+        self.failed = 0
+
+    def state(self, now: float) -> str:
+        """Say how the breaker stands: closed, open or half_open."""
+        if self.open_until == 0.0:
+            return "closed"
+        return "open" if now < self.open_until or self.is_probing else "half_open"
+
+    def score(self) -> float:
+        """Give what is compared between ways; less is better."""
+        return self.latency_seconds * (self.inflight + 1)
+
+
+class Health:
+    """The ways of one worker, and its budget of retries."""
+
+    def __init__(self, random: Callable[[], float]) -> None:
+        self.random = random
+        self._ways: dict[tuple[str, str], Way] = {}
+        self._accounts: dict[str, float] = {}
+        self._retries = RETRIES_FLOOR
+        self._refilled_at = 0.0
+
+    @property
+    def is_calm(self) -> bool:
+        """Whether no account is shut, so that a single route needs no look."""
+        return not self._accounts
+
+    # ------------------------------------------------------------------ what is noted
+
+    def began(self, upstream: str, model: str, now: float) -> Way:
+        """Note that an attempt begins; the first on a half-open way is its probe."""
+        way = self._way(upstream, model)
+        if way.state(now) == "half_open":
+            way.is_probing = True
+        way.inflight += 1
+        self._retries = min(self._retries + RETRY_SHARE, RETRIES_MAX)
+        return way
+
+    def answered(self, way: Way, latency_seconds: float, now: float) -> None:
+        """Note a first byte: the peak counts at once, and fades with time."""
+        age = max(now - way.seen_at, 0.0)
+        way.seen_at = now
+        if latency_seconds > way.latency_seconds:
+            way.latency_seconds = latency_seconds
+        else:
+            kept = math.exp(-age / DECAY_SECONDS)
+            way.latency_seconds = way.latency_seconds * kept + latency_seconds * (1 - kept)
+
+    def ended(self, way: Way, now: float, *, is_good: bool) -> None:
+        """Note an end that tells of the upstream: good, or its own fault."""
+        way.inflight = max(way.inflight - 1, 0)
+        if is_good:
+            way.served += 1
+            way.failures = 0
+            way.is_probing = False
+            way.open_until = 0.0
+            way.open_seconds = OPEN_SECONDS
+            return
+        way.failed += 1
+        way.failures += 1
+        if way.is_probing or way.failures >= CONSECUTIVE_MAX:
+            if way.is_probing:
+                way.open_seconds = min(way.open_seconds * 2, OPEN_SECONDS_MAX)
+            way.is_probing = False
+            way.open_until = now + way.open_seconds * (0.75 + 0.5 * self.random())
+
+    def left(self, way: Way) -> None:
+        """Note an end that tells nothing of the upstream: a caller that left, or its fault."""
+        way.inflight = max(way.inflight - 1, 0)
+        way.is_probing = False
+
+    def used_up(self, upstream: str, now: float, retry_after_seconds: int | None) -> None:
+        """Shut an account whose credit or quota is used up."""
+        seconds = min(float(retry_after_seconds or QUOTA_SECONDS), QUOTA_SECONDS)
+        self._accounts[upstream] = now + seconds
+
+    # ------------------------------------------------------------------ what is asked
+
+    def account_shut_seconds(self, upstream: str, now: float) -> float:
+        """Give for how long an account is still shut; 0 when it is not."""
+        if not self._accounts:
+            return 0.0
+        until = self._accounts.get(upstream)
+        if until is None:
+            return 0.0
+        if until <= now:
+            del self._accounts[upstream]
+            return 0.0
+        return until - now
+
+    def is_open(self, upstream: str, model: str, now: float) -> bool:
+        """Tell whether a way's breaker keeps requests out."""
+        way = self._ways.get((upstream, model))
+        return way is not None and way.open_until > 0.0 and way.state(now) == "open"
+
+    def score(self, upstream: str, model: str) -> float:
+        """Give a way's score; less is better."""
+        way = self._ways.get((upstream, model))
+        return COLD_SECONDS if way is None else way.score()
+
+    def take_retry(self, now: float) -> bool:
+        """Take one retry from the budget, if there is one."""
+        elapsed = max(now - self._refilled_at, 0.0)
+        self._refilled_at = now
+        self._retries = min(self._retries + elapsed * RETRIES_FLOOR, RETRIES_MAX)
+        if self._retries < 1.0:
+            return False
+        self._retries -= 1.0
+        return True
+
+    def wait_seconds(self, retry: int, retry_after_seconds: int | None) -> float | None:
+        """Give how long to wait before a retry (counted from 0); None when it is too long.
+
+        Full jitter over a doubling range; what the upstream asks for is the least.
+        """
+        most = min(BACKOFF_SECONDS * 2**retry, BACKOFF_SECONDS_MAX)
+        wait = most * self.random() + (retry_after_seconds or 0)
+        return None if wait > WAIT_SECONDS_MAX else wait
+
+    def rows(self, now: float) -> list[tuple[str, str, str, float, int, int, int]]:
+        """List upstream, model, state, latency in seconds, under way, served and failed."""
+        return [
+            (
+                upstream,
+                model,
+                "shut" if self.account_shut_seconds(upstream, now) else way.state(now),
+                way.latency_seconds,
+                way.inflight,
+                way.served,
+                way.failed,
+            )
+            for (upstream, model), way in self._ways.items()
+        ]
+
+    def _way(self, upstream: str, model: str) -> Way:
+        way = self._ways.get((upstream, model))
+        if way is None:
+            if len(self._ways) >= WAYS_MAX:
+                idle = [key for key, known in self._ways.items() if not known.inflight]
+                for key in idle[: WAYS_MAX // 4]:
+                    del self._ways[key]
+            way = self._ways[upstream, model] = Way()
+        return way

@@ -1,0 +1,64 @@
+"""The paths by which completions come in, with the surface that each of them speaks."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Final
+
+import msgspec
+
+from jusinfer.domain.completion import CompletionRequest
+from jusinfer.gateway.speech import PLAIN, Native, Speech, Translated
+from jusinfer.wire.anthropic_surface import AnthropicSurface
+from jusinfer.wire.chat_request import decode_request
+from jusinfer.wire.pivot import Dialect, Surface
+
+CHAT_PATH: Final = "/chat/completions"
+
+
+class Door(msgspec.Struct, frozen=True):
+    """One path; `surface` is None where the neutral form itself is spoken."""
+
+    decode: Callable[[bytes], CompletionRequest]
+    surface: Surface | None = None
+    is_embedding: bool = False
+
+    def speech(self, dialect: Dialect | None) -> Speech:
+        """Give how an attempt speaks between this door and a dialect."""
+        if self.surface is None and dialect is None:
+            return PLAIN
+        if self.surface is not None and dialect is not None and self.surface.name == dialect.name:
+            return Native(self.surface, dialect)
+        return Translated(self.surface, dialect)
+
+    def path(self, dialect: Dialect | None, upstream_model: str, *, is_stream: bool) -> str:
+        """Give the path below the upstream's base."""
+        if dialect is None:
+            return CHAT_PATH
+        return dialect.path(upstream_model, is_stream=is_stream)
+
+
+def through(surface: Surface) -> Callable[[bytes], CompletionRequest]:
+    """Read requests that come in the shape of a surface."""
+
+    def decode(body: bytes) -> CompletionRequest:
+        chat = surface.to_chat(body)
+        asked = decode_request(chat)
+        longer = len(body) - len(chat)
+        if longer > 0:
+            # What the translation left out is in the body still, and may be sent as it came.
+            traits = asked.traits
+            asked.traits = msgspec.structs.replace(
+                traits, input_tokens_max=traits.input_tokens_max + longer
+            )
+        return asked
+
+    return decode
+
+
+ANTHROPIC: Final = AnthropicSurface()
+DOORS: Final[Mapping[str, Door]] = MappingProxyType(
+    {
+        "/v1/chat/completions": Door(decode_request),
+        "/v1/messages": Door(through(ANTHROPIC), ANTHROPIC),
+    }
+)

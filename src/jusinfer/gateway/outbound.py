@@ -1,0 +1,71 @@
+"""What is added to the head of each attempt that goes through Cloudflare AI Gateway.
+
+Retries and caching are ours alone, and payloads are not kept there unless the tenant has asked for
+it; all that names anybody is opaque. The event id is the completion's, by which a log can be found
+and deleted later.
+"""
+
+from typing import Final
+
+import msgspec
+
+from jusinfer.domain.catalog import Price, Upstream
+from jusinfer.domain.identity import Principal
+from jusinfer.domain.stamps import NO_STAMP, Stamp, opaque
+
+PICO_PER_USD_DIGITS: Final = 12
+_encode: Final = msgspec.json.Encoder().encode
+
+
+def gateway_lines(
+    upstream: Upstream, principal: Principal, model_id: str, completion_id: str, price: Price
+) -> bytes:
+    """Write the header lines for AI Gateway, each with its end."""
+    name = upstream.name
+    metadata = {
+        "tenant": opaque(name, principal.tenant_id),
+        "member": opaque(name, principal.member_id),
+        "key": opaque(name, principal.key_id),
+        "model": model_id,
+        "request": completion_id,
+    }
+    cost = {
+        "per_token_in": msgspec.Raw(_per_token(price.input_micro_per_mtok)),
+        "per_token_out": msgspec.Raw(_per_token(price.output_micro_per_mtok)),
+    }
+    keeps = b"true" if principal.policy.may_log_payloads else b"false"
+    return (
+        b"cf-aig-authorization: Bearer %b\r\n"
+        b"cf-aig-metadata: %b\r\n"
+        b"cf-aig-collect-log: true\r\n"
+        b"cf-aig-collect-log-payload: %b\r\n"
+        b"cf-aig-skip-cache: true\r\n"
+        b"cf-aig-max-attempts: 1\r\n"
+        b"cf-aig-no-wholesale: true\r\n"
+        b"cf-aig-event-id: %b\r\n"
+        b"cf-aig-custom-cost: %b\r\n"
+        % (
+            upstream.gateway_token.encode("ascii"),
+            _encode(metadata),
+            keeps,
+            completion_id.encode("ascii"),
+            _encode(cost),
+        )
+    )
+
+
+def stamp_of(upstream: Upstream, principal: Principal, price: Price) -> Stamp:
+    """Give what an attempt at an upstream carries about its sender."""
+    if upstream.dialect == "openai_chat" and not upstream.quirks:
+        return NO_STAMP
+    return Stamp(
+        sender=opaque(upstream.name, principal.tenant_id, principal.member_id),
+        is_zdr=principal.policy.is_zdr,
+        price=price,
+    )
+
+
+def _per_token(micro_per_mtok: int) -> bytes:
+    """Write micro-USD per million tokens as US dollars per token, exactly."""
+    whole, part = divmod(micro_per_mtok, 10**PICO_PER_USD_DIGITS)
+    return f"{whole}.{part:0{PICO_PER_USD_DIGITS}d}".encode("ascii")

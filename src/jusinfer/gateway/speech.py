@@ -1,0 +1,205 @@
+"""How one attempt speaks: the surface its caller uses and the dialect its upstream uses.
+
+Where both are the same, bytes pass: nothing is read but what money and honesty need.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from jusinfer.domain.completion import CompletionRequest
+from jusinfer.domain.errors import JusinferError
+from jusinfer.domain.stamps import Stamp
+from jusinfer.domain.stream import Chunk, ChunkMalformed, UpstreamFailure
+from jusinfer.domain.usage import TokenUsage
+from jusinfer.wire.anthropic_native import (
+    NativeDecoder,
+    NativeReader,
+    NativeWriter,
+    native_request,
+)
+from jusinfer.wire.chat_request import encode_request, plain_request, stamped
+from jusinfer.wire.errors import render, status_of
+from jusinfer.wire.openai_chat import Answer, decode_answer, decode_chunk
+from jusinfer.wire.own_records import with_cost
+from jusinfer.wire.pivot import Dialect, DialectStream, Headers, Surface, SurfaceStream
+from jusinfer.wire.upstream_errors import read_error
+
+
+class Speech:
+    """Chat Completions on both sides; the others change what differs."""
+
+    __slots__ = ()
+
+    def encode(
+        self,
+        asked: CompletionRequest,
+        body: bytes,
+        upstream_model: str,
+        output_tokens_max: int | None,
+        quirks: tuple[str, ...],
+        stamp: Stamp,
+    ) -> bytes:
+        """Write the request for the upstream; raises InvalidRequest."""
+        del body
+        return encode_request(
+            asked,
+            upstream_model=upstream_model,
+            output_tokens_max=output_tokens_max,
+            quirks=quirks,
+            stamp=stamp,
+        )
+
+    def failure(self, status: int, headers: Headers, body: bytes, wall: float) -> UpstreamFailure:
+        """Judge a refusal."""
+        return read_error(status, headers, body, wall)
+
+    def answer(self, body: bytes) -> tuple[Answer, bytes]:
+        """Judge a whole answer; gives it in the neutral form too."""
+        return decode_answer(body), body
+
+    def whole(
+        self, body: bytes, asked: CompletionRequest, asked_body: bytes, usage: TokenUsage, cost: str
+    ) -> bytes:
+        """Give a whole answer as the caller gets it."""
+        del asked_body, usage
+        return with_cost(body, cost) if asked.wants_cost else body
+
+    def reader(self) -> DialectStream | None:
+        """Begin to translate a stream; None when its events pass."""
+        return None
+
+    def decoder(self) -> Callable[[bytes], Chunk]:
+        """Give what reads the events that are relayed."""
+        return decode_chunk
+
+    def writer(self, asked_body: bytes) -> SurfaceStream | None:
+        """Begin to write a stream in the caller's shape; None when it is Chat Completions."""
+        del asked_body
+        return None
+
+
+class Translated(Speech):
+    """Another surface, another dialect, or both, by way of the neutral form."""
+
+    __slots__ = ("_dialect", "_surface")
+
+    def __init__(self, surface: Surface | None, dialect: Dialect | None) -> None:
+        self._surface = surface
+        self._dialect = dialect
+
+    def encode(
+        self,
+        asked: CompletionRequest,
+        body: bytes,
+        upstream_model: str,
+        output_tokens_max: int | None,
+        quirks: tuple[str, ...],
+        stamp: Stamp,
+    ) -> bytes:
+        """Write the request in the upstream's dialect; raises InvalidRequest."""
+        if self._dialect is None:
+            if "openrouter" not in quirks:
+                asked = plain_request(asked)
+            return super().encode(asked, body, upstream_model, output_tokens_max, quirks, stamp)
+        return self._dialect.encode(
+            stamped(asked, stamp, quirks),
+            upstream_model=upstream_model,
+            output_tokens_max=output_tokens_max,
+            quirks=quirks,
+        )
+
+    def failure(self, status: int, headers: Headers, body: bytes, wall: float) -> UpstreamFailure:
+        """Judge a refusal in the upstream's dialect."""
+        if self._dialect is None:
+            return read_error(status, headers, body, wall)
+        return self._dialect.failure(status, headers, body, wall)
+
+    def answer(self, body: bytes) -> tuple[Answer, bytes]:
+        """Translate a whole answer, then judge it."""
+        if self._dialect is None:
+            return decode_answer(body), body
+        try:
+            neutral = self._dialect.answer(body)
+        except ChunkMalformed:
+            return Answer(failure=NOT_AN_ANSWER), body
+        return decode_answer(neutral), neutral
+
+    def whole(
+        self, body: bytes, asked: CompletionRequest, asked_body: bytes, usage: TokenUsage, cost: str
+    ) -> bytes:
+        """Give a whole answer in the caller's shape."""
+        if self._surface is None:
+            return super().whole(body, asked, asked_body, usage, cost)
+        return self._surface.answer(body, asked_body, usage, cost)
+
+    def reader(self) -> DialectStream | None:
+        """Begin to read the upstream's dialect."""
+        return None if self._dialect is None else self._dialect.stream()
+
+    def writer(self, asked_body: bytes) -> SurfaceStream | None:
+        """Begin to write the caller's shape."""
+        return None if self._surface is None else self._surface.stream(asked_body)
+
+
+class Native(Translated):
+    """Anthropic Messages on both sides: bytes pass."""
+
+    __slots__ = ()
+
+    def encode(
+        self,
+        asked: CompletionRequest,
+        body: bytes,
+        upstream_model: str,
+        output_tokens_max: int | None,
+        quirks: tuple[str, ...],
+        stamp: Stamp,
+    ) -> bytes:
+        """Write the caller's own request; the upstream judges it."""
+        del asked, quirks
+        return native_request(body, upstream_model, output_tokens_max, stamp)
+
+    def answer(self, body: bytes) -> tuple[Answer, bytes]:
+        """Judge a whole answer in the neutral form, and pass it as it came."""
+        return super().answer(body)[0], body
+
+    def whole(
+        self, body: bytes, asked: CompletionRequest, asked_body: bytes, usage: TokenUsage, cost: str
+    ) -> bytes:
+        """Give the upstream's own answer."""
+        del asked, asked_body, usage, cost
+        return body
+
+    def reader(self) -> DialectStream:
+        """Pass events."""
+        return NativeReader()
+
+    def decoder(self) -> Callable[[bytes], Chunk]:
+        """Read usage and ends from events as they pass."""
+        return NativeDecoder().decode
+
+    def writer(self, asked_body: bytes) -> SurfaceStream:
+        """Frame events as they came."""
+        del asked_body
+        return NativeWriter()
+
+
+NOT_AN_ANSWER: Final = UpstreamFailure(
+    code="not_an_answer", message="the upstream's answer is no completion", status=502
+)
+PLAIN: Final = Speech()
+
+
+def rendered(
+    surface: Surface | None, error: JusinferError, request_id: str
+) -> tuple[int, bytes, bytes]:
+    """Give status, header lines and body of an error in the caller's wire format."""
+    status, block, body = render(error, request_id)
+    if surface is None:
+        return status, block, body
+    message = f"{error.message} {error.hint}".strip() if error.hint else error.message
+    return (
+        status_of(error),
+        block,
+        surface.error(status, error.code, message, error.param, request_id),
+    )

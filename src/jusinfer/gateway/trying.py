@@ -1,0 +1,243 @@
+"""Trying the routes of a plan: one retry loop, ours, with a budget, jitter and breakers."""
+
+from abc import abstractmethod
+from typing import Final
+
+from jusinfer.domain.catalog import Upstream
+from jusinfer.domain.errors import JusinferError, PolicyRefused
+from jusinfer.domain.identity import Mode
+from jusinfer.domain.preferences import closed_gate
+from jusinfer.domain.stream import DONE_EVENT, StreamAttempt, UpstreamFailure
+from jusinfer.domain.usage import Outcome, TokenUsage
+from jusinfer.gateway.admission import Admission
+from jusinfer.gateway.arrivals import US_PER_SECOND, Arrival
+from jusinfer.gateway.doors import CHAT_PATH
+from jusinfer.gateway.failures import RATE_STATUS, STOPPING, error_of, outcome_of
+from jusinfer.gateway.outbound import gateway_lines, stamp_of
+from jusinfer.gateway.relay import PlainAttempt, StreamedAttempt, deadlines
+from jusinfer.gateway.speech import Speech
+from jusinfer.wire.openai_chat import Answer
+
+ATTEMPTS_MAX: Final = 3
+LENGTH: Final = b"content-length: "
+NO_USAGE: Final = TokenUsage()
+
+
+class Trying(Arrival):
+    """A completion that tries its routes until one answers, or none may be tried any more."""
+
+    __slots__ = ()
+
+    def _try_route(self, index: int) -> None:
+        context = self._context
+        admission, principal = self._known()
+        if index != self._index:
+            self._index, self._tries = index, 0
+        step = admission.plan.routes[index]
+        route = step.route
+        dispatch = context.snapshot.dispatch(principal.mode, route.upstream)
+        asked = admission.asked
+        speech = self._speech = self._door.speech(dispatch.dialect)
+        try:
+            if closed_gate(principal.policy, dispatch.upstream) and principal.mode == Mode.LIVE:
+                raise PolicyRefused("the policy of this account closes this route")
+            body = speech.encode(
+                asked,
+                self._body,
+                route.upstream_model,
+                admission.clamped_tokens,
+                dispatch.upstream.quirks,
+                stamp_of(dispatch.upstream, principal, admission.prices[index]),
+            )
+        except JusinferError as error:
+            self._cannot_say(error)
+            return
+        now = context.loop.time()
+        attempt = self._prepare(speech, dispatch.upstream, now)
+        self._attempt = attempt
+        self._attempts += 1
+        self._tries += 1
+        if self._dispatched_at == 0.0:
+            self._overhead_seconds = now - self._started_at
+        self._dispatched_at = now
+        self._way = context.health.began(route.upstream, route.upstream_model, now)
+        path = self._door.path(dispatch.dialect, route.upstream_model, is_stream=asked.is_stream)
+        head = dispatch.chat_head if path is CHAT_PATH else dispatch.head(path)
+        if dispatch.is_gateway:
+            lines = gateway_lines(
+                dispatch.upstream,
+                principal,
+                step.model.model_id,
+                self.completion_id,
+                admission.prices[index],
+            )
+            head = head[: -len(LENGTH)] + lines + LENGTH
+        head = b"%b%d\r\n\r\n" % (head, len(body))
+        attempt.exchange = context.pool.open(dispatch.target, head, body, attempt)
+        if self.responder.is_paused:
+            attempt.exchange.pause()
+
+    def _prepare(
+        self, speech: Speech, upstream: Upstream, now: float
+    ) -> PlainAttempt | StreamedAttempt:
+        """Make ready to hear an upstream's answer."""
+        context = self._context
+        asked = self._known()[0].asked
+        wall = context.clock_us() / US_PER_SECOND
+        if not asked.is_stream:
+            return PlainAttempt(self, speech, now + upstream.total_seconds, wall)
+        writer = self._writer = speech.writer(self._body)
+        machine = StreamAttempt(
+            speech.decoder(),
+            self,
+            wants_usage=asked.wants_usage or writer is not None,
+            choice_count=asked.choice_count,
+            deadlines=deadlines(
+                upstream.first_event_seconds,
+                upstream.between_events_seconds,
+                upstream.total_seconds,
+                context.bounds.keep_alive_seconds,
+            ),
+            now=now,
+            frame=None if writer is None else writer.events,
+            done_event=DONE_EVENT if writer is None else b"",
+        )
+        return StreamedAttempt(
+            self, speech, machine, now + upstream.total_seconds, wall, context.loop.time
+        )
+
+    def _cannot_say(self, error: JusinferError) -> None:
+        """A route cannot carry this request: try the next, else say what is at fault."""
+        admission, _ = self._known()
+        step = admission.plan.routes[self._index]
+        if self._index + 1 < len(admission.plan.routes):
+            self._note_attempt(step.route.route_id, error.code)
+            self._try_route(self._index + 1)
+            return
+        failure = UpstreamFailure(code=error.code, message="", status=400, is_callers_fault=True)
+        self._settle(Outcome.UPSTREAM_REFUSED, NO_USAGE, error, failure)
+
+    def first_byte(self) -> None:
+        """Note when the upstream began to answer."""
+        now = self._context.loop.time()
+        if self._first_byte_at < 0:
+            self._first_byte_at = now
+        if self._way is not None:
+            self._context.health.answered(self._way, now - self._dispatched_at, now)
+
+    def attempt_failed(self, failure: UpstreamFailure, *, is_reused: bool) -> None:
+        """Move on to the next route if one may still be tried, else say what happened."""
+        if self._is_over:
+            return
+        admission, principal = self._known()
+        step = admission.plan.routes[self._index]
+        self._judge_way(failure)
+        if is_reused and self._reused_retries == 0:
+            self._reused_retries = 1
+            self._attempts -= 1
+            self._try_route(self._index)
+            return
+        counters = self._context.counters
+        key = (step.route.upstream, failure.code)
+        counters.attempts_failed[key] = counters.attempts_failed.get(key, 0) + 1
+        if not failure.is_callers_fault and self._attempts < ATTEMPTS_MAX:
+            upstream = self._context.snapshot.dispatch(principal.mode, step.route.upstream).upstream
+            if self._retry(failure, admission, upstream):
+                return
+        self._settle(outcome_of(failure), NO_USAGE, error_of(failure), failure)
+
+    def _retry(self, failure: UpstreamFailure, admission: Admission, upstream: Upstream) -> bool:
+        """Try the next route at once, or the same one after a pause, if the budget allows it."""
+        context = self._context
+        health = context.health
+        following = self._index + 1
+        has_next = following < len(admission.plan.routes)
+        is_again = (
+            not has_next
+            and failure.is_retryable
+            and not failure.is_quota
+            and self._tries < upstream.attempts_max
+        )
+        if not has_next and not is_again:
+            return False
+        wait = (
+            0.0 if has_next else health.wait_seconds(self._tries - 1, failure.retry_after_seconds)
+        )
+        if wait is None or not health.take_retry(context.loop.time()):
+            return False
+        self._note_attempt(admission.plan.routes[self._index].route.route_id, failure.code)
+        if has_next:
+            self._try_route(following)
+        else:
+            self._attempt = None
+            self._timer = context.loop.call_later(wait, self._again)
+        return True
+
+    def _again(self) -> None:
+        """Try the same route once more, unless the completion has ended meanwhile."""
+        self._timer = None
+        if not self._is_over:
+            self._try_route(self._index)
+
+    def _judge_way(self, failure: UpstreamFailure | None) -> None:
+        """Tell the breaker what an attempt showed of its upstream."""
+        way, self._way = self._way, None
+        if way is None:
+            return
+        context = self._context
+        health, now = context.health, context.loop.time()
+        if failure is None:
+            health.ended(way, now, is_good=True)
+            admission, _ = self._known()
+            if admission.conversation:
+                upstream = admission.plan.routes[self._index].route.upstream
+                context.affinity.note(admission.conversation, upstream, now)
+        elif failure.is_callers_fault or failure.status == RATE_STATUS or failure is STOPPING:
+            health.left(way)
+            if failure.is_quota:
+                self._shut(failure, now)
+        else:
+            health.ended(way, now, is_good=False)
+            if failure.is_quota:
+                self._shut(failure, now)
+
+    def _shut(self, failure: UpstreamFailure, now: float) -> None:
+        """Shut an account that is used up; the sandbox plays every account and stays open."""
+        admission, principal = self._known()
+        name = admission.plan.routes[self._index].route.upstream
+        if not self._context.snapshot.dispatch(principal.mode, name).upstream.is_sandbox:
+            self._context.health.used_up(name, now, failure.retry_after_seconds)
+
+    @abstractmethod
+    def _settle(
+        self,
+        outcome: Outcome,
+        usage: TokenUsage,
+        error: JusinferError | None,
+        failure: UpstreamFailure | None,
+    ) -> int:
+        """End the money, once; gives the charge."""
+
+    @abstractmethod
+    def _note_attempt(self, route_id: str, ending: str) -> None:
+        """Add an attempt to what the receipt shows of them."""
+
+    @abstractmethod
+    def relay(self, data: bytes) -> None:
+        """Send bytes of a stream."""
+
+    @abstractmethod
+    def stream_ended(self, last: bytes) -> None:
+        """End a stream."""
+
+    @abstractmethod
+    def answered(self, answer: Answer, body: bytes) -> None:
+        """End with a whole answer."""
+
+    @abstractmethod
+    def usage_event(self, machine: StreamAttempt) -> bytes:
+        """Build the last usage event."""
+
+    @abstractmethod
+    def error_event(self, machine: StreamAttempt, failure: UpstreamFailure) -> bytes:
+        """Build the one error event."""

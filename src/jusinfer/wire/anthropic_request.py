@@ -1,0 +1,334 @@
+"""From a chat request to an Anthropic Messages request: roles, blocks, tools, thinking."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Final
+
+import msgspec
+
+from jusinfer.domain.completion import CompletionRequest
+from jusinfer.domain.errors import InvalidRequest
+
+OUTPUT_TOKENS_DEFAULT: Final = 8_192
+THINKING_TOKENS_MIN: Final = 1_024
+FORMAT: Final = "anthropic-claude-v1"
+BUDGETS: Final[Mapping[str, int]] = MappingProxyType(
+    {"minimal": 1_024, "low": 2_048, "medium": 8_192, "high": 16_384, "xhigh": 32_768}
+)
+EFFORTS: Final[Mapping[str, str]] = MappingProxyType(
+    {"minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "high"}
+    | {"max": "max"}
+)
+# Members that Messages has no equal of, with the values that ask for nothing.
+NO_EQUAL: Final[Mapping[str, tuple[object, ...]]] = MappingProxyType(
+    {
+        "frequency_penalty": (None, 0),
+        "function_call": (None, "auto", "none"),
+        "functions": (None, []),
+        "logit_bias": (None, {}),
+        "logprobs": (None, False),
+        "modalities": (None, ["text"]),
+        "n": (None, 1),
+        "prediction": (None,),
+        "presence_penalty": (None, 0),
+        "seed": (None,),
+        "top_logprobs": (None, 0),
+        "verbosity": (None,),
+    }
+)
+KNOWN: Final = frozenset(
+    {
+        "cache_control",
+        "max_completion_tokens",
+        "max_tokens",
+        "messages",
+        "model",
+        "parallel_tool_calls",
+        "reasoning",
+        "reasoning_effort",
+        "response_format",
+        "service_tier",
+        "stop",
+        "stream",
+        "temperature",
+        "tool_choice",
+        "tools",
+        "top_k",
+        "top_p",
+        "user",
+    }
+)
+_any: Final = msgspec.json.Decoder().decode
+_text: Final = msgspec.json.Decoder(str).decode
+_encode: Final = msgspec.json.Encoder().encode
+
+Block = dict[str, Any]
+
+
+def encode_messages(
+    asked: CompletionRequest,
+    upstream_model: str,
+    output_tokens_max: int | None,
+    quirks: tuple[str, ...],
+) -> bytes:
+    """Write the body; raises InvalidRequest naming what cannot be said."""
+    fields = {name: _any(raw) for name, raw in asked.fields.items()}
+    _refuse(fields, quirks)
+    system, messages = _turns(fields["messages"])
+    budget = output_tokens_max or asked.output_tokens_max or OUTPUT_TOKENS_DEFAULT
+    body: dict[str, object] = {
+        "model": upstream_model,
+        "max_tokens": budget,
+        "messages": messages,
+    }
+    if system:
+        body["system"] = system
+    if asked.is_stream:
+        body["stream"] = True
+    for name in ("temperature", "top_p", "top_k", "cache_control"):
+        if fields.get(name) is not None:
+            body[name] = fields[name]
+    stop = fields.get("stop")
+    if stop:
+        body["stop_sequences"] = [stop] if isinstance(stop, str) else stop
+    if fields.get("tools"):
+        body["tools"] = [_tool(tool, place) for place, tool in enumerate(fields["tools"])]
+    choice = _tool_choice(fields)
+    if choice is not None and "tools" in body:
+        body["tool_choice"] = choice
+    _think(body, fields, budget, quirks)
+    if isinstance(fields.get("user"), str):
+        body["metadata"] = {"user_id": fields["user"]}
+    return _encode(body)
+
+
+def _refuse(fields: Mapping[str, Any], quirks: tuple[str, ...]) -> None:
+    for name, value in fields.items():
+        if name in NO_EQUAL:
+            if value not in NO_EQUAL[name]:
+                raise cannot(name)
+        elif name not in KNOWN and value is not None:
+            raise cannot(name)
+    if "no_sampling" in quirks:
+        for name, neutral in (("temperature", 1), ("top_p", 1), ("top_k", None)):
+            if fields.get(name) not in {None, neutral}:
+                raise cannot(name)
+
+
+def cannot(name: str, why: str = "Anthropic's models have no such setting") -> InvalidRequest:
+    """Say that a member cannot be expressed."""
+    return InvalidRequest(
+        f"`{name}` cannot be sent to this model: {why}",
+        param=name,
+        hint=f"Leave out `{name}`, or choose another model.",
+    )
+
+
+# ---------------------------------------------------------------------- messages
+
+
+def _turns(messages: list[dict[str, Any]]) -> tuple[list[Block], list[dict[str, Any]]]:
+    """Hoist the instructions, and join turns of the same role: Messages wants them to alternate."""
+    system: list[Block] = []
+    turns: list[dict[str, Any]] = []
+    for place, message in enumerate(messages):
+        role = message["role"]
+        where = f"messages[{place}]"
+        if role in {"system", "developer"}:
+            system += _parts(message.get("content"), where)
+            continue
+        if role == "function":
+            raise cannot(f"{where}.role", "use the role `tool`")
+        blocks = _blocks(message, role, where)
+        name = "assistant" if role == "assistant" else "user"
+        if not blocks:
+            continue
+        if turns and turns[-1]["role"] == name:
+            turns[-1]["content"] += blocks
+        else:
+            turns.append({"role": name, "content": blocks})
+    for turn in turns:
+        # Results of tools stand first in a turn.
+        turn["content"].sort(key=lambda block: block["type"] != "tool_result")
+    if not turns:
+        raise InvalidRequest("`messages` holds no turn of a user", param="messages")
+    return system, turns
+
+
+def _blocks(message: dict[str, Any], role: str, where: str) -> list[Block]:
+    if role == "tool":
+        content = _parts(message.get("content"), where)
+        result: Block = {
+            "type": "tool_result",
+            "tool_use_id": message.get("tool_call_id", ""),
+            "content": content,
+        }
+        if message.get("is_error") is True:
+            result["is_error"] = True
+        if content and "cache_control" in content[-1]:
+            result["cache_control"] = content[-1].pop("cache_control")
+        return [result]
+    blocks = _parts(message.get("content"), where)
+    if role != "assistant":
+        return blocks
+    calls = [
+        _call(call, f"{where}.tool_calls[{place}]")
+        for place, call in enumerate(message.get("tool_calls") or [])
+    ]
+    return [*_thoughts(message), *blocks, *calls]
+
+
+def _parts(content: object, where: str) -> list[Block]:
+    if isinstance(content, str):
+        return [{"type": "text", "text": content}] if content else []
+    if not isinstance(content, list):
+        return []
+    return [
+        block
+        for place, part in enumerate(content)
+        if (block := _part(part, f"{where}.content[{place}]")) is not None
+    ]
+
+
+def _part(part: dict[str, Any], where: str) -> Block | None:
+    kind = part.get("type")
+    block: Block
+    if kind in {"text", "refusal"}:
+        text = part.get("text") or part.get("refusal")
+        if not text:
+            return None
+        block = {"type": "text", "text": text}
+    elif kind == "image_url":
+        source = part.get("image_url")
+        url = source.get("url") if isinstance(source, dict) else source
+        block = {"type": "image", "source": _source(str(url), f"{where}.image_url")}
+    elif kind == "file" and isinstance(part.get("file"), dict) and part["file"].get("file_data"):
+        block = {"type": "document", "source": _source(part["file"]["file_data"], where)}
+    else:
+        raise cannot(where, f"parts of type {str(kind)[:40]!r} have no equal there")
+    if part.get("cache_control"):
+        block["cache_control"] = part["cache_control"]
+    return block
+
+
+def _source(url: str, where: str) -> Block:
+    if not url.startswith("data:"):
+        return {"type": "url", "url": url}
+    head, comma, data = url[5:].partition(",")
+    media_type, _, encoding = head.partition(";")
+    if not comma or encoding != "base64":
+        raise cannot(where, "write the data URL as data:<type>;base64,<data>")
+    return {"type": "base64", "media_type": media_type, "data": data}
+
+
+def _call(call: dict[str, Any], where: str) -> Block:
+    function = call.get("function")
+    if not isinstance(function, dict):
+        raise cannot(where, "calls of custom tools have no equal there")
+    arguments = function.get("arguments") or "{}"
+    try:
+        given = _any(arguments.encode())
+    except msgspec.DecodeError:
+        given = None
+    if not isinstance(given, dict):
+        raise InvalidRequest(
+            f"`{where}.function.arguments` is not a JSON object",
+            param=f"{where}.function.arguments",
+            hint="Send back the arguments as they came.",
+        )
+    block: Block = {
+        "type": "tool_use",
+        "id": call.get("id", ""),
+        "name": function.get("name", ""),
+        "input": given,
+    }
+    if call.get("cache_control"):
+        block["cache_control"] = call["cache_control"]
+    return block
+
+
+def _thoughts(message: dict[str, Any]) -> list[Block]:
+    """Give back thinking with its signature; without one Anthropic would refuse the turn."""
+    blocks: list[Block] = []
+    for detail in message.get("reasoning_details") or []:
+        if not isinstance(detail, dict):
+            continue
+        if detail.get("type") == "reasoning.encrypted" and detail.get("data"):
+            blocks.append({"type": "redacted_thinking", "data": detail["data"]})
+        elif detail.get("type") == "reasoning.text" and detail.get("signature"):
+            blocks.append(
+                {
+                    "type": "thinking",
+                    "thinking": detail.get("text") or "",
+                    "signature": detail["signature"],
+                }
+            )
+    return blocks
+
+
+# ---------------------------------------------------------------------- tools, thinking
+
+
+def _tool(tool: dict[str, Any], place: int) -> Block:
+    function = tool.get("function")
+    if tool.get("type") != "function" or not isinstance(function, dict):
+        raise cannot(f"tools[{place}]", "only tools of type `function` have an equal there")
+    made: Block = {
+        "name": function.get("name"),
+        "input_schema": function.get("parameters") or {"type": "object", "properties": {}},
+    }
+    for name in ("description", "strict"):
+        if function.get(name) is not None:
+            made[name] = function[name]
+    if tool.get("cache_control"):
+        made["cache_control"] = tool["cache_control"]
+    return made
+
+
+def _tool_choice(fields: Mapping[str, Any]) -> Block | None:
+    asked = fields.get("tool_choice")
+    choice: Block | None = None
+    if isinstance(asked, str):
+        kinds = {"auto": "auto", "required": "any", "none": "none"}
+        choice = {"type": kinds[asked]}
+    elif isinstance(asked, dict):
+        function = asked.get("function")
+        if not isinstance(function, dict):
+            raise cannot("tool_choice", "name a function, or use auto, required or none")
+        choice = {"type": "tool", "name": function.get("name")}
+    if fields.get("parallel_tool_calls") is False:
+        choice = choice or {"type": "auto"}
+        if choice["type"] != "none":
+            choice["disable_parallel_tool_use"] = True
+    return choice
+
+
+def _think(
+    body: dict[str, object], fields: Mapping[str, Any], budget: int, quirks: tuple[str, ...]
+) -> None:
+    output: dict[str, object] = {}
+    form = fields.get("response_format")
+    if isinstance(form, dict) and form.get("type") == "json_object":
+        raise cannot("response_format", "it takes json_schema, not json_object")
+    if isinstance(form, dict) and form.get("type") == "json_schema":
+        output["format"] = {"type": "json_schema", "schema": form["json_schema"].get("schema")}
+    reasoning = fields.get("reasoning")
+    asked: dict[str, Any] = reasoning if isinstance(reasoning, dict) else {}
+    effort = fields.get("reasoning_effort") or asked.get("effort")
+    tokens = asked.get("max_tokens")
+    if effort == "none" or asked.get("enabled") is False:
+        body["thinking"] = {"type": "disabled"}
+    elif tokens is not None or (effort and "thinking_budget" in quirks):
+        tokens = tokens if isinstance(tokens, int) else BUDGETS.get(str(effort), 8_192)
+        if budget <= THINKING_TOKENS_MIN:
+            raise cannot("reasoning_effort", "the output budget leaves no room for thinking")
+        body["thinking"] = {"type": "enabled", "budget_tokens": min(tokens, budget - 1)}
+    elif effort is not None:
+        if effort not in EFFORTS:
+            raise cannot("reasoning_effort", "use none, minimal, low, medium, high or max")
+        output["effort"] = EFFORTS[effort]
+        body["thinking"] = {"type": "adaptive"}
+    elif asked.get("enabled") is True:
+        body["thinking"] = {"type": "adaptive"}
+    if output:
+        body["output_config"] = output

@@ -1,0 +1,226 @@
+"""How upstreams that speak Chat Completions differ from each other, as declared quirks.
+
+A quirk is a word in an upstream's settings. Besides those with a meaning of their own there are
+two that name a member: `refuse:logprobs` and `rename:seed=random_seed`. What an upstream cannot
+take is refused by name; nothing that a caller asked for is left out in silence.
+"""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, Final
+
+import msgspec
+
+from jusinfer.domain.completion import CompletionRequest
+from jusinfer.domain.errors import InvalidRequest
+from jusinfer.domain.money import format_usd
+from jusinfer.domain.stamps import Stamp, opaque
+
+Fields = dict[str, object]
+
+# Members that cost what no price of ours knows, with the values that cost nothing more.
+UNPRICED: Final[Mapping[str, frozenset[bytes]]] = MappingProxyType(
+    {
+        "audio": frozenset({b"null"}),
+        "debug": frozenset({b"null"}),
+        "plugins": frozenset({b"null", b"[]"}),
+        "service_tier": frozenset({b"null", b'"auto"', b'"default"'}),
+        "web_search_options": frozenset({b"null"}),
+    }
+)
+# Efforts as DeepSeek takes them.
+DEEPSEEK_EFFORTS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "minimal": "low",
+        "low": "low",
+        "medium": "high",
+        "high": "high",
+        "xhigh": "high",
+        "max": "max",
+        "ultra": "max",
+    }
+)
+# A word is repeated where a turn's reasoning was dropped by a client that does not know of it.
+NANO_PER_MICRO: Final = 1_000
+LOST_REASONING: Final = " "
+_NULL: Final = msgspec.Raw(b"null")
+_FALSE: Final = msgspec.Raw(b"false")
+_members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_any: Final = msgspec.json.Decoder().decode
+
+
+def refuse_unpriced(fields: Mapping[str, msgspec.Raw]) -> None:
+    """Refuse by name what would cost more than was reserved; raises InvalidRequest."""
+    for name in UNPRICED.keys() & fields.keys():
+        if bytes(fields[name]).strip() not in UNPRICED[name]:
+            raise InvalidRequest(
+                f"`{name}` is not offered here: its price is not known",
+                param=name,
+                hint=f"Leave out `{name}`.",
+            )
+
+
+def flavour(
+    fields: Fields, request: CompletionRequest, quirks: tuple[str, ...], stamp: Stamp
+) -> None:
+    """Adapt a request to an upstream's quirks, in place; raises InvalidRequest."""
+    name_sender(fields, quirks, stamp)
+    for quirk in quirks:
+        adapt = ADAPTERS.get(quirk)
+        if adapt is not None:
+            adapt(fields, request, stamp)
+        elif quirk.startswith("refuse:"):
+            _refuse(fields, quirk.removeprefix("refuse:"))
+        elif quirk.startswith("rename:"):
+            old, _, new = quirk.removeprefix("rename:").partition("=")
+            if old in fields:
+                fields[new] = fields.pop(old)
+    if "openrouter" not in quirks:
+        plain_reasoning(fields)
+
+
+def name_sender(fields: Fields, quirks: tuple[str, ...], stamp: Stamp) -> None:
+    """Replace what names a person by an opaque name, where the upstream has a place for one."""
+    named = b"".join(
+        bytes(raw)
+        for name in ("user", "safety_identifier")
+        if isinstance(raw := fields.pop(name, None), msgspec.Raw)
+    )
+    fields.pop("metadata", None)
+    key = fields.get("prompt_cache_key")
+    if isinstance(key, msgspec.Raw):
+        fields["prompt_cache_key"] = opaque(stamp.sender, bytes(key).decode("utf-8", "replace"))
+    if not stamp.sender:
+        return
+    sender = opaque(stamp.sender, named.decode("utf-8", "replace")) if named else stamp.sender
+    for place in ("user_id", "safety_identifier", "user"):
+        if place in quirks:
+            fields[place] = sender
+
+
+def _openai(fields: Fields, request: CompletionRequest, stamp: Stamp) -> None:
+    del request, stamp
+    fields["store"] = _FALSE
+
+
+def _openrouter(fields: Fields, request: CompletionRequest, stamp: Stamp) -> None:
+    """Keep the caller's preferences, but never let an upstream of the upstream collect data."""
+    raw = bytes(request.fields.get("provider", _NULL))
+    provider: Fields = {}
+    if raw.startswith(b"{"):
+        provider.update(_members(raw))
+    provider["data_collection"] = "deny"
+    if stamp.is_zdr:
+        provider["zdr"] = True
+    price = stamp.price
+    if price is not None and "max_price" not in provider:
+        provider["max_price"] = {
+            "prompt": _dollars(price.input_micro_per_mtok),
+            "completion": _dollars(price.output_micro_per_mtok),
+        }
+    fields["provider"] = provider
+
+
+def _dollars(micro: int) -> msgspec.Raw:
+    return msgspec.Raw(format_usd(micro * NANO_PER_MICRO).encode("ascii"))
+
+
+def _deepseek(fields: Fields, request: CompletionRequest, stamp: Stamp) -> None:
+    """Write thinking as DeepSeek does, and give back the reasoning of turns that used tools."""
+    del stamp
+    form = _plain(fields.get("response_format"))
+    if isinstance(form, dict) and form.get("type") == "json_schema":
+        raise _cannot("response_format", "this model takes json_object, not json_schema")
+    plain_reasoning(fields)
+    effort = _plain(fields.pop("reasoning_effort", None))
+    thinking = _plain(fields.get("thinking"))
+    is_thinking = not (isinstance(thinking, dict) and thinking.get("type") == "disabled")
+    if isinstance(effort, str):
+        if effort == "none":
+            is_thinking = False
+            fields["thinking"] = {"type": "disabled"}
+        elif effort in DEEPSEEK_EFFORTS:
+            fields["reasoning_effort"] = DEEPSEEK_EFFORTS[effort]
+        else:
+            raise _cannot("reasoning_effort", "use none, low, high or max")
+    messages = fields.get("messages")
+    if isinstance(messages, msgspec.Raw) and _may_hold_reasoning(bytes(messages)):
+        fields["messages"] = _with_reasoning(_any(messages), is_thinking=is_thinking)
+    del request
+
+
+def _may_hold_reasoning(messages: bytes) -> bool:
+    return b'"tool_calls"' in messages or b'"reasoning' in messages
+
+
+def _with_reasoning(messages: list[dict[str, Any]], *, is_thinking: bool) -> list[dict[str, Any]]:
+    """Name reasoning as DeepSeek does; a turn with tool calls must have some."""
+    kept: list[dict[str, Any]] = []
+    for message in messages:
+        if message.get("role") != "assistant":
+            kept.append(message)
+            continue
+        turn = {name: value for name, value in message.items() if name not in REASONINGS}
+        text = message.get("reasoning_content") or message.get("reasoning") or _texts(message)
+        if text:
+            turn["reasoning_content"] = text
+        elif is_thinking and message.get("tool_calls"):
+            turn["reasoning_content"] = LOST_REASONING
+        kept.append(turn)
+    return kept
+
+
+REASONINGS: Final = frozenset({"reasoning", "reasoning_content", "reasoning_details"})
+
+
+def _texts(message: Mapping[str, Any]) -> str:
+    details = message.get("reasoning_details")
+    if not isinstance(details, list):
+        return ""
+    texts = [detail.get("text") for detail in details if isinstance(detail, dict)]
+    return "".join(text for text in texts if isinstance(text, str))
+
+
+def plain_reasoning(fields: Fields) -> None:
+    """Write OpenRouter's `reasoning` as the effort that other upstreams take."""
+    raw = fields.pop("reasoning", None)
+    asked = _plain(raw)
+    if not isinstance(asked, dict) or "reasoning_effort" in fields:
+        return
+    effort = asked.get("effort")
+    if effort is None and asked.get("enabled") is False:
+        effort = "none"
+    if effort is None and isinstance(budget := asked.get("max_tokens"), int):
+        effort = effort_of(budget)
+    if isinstance(effort, str):
+        fields["reasoning_effort"] = effort
+
+
+def effort_of(budget_tokens: int) -> str:
+    """Give the effort that comes nearest to a budget of thinking."""
+    for most, effort in ((2_048, "low"), (12_288, "medium")):
+        if budget_tokens <= most:
+            return effort
+    return "high"
+
+
+def _refuse(fields: Fields, name: str) -> None:
+    if name in fields and _plain(fields[name]) not in (None, False):
+        raise _cannot(name, "the upstream of this model does not take it")
+
+
+def _cannot(name: str, why: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"`{name}` cannot be sent to this model: {why}",
+        param=name,
+        hint=f"Leave out `{name}`, or choose another model.",
+    )
+
+
+def _plain(value: object) -> object:
+    return _any(value) if isinstance(value, msgspec.Raw) else value
+
+
+ADAPTERS: Final[Mapping[str, Callable[[Fields, CompletionRequest, Stamp], None]]] = (
+    MappingProxyType({"store_false": _openai, "openrouter": _openrouter, "deepseek": _deepseek})
+)
