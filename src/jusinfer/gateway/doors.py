@@ -7,12 +7,16 @@ from typing import Final
 import msgspec
 
 from jusinfer.domain.completion import CompletionRequest
-from jusinfer.gateway.speech import PLAIN, Native, Speech, Translated
+from jusinfer.gateway.speech import EMBEDDING, PLAIN, Native, Speech, Translated
 from jusinfer.wire.anthropic_surface import AnthropicSurface
 from jusinfer.wire.chat_request import decode_request
+from jusinfer.wire.completions_surface import CompletionsSurface
+from jusinfer.wire.embeddings import decode_embeddings
 from jusinfer.wire.pivot import Dialect, Surface
+from jusinfer.wire.responses_surface import ResponsesSurface
 
 CHAT_PATH: Final = "/chat/completions"
+EMBEDDINGS_PATH: Final = "/embeddings"
 
 
 class Door(msgspec.Struct, frozen=True):
@@ -24,6 +28,8 @@ class Door(msgspec.Struct, frozen=True):
 
     def speech(self, dialect: Dialect | None) -> Speech:
         """Give how an attempt speaks between this door and a dialect."""
+        if self.is_embedding:
+            return EMBEDDING
         if self.surface is None and dialect is None:
             return PLAIN
         if self.surface is not None and dialect is not None and self.surface.name == dialect.name:
@@ -32,6 +38,8 @@ class Door(msgspec.Struct, frozen=True):
 
     def path(self, dialect: Dialect | None, upstream_model: str, *, is_stream: bool) -> str:
         """Give the path below the upstream's base."""
+        if self.is_embedding:
+            return EMBEDDINGS_PATH
         if dialect is None:
             return CHAT_PATH
         return dialect.path(upstream_model, is_stream=is_stream)
@@ -56,9 +64,14 @@ def through(surface: Surface) -> Callable[[bytes], CompletionRequest]:
 
 
 ANTHROPIC: Final = AnthropicSurface()
+COMPLETIONS: Final = CompletionsSurface()
+RESPONSES: Final = ResponsesSurface()
 DOORS: Final[Mapping[str, Door]] = MappingProxyType(
     {
         "/v1/chat/completions": Door(decode_request),
+        "/v1/completions": Door(through(COMPLETIONS), COMPLETIONS),
+        "/v1/embeddings": Door(decode_embeddings, is_embedding=True),
         "/v1/messages": Door(through(ANTHROPIC), ANTHROPIC),
+        "/v1/responses": Door(through(RESPONSES), RESPONSES),
     }
 )

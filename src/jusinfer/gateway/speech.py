@@ -18,6 +18,7 @@ from jusinfer.wire.anthropic_native import (
     native_request,
 )
 from jusinfer.wire.chat_request import encode_request, plain_request, stamped
+from jusinfer.wire.embeddings import as_asked, encode_embeddings, read_embeddings
 from jusinfer.wire.errors import render, status_of
 from jusinfer.wire.openai_chat import Answer, decode_answer, decode_chunk
 from jusinfer.wire.own_records import with_cost
@@ -184,6 +185,37 @@ class Native(Translated):
         return NativeWriter()
 
 
+class Embedding(Speech):
+    """Embeddings, which are answered whole."""
+
+    __slots__ = ()
+
+    def encode(
+        self,
+        asked: CompletionRequest,
+        body: bytes,
+        upstream_model: str,
+        output_tokens_max: int | None,
+        quirks: tuple[str, ...],
+        stamp: Stamp,
+    ) -> bytes:
+        """Write the request for the upstream."""
+        del body, output_tokens_max, quirks, stamp
+        return encode_embeddings(asked, upstream_model)
+
+    def answer(self, body: bytes) -> tuple[Answer, bytes]:
+        """Judge a whole answer."""
+        return read_embeddings(body), body
+
+    def whole(
+        self, body: bytes, asked: CompletionRequest, asked_body: bytes, usage: TokenUsage, cost: str
+    ) -> bytes:
+        """Give vectors as they were asked for."""
+        del asked_body, usage, cost
+        return as_asked(body, asked)
+
+
+EMBEDDING: Final = Embedding()
 NOT_AN_ANSWER: Final = UpstreamFailure(
     code="not_an_answer", message="the upstream's answer is no completion", status=502
 )

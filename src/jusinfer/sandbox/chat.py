@@ -51,11 +51,11 @@ class Choice(NamedTuple):
 class Answer:
     """All that will be said: choices, usage and the names around them."""
 
-    def __init__(self, request: dict[str, Any], fault: Fault) -> None:
+    def __init__(self, request: dict[str, Any], fault: Fault, like: str = "") -> None:
         self.request = request
         self.fault = fault
         self.model = str(request["model"])
-        self.like = fault.word("as", "") if fault.has("like") else ""
+        self.like = fault.word("as", "") if fault.has("like") else like
         self.said_last = _last_text(request)
         self.seed = digest(
             self.model, compact(request.get("seed")), json.dumps(request["messages"])

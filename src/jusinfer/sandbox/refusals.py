@@ -33,7 +33,7 @@ class Refused(Exception):
     def __init__(self, status: int, error: dict[str, Any]) -> None:
         super().__init__(error["message"])
         self.status = status
-        self.body = {"error": error}
+        self.body: dict[str, Any] = {"error": error}
 
     @classmethod
     def of(

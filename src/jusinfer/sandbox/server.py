@@ -149,11 +149,11 @@ class Connection(asyncio.Protocol):
         headers = {name.decode(): value.decode("latin-1") for name, value in request.headers}
         is_old = request.http_version == b"1.0"
         self._is_kept = not is_old and "close" not in headers.get("connection", "").lower()
-        path = request.target.decode("latin-1").partition("?")[0]
+        path, _, query = request.target.decode("latin-1").partition("?")
         # What came after this request waits in the old parser; each request has one of its own.
         self._pending = self._parser.trailing_data[0]
         told = self._server.upstream.answer(
-            Asked(request.method.decode(), path, headers, bytes(self._body), is_old)
+            Asked(request.method.decode(), path, headers, bytes(self._body), is_old, query)
         )
         self._request = None
         self._body = bytearray()

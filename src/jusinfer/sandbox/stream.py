@@ -23,11 +23,11 @@ def event_script(answer: Answer, http: Http) -> Script:
     yield from _leading(answer, events, http)
     if fault.has("comments") and fault.flag("only"):
         return
-    if fault.options.get("at") == "head" and (yield from _struck(fault, http)):
+    if fault.options.get("at") == "head" and (yield from struck(fault, http)):
         return
     for index in range(answer.count):
         yield events.delta('{"role":"assistant","content":"","refusal":null}', index)
-    if fault.options.get("at") == "role" and (yield from _struck(fault, http)):
+    if fault.options.get("at") == "role" and (yield from struck(fault, http)):
         return
     is_over = False
     if not fault.has("role_only"):
@@ -72,7 +72,7 @@ def _spoken(answer: Answer, events: Events, http: Http) -> Ending:
     produced = 0
     for index, pieces in _turns(answer):
         if strikes and produced >= after:
-            return (yield from _struck(fault, http))
+            return (yield from struck(fault, http))
         if fails and produced >= after:
             yield _failed(fault, events)
             fails = False
@@ -89,7 +89,7 @@ def _spoken(answer: Answer, events: Events, http: Http) -> Ending:
     if fails:
         yield _failed(fault, events)
         return not fault.flag("go_on")
-    return strikes and (yield from _struck(fault, http))
+    return strikes and (yield from struck(fault, http))
 
 
 def _turns(answer: Answer) -> Iterator[tuple[int, list[Piece]]]:
@@ -134,8 +134,8 @@ def _failed(fault: Fault, events: Events) -> bytes:
     return events.members(error, [row])
 
 
-def _struck(fault: Fault, http: Http) -> Ending:
-    """Break off as the fault says, if it says so; true when nothing more is to be said."""
+def struck(fault: Fault, http: Http) -> Ending:
+    """Break off, as the fault says, if it says so; true when nothing more is to be said."""
     if not fault.has("cut", "reset", "stall"):
         return False
     if not (fault.has("cut") and fault.flag("clean")):
@@ -148,13 +148,13 @@ def _ending(answer: Answer, events: Events, http: Http) -> Script:
     usage = reported_usage(fault, answer.usage()) if answer.wants_usage else None
     if not fault.has("role_only", "done_no_finish"):
         yield from _finishes(answer, events, usage)
-        if fault.options.get("at") == "finish" and (yield from _struck(fault, http)):
+        if fault.options.get("at") == "finish" and (yield from struck(fault, http)):
             return
     if fault.has("content_after_finish"):
         yield events.delta('{"content":" late"}', 0)
     if usage is not None:
         yield from _usage_event(answer, events, usage)
-    if fault.options.get("at") == "usage" and (yield from _struck(fault, http)):
+    if fault.options.get("at") == "usage" and (yield from struck(fault, http)):
         return
     if not fault.has("no_done"):
         yield events.frame("[DONE] amber" if fault.has("done_trailing") else "[DONE]")

@@ -3,20 +3,25 @@
 import json
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
+from urllib.parse import unquote
 
+from jusinfer.sandbox import likeness
 from jusinfer.sandbox.chat import CREATED, Answer
 from jusinfer.sandbox.embeddings import embed
+from jusinfer.sandbox.faces import Face, credential_of, face_of, judge_face
 from jusinfer.sandbox.failures import instead_of
 from jusinfer.sandbox.faults import GOOD, KNOWN, NO_FAULT, PREFIX, Fault, Faults
 from jusinfer.sandbox.framing import Http
+from jusinfer.sandbox.messages import as_chat, judge_messages, message_script
 from jusinfer.sandbox.meter import Count, Meter
 from jusinfer.sandbox.play import answer_script, before
 from jusinfer.sandbox.refusals import Refused, judge_chat, judge_embeddings
 from jusinfer.sandbox.steps import Script
 from jusinfer.sandbox.text import compact
 from jusinfer.sandbox.usage import reported_usage
+from jusinfer.sandbox.workers_ai import judge_run, run_script
 
-BASES: Final = ("/api/v1", "/v1")
+GENERATIONS_MAX: Final = 1_000
 OPEN_PATHS: Final = ("/healthz", "/sandbox/counts", "/sandbox/last", "/sandbox/reset")
 # What a request that makes no sense to us may raise while we try to make sense of it.
 NONSENSE: Final = (
@@ -37,6 +42,7 @@ class Asked(NamedTuple):
     headers: dict[str, str]
     body: bytes
     is_old: bool = False
+    query: str = ""
 
 
 class Told(NamedTuple):
@@ -53,6 +59,7 @@ class Upstream:
         self.meter = Meter()
         self._faults = Faults()
         self._served = 0
+        self._generations: dict[str, dict[str, Any]] = {}
 
     def answer(self, asked: Asked) -> Told:
         """Give the script that answers a request; every request has one."""
@@ -70,34 +77,79 @@ class Upstream:
         path = asked.path
         if path in OPEN_PATHS:
             return Told(plain.whole(200, compact(self._page(asked)).encode()))
-        if not asked.headers.get("authorization"):
+        face = face_of(path, asked.headers)
+        if face.dialect != "openai":
+            _must("POST", asked)
+            serve = self._messages if face.dialect == "anthropic" else self._run
+            return serve(asked, plain, face)
+        if not credential_of(asked.headers):
             message = "you did not provide an API key in an Authorization header"
             raise Refused.of(message, None, "invalid_api_key", status=401)
-        for base in BASES:
-            if path.startswith(f"{base}/"):
-                path = path[len(base) :]
-                break
+        path = face.path
+        page: dict[str, Any] | None = None
         if path == "/models" or path.startswith("/models/"):
+            page = _models(path)
+        elif path == "/generation":
+            page = self._generation(asked.query)
+        if page is not None:
             _must("GET", asked)
-            return Told(plain.whole(200, compact(_models(path)).encode()))
-        answers: Mapping[str, Callable[[Asked, Http], Told]] = {
+            return Told(plain.whole(200, compact(page).encode()))
+        answers: Mapping[str, Callable[[Asked, Http, Face], Told]] = {
             "/chat/completions": self._chat,
             "/embeddings": self._embeddings,
         }
         if path not in answers:
             raise Refused.of(f"unknown request URL: {path}", None, "unknown_url", status=404)
         _must("POST", asked)
-        return answers[path](asked, plain)
+        return answers[path](asked, plain, face)
 
-    def _chat(self, asked: Asked, plain: Http) -> Told:
+    def _chat(self, asked: Asked, plain: Http, face: Face) -> Told:
         request = judge_chat(_decoded(asked.body))
+        judge_face(face, request, asked.headers)
+        fault = self._begin(asked, request)
+        answer = Answer(request, fault, face.like)
+        http = Http(fault, plain.request_id, is_old=asked.is_old)
+        count = self._counted(answer.model, fault)
+        if face.like == "openrouter":
+            self._remember(answer)
+        return Told(answer_script(answer, http, _said(asked, fault)), count)
+
+    def _messages(self, asked: Asked, plain: Http, _face: Face) -> Told:
+        request = judge_messages(_decoded(asked.body), asked.headers)
+        fault = self._begin(asked, request)
+        answer = Answer(as_chat(request), fault)
+        http = Http(fault, plain.request_id, is_old=asked.is_old)
+        count = self._counted(answer.model, fault)
+        return Told(message_script(answer, http, _said(asked, fault)), count)
+
+    def _run(self, asked: Asked, plain: Http, face: Face) -> Told:
+        request = judge_run(_decoded(asked.body), asked.headers, unquote(face.model))
         fault = self._begin(asked, request)
         answer = Answer(request, fault)
         http = Http(fault, plain.request_id, is_old=asked.is_old)
         count = self._counted(answer.model, fault)
-        return Told(answer_script(answer, http, _said(asked, fault)), count)
+        return Told(run_script(answer, http, _said(asked, fault)), count)
 
-    def _embeddings(self, asked: Asked, plain: Http) -> Told:
+    def _remember(self, answer: Answer) -> None:
+        """Keep what an answer cost, to be asked for by its id."""
+        if len(self._generations) >= GENERATIONS_MAX:
+            del self._generations[next(iter(self._generations))]
+        usage = answer.usage()
+        self._generations[answer.answer_id] = {
+            "id": answer.answer_id,
+            "total_cost": float(likeness.cost(usage)["cost"]),
+            "tokens_prompt": usage["prompt_tokens"],
+            "tokens_completion": usage["completion_tokens"],
+            "model": answer.model,
+        }
+
+    def _generation(self, query: str) -> dict[str, Any]:
+        found = self._generations.get(query.removeprefix("id="))
+        if found is None:
+            raise Refused.of("there is no such generation", "id", "not_found", status=404)
+        return {"data": found}
+
+    def _embeddings(self, asked: Asked, plain: Http, _face: Face) -> Told:
         request = judge_embeddings(_decoded(asked.body))
         fault = self._begin(asked, request)
         prompt = fault.number("prompt", 0) if "prompt" in fault.options else None
@@ -154,7 +206,7 @@ def _said(asked: Asked, fault: Fault) -> str:
     if not fault.has("echo_error"):
         return ""
     text = asked.body.decode("utf-8", "replace")
-    return f"{text} {asked.headers['authorization']}" if fault.flag("key") else text
+    return f"{text} {credential_of(asked.headers)}" if fault.flag("key") else text
 
 
 def _must(method: str, asked: Asked) -> None:
