@@ -97,7 +97,10 @@ def judge(cause: Cause, point: Point) -> Rule:
 
 
 def billed_pico(price: Price, usage: TokenUsage, outcome: Outcome) -> PicoUsd:
-    """Give what the caller pays for an outcome: nothing without output, nothing for an error."""
-    if usage.completion_tokens == 0 or outcome in FREE:
+    """Give what the caller pays for an outcome: nothing without output, nothing for an error.
+
+    A model whose output has no price makes none: embeddings are paid for by their input.
+    """
+    if outcome in FREE or (usage.completion_tokens == 0 and price.output_micro_per_mtok > 0):
         return PicoUsd(0)
     return cost_pico(price, usage)

@@ -232,6 +232,8 @@ def _add(
         raise OfferError(f"model id {row.id!r}: use 1 to 256 characters, not beginning jusinfer/")
     if row.context_tokens < 1 or row.output_tokens_max < 1:
         raise OfferError(f"model {row.id!r}: context_tokens and output_tokens_max must be above 0")
+    if Capability.EMBEDDINGS in row.capabilities and route.price.output_micro_per_mtok:
+        raise OfferError(f"model {row.id!r}: embeddings have no output; set output to 0")
     known = models.get(row.id)
     if known is not None:
         models[row.id] = msgspec.structs.replace(

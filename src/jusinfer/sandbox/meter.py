@@ -12,7 +12,7 @@ _FLAG_OBJECTS: Final = ("stream_options", "provider")
 _FLAG_WORDS: Final = frozenset({"allow", "deny"})
 _FLAG_HEADERS: Final = frozenset(
     {"accept", "accept-encoding", "cf-aig-collect-log-payload", "content-type"}
-    | {"x-openrouter-cache"}
+    | {"cf-aig-skip-cache", "cf-aig-event-id", "cf-aig-metadata", "x-openrouter-cache"}
 )
 
 

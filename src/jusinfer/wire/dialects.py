@@ -6,5 +6,8 @@ from typing import Final
 
 from jusinfer.wire.anthropic_dialect import AnthropicDialect
 from jusinfer.wire.pivot import Dialect
+from jusinfer.wire.workers_ai import WorkersAiDialect
 
-DIALECTS: Final[Mapping[str, Dialect]] = MappingProxyType({"anthropic": AnthropicDialect()})
+DIALECTS: Final[Mapping[str, Dialect]] = MappingProxyType(
+    {"anthropic": AnthropicDialect(), "workers_ai": WorkersAiDialect()}
+)

@@ -38,9 +38,49 @@ QUOTA_CODES: Final = frozenset(
 CONTENT_CODES: Final = frozenset(
     {"content_filter", "content_policy_violation", "moderation", "refusal"}
 )
+# What blames our settings or our account, though its status may blame the request: Workers AI's
+# unknown, unlicensed, private or outdated models, a blocked account, a wrong path or method, and a
+# gateway that is not known or not ours.
+OUR_CODES: Final = frozenset(
+    {
+        "10000",
+        "2008",
+        "2009",
+        "3023",
+        "3041",
+        "3042",
+        "5005",
+        "5007",
+        "5016",
+        "5018",
+        "5019",
+        "7001",
+        "7003",
+        "model_deprecated",
+        "model_not_found",
+        "wrong_endpoint",
+    }
+)
+# A guardrail or a leak filter of AI Gateway, which judges what was said.
+GUARD_CODES: Final = frozenset({"2016", "2017", "2029", "2030"})
 # The status that an error inside an answer would have had, by its code or its type.
 STATUS_OF_CODE: Final[Mapping[str, int]] = MappingProxyType(
     {
+        "10000": 401,
+        "2003": 429,
+        "2016": 400,
+        "2017": 400,
+        "2029": 400,
+        "2030": 400,
+        "3003": 400,
+        "3006": 413,
+        "3007": 408,
+        "3008": 408,
+        "3036": 429,
+        "3039": 400,
+        "3040": 429,
+        "5004": 400,
+        "5007": 404,
         "authentication": 401,
         "authentication_error": 401,
         "content_policy_violation": 403,
@@ -138,14 +178,17 @@ def _judge(
         and (not codes.isdisjoint(QUOTA_CODES) or _OUR_CREDIT.search(said.message) is not None)
     )
     is_refusal = status == FORBIDDEN and not codes.isdisjoint(CONTENT_CODES)
-    is_ours = is_quota or _OUR_KEY.search(said.message) is not None
+    is_guarded = not codes.isdisjoint(GUARD_CODES)
+    is_ours = (
+        is_quota or not codes.isdisjoint(OUR_CODES) or _OUR_KEY.search(said.message) is not None
+    )
     return UpstreamFailure(
         code=code,
         message=said.message,
         status=status,
         retry_after_seconds=retry_after_seconds,
         is_retryable=not is_quota and (status in RETRYABLE or status >= SERVER),
-        is_callers_fault=is_refusal or (status in CALLERS_FAULT and not is_ours),
+        is_callers_fault=is_refusal or is_guarded or (status in CALLERS_FAULT and not is_ours),
         is_quota=is_quota,
         param=said.param,
     )
@@ -168,7 +211,14 @@ def _said(body: bytes) -> _Said:
     message = _words(error.get("message")) or _words(error.get("msg"))
     # OpenRouter keeps what the upstream behind it said in a member of its own.
     behind = _words(detail.get("raw"))
-    named = (error.get("code"), error.get("type"), error.get("status"), detail.get("error_type"))
+    named = (
+        error.get("code"),
+        error.get("type"),
+        error.get("status"),
+        detail.get("error_type"),
+        error.get("error_type"),
+        _code(error),
+    )
     return _Said(
         message=(f"{message}: {behind}" if behind else message)[:TEXT_CHARS_MAX],
         codes=tuple(
@@ -178,6 +228,12 @@ def _said(body: bytes) -> _Said:
         ),
         param=_param(error),
     )
+
+
+def _code(error: dict[object, object]) -> object:
+    """Give OpenRouter's code of why a model is not available."""
+    availability = error.get("availability")
+    return availability.get("code") if isinstance(availability, dict) else None
 
 
 def _innermost(value: object) -> object:
