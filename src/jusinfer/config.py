@@ -25,6 +25,7 @@ from jusinfer.domain.offers import (
 from jusinfer.domain.price_entries import OfferError
 
 FILE_NAME: Final = "jusinfer.toml"
+_VARIABLE: Final = re.compile(r"\{([A-Z][A-Z0-9_]{0,63})\}")
 FILE_BYTES_MAX: Final = 4 * 1024 * 1024
 PORT_MAX: Final = 65_535
 
@@ -335,7 +336,21 @@ def _merged(
         seen.add(entry.name)
         known = merged.get(entry.name)
         merged[entry.name] = entry if known is None else _overlaid(known, entry)
-    return [_with_token(entry, env) for entry in merged.values()]
+    return [_with_token(_with_account(entry, env), env) for entry in merged.values()]
+
+
+def _with_account(entry: UpstreamEntry, env: Mapping[str, str]) -> UpstreamEntry:
+    """Put variables such as `{CLOUDFLARE_ACCOUNT_ID}` into a base URL, once its key is there."""
+    names = _VARIABLE.findall(entry.base_url)
+    if not names or not (entry.api_key or env.get(entry.api_key_env)):
+        return entry
+    base_url = entry.base_url
+    for name in names:
+        value = env.get(name, "")
+        if not re.fullmatch(r"[A-Za-z0-9_-]{1,128}", value):
+            raise ConfigError(f"upstream {entry.name!r}: set {name}, which its base_url needs")
+        base_url = base_url.replace(f"{{{name}}}", value)
+    return msgspec.structs.replace(entry, base_url=base_url)
 
 
 def _with_token(entry: UpstreamEntry, env: Mapping[str, str]) -> UpstreamEntry:

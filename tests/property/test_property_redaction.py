@@ -70,6 +70,8 @@ def utf8(prompt: str) -> bytes:
     return prompt.encode("utf-8", "surrogatepass")
 
 
+# Fractions are digits to what is tested and nothing to the oracle, which then sees runs by chance.
+AFTER = st.text(st.characters(exclude_categories=("No", "Cs")), max_size=9)
 ENCODERS: dict[str, Callable[[str], str]] = {
     "raw": str,
     "json": json.dumps,
@@ -111,9 +113,7 @@ ENCODERS: dict[str, Callable[[str], str]] = {
 
 @settings(max_examples=EXAMPLES)
 @pytest.mark.parametrize("encoder", ENCODERS.values(), ids=ENCODERS.keys())
-@given(
-    prompt=PROMPTS, before=st.sampled_from(["", "bad request: ", "x"]), after=st.text(max_size=9)
-)
+@given(prompt=PROMPTS, before=st.sampled_from(["", "bad request: ", "x"]), after=AFTER)
 def test_however_an_upstream_repeats_a_request_no_run_of_it_is_kept(
     encoder: Callable[[str], str], prompt: str, before: str, after: str
 ) -> None:

@@ -147,6 +147,15 @@ class Health:
         way = self._ways.get((upstream, model))
         return way is not None and way.open_until > 0.0 and way.state(now) == "open"
 
+    def state(self, upstream: str, model: str, now: float) -> str:
+        """Say how a way does: up, trying (one probe at a time), or down."""
+        if self.account_shut_seconds(upstream, now):
+            return "down"
+        way = self._ways.get((upstream, model))
+        if way is None:
+            return "up"
+        return {"closed": "up", "half_open": "trying"}.get(way.state(now), "down")
+
     def score(self, upstream: str, model: str) -> float:
         """Give a way's score; less is better."""
         way = self._ways.get((upstream, model))
@@ -171,20 +180,9 @@ class Health:
         wait = most * self.random() + (retry_after_seconds or 0)
         return None if wait > WAIT_SECONDS_MAX else wait
 
-    def rows(self, now: float) -> list[tuple[str, str, str, float, int, int, int]]:
-        """List upstream, model, state, latency in seconds, under way, served and failed."""
-        return [
-            (
-                upstream,
-                model,
-                "shut" if self.account_shut_seconds(upstream, now) else way.state(now),
-                way.latency_seconds,
-                way.inflight,
-                way.served,
-                way.failed,
-            )
-            for (upstream, model), way in self._ways.items()
-        ]
+    def states(self, now: float) -> dict[tuple[str, str], str]:
+        """Give the state of every way that was used."""
+        return {way: self.state(*way, now) for way in self._ways}
 
     def _way(self, upstream: str, model: str) -> Way:
         way = self._ways.get((upstream, model))

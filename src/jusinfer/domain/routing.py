@@ -79,9 +79,7 @@ def cheapest_plan(traits: Traits, catalog: Catalog) -> RoutePlan:
     eligible = [
         model
         for model in catalog.models.values()
-        if not model.is_auto
-        and not model.model_id.startswith("sandbox/")
-        and _closed_gate(model, traits) is None
+        if _may_be_chosen(model) and _closed_gate(model, traits) is None
     ]
     if not eligible:
         raise InvalidRequest("no model on offer fits this request", param="model")
@@ -103,7 +101,7 @@ def _auto_plan(traits: Traits, catalog: Catalog) -> RoutePlan:
     reasons: list[str] = []
     eligible: list[Model] = []
     for model in catalog.models.values():
-        if model.is_auto or model.model_id.startswith("sandbox/"):
+        if not _may_be_chosen(model):
             continue
         gate = _closed_gate(model, traits)
         if gate is None:
@@ -122,6 +120,15 @@ def _auto_plan(traits: Traits, catalog: Catalog) -> RoutePlan:
         why = (*why, "no_strong")
     routes = [PlannedRoute(model, route) for model in ranked for route in model.routes]
     return RoutePlan(tuple(routes[:ATTEMPTS_MAX]), (*why, "cheapest", *sorted(reasons)))
+
+
+def _may_be_chosen(model: Model) -> bool:
+    """Tell whether a model is one that the router may choose by itself."""
+    return (
+        not model.is_auto
+        and not model.model_id.startswith("sandbox/")
+        and Capability.EMBEDDINGS not in model.capabilities
+    )
 
 
 def _wanted_tier(traits: Traits) -> tuple[int, tuple[str, ...]]:

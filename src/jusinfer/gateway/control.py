@@ -58,6 +58,7 @@ class ControlPage:
             *self._counts(),
             *self._gauges(),
             self._first_bytes(),
+            self._upstreams(),
             self._one(
                 "jusinfer_key_cache_keys", "gauge", "Keys known here.", context.keys.known_count
             ),
@@ -108,6 +109,19 @@ class ControlPage:
             "Completions whose first byte came within so many milliseconds.",
             tuple(samples),
         )
+
+    def _upstreams(self) -> Metric:
+        """Say of each upstream how many of the models asked there are down or on trial."""
+        context = self._context
+        states = context.health.states(context.loop.time())
+        found: dict[str, int] = {}
+        for (upstream, _), state in states.items():
+            found[upstream] = found.get(upstream, 0) + (state != "up")
+        samples: Samples = tuple(
+            ((self._worker, ("upstream", name)), float(count)) for name, count in found.items()
+        )
+        text = "Models of an upstream whose breaker is open, or whose account is used up."
+        return Metric("jusinfer_upstream_models_down", "gauge", text, samples)
 
     def _one(self, name: str, kind: str, text: str, value: float) -> Metric:
         return Metric(name, kind, text, (((self._worker,), float(value)),))

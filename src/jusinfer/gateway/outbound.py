@@ -12,8 +12,8 @@ import msgspec
 from jusinfer.domain.catalog import Price, Upstream
 from jusinfer.domain.identity import Principal
 from jusinfer.domain.stamps import NO_STAMP, Stamp, opaque
+from jusinfer.wire.models_shape import per_token
 
-PICO_PER_USD_DIGITS: Final = 12
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -30,8 +30,8 @@ def gateway_lines(
         "request": completion_id,
     }
     cost = {
-        "per_token_in": msgspec.Raw(_per_token(price.input_micro_per_mtok)),
-        "per_token_out": msgspec.Raw(_per_token(price.output_micro_per_mtok)),
+        "per_token_in": msgspec.Raw(per_token(price.input_micro_per_mtok).encode()),
+        "per_token_out": msgspec.Raw(per_token(price.output_micro_per_mtok).encode()),
     }
     keeps = b"true" if principal.policy.may_log_payloads else b"false"
     return (
@@ -63,9 +63,3 @@ def stamp_of(upstream: Upstream, principal: Principal, price: Price) -> Stamp:
         is_zdr=principal.policy.is_zdr,
         price=price,
     )
-
-
-def _per_token(micro_per_mtok: int) -> bytes:
-    """Write micro-USD per million tokens as US dollars per token, exactly."""
-    whole, part = divmod(micro_per_mtok, 10**PICO_PER_USD_DIGITS)
-    return f"{whole}.{part:0{PICO_PER_USD_DIGITS}d}".encode("ascii")

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from typing import Final
+from urllib.parse import unquote
 
 import msgspec
 
@@ -29,6 +30,7 @@ from jusinfer.gateway.server import Refusal, Request, Responder
 from jusinfer.gateway.speech import rendered
 from jusinfer.wire.chat_request import decode_request
 from jusinfer.wire.errors import render
+from jusinfer.wire.models_shape import model_row
 from jusinfer.wire.pivot import Surface
 
 COUNT_TOKENS: Final = "/v1/messages/count_tokens"
@@ -154,12 +156,26 @@ class Gateway:
     def _show_models(
         self, path: str, principal: Principal, responder: Responder, request_id: str
     ) -> None:
-        catalog = self._context.snapshot.catalog(principal.mode)
+        context = self._context
+        catalog = context.snapshot.catalog(principal.mode)
+        now = context.loop.time()
+
+        def row(model: Model) -> dict[str, object]:
+            return model_row(
+                model,
+                catalog.upstreams,
+                lambda upstream, name: context.health.state(upstream, name, now),
+            )
+
         if path == MODELS:
-            models = [_model_row(model) for model in catalog.models.values()]
-            answer: dict[str, object] = {"object": "list", "data": models}
+            models = [row(model) for model in catalog.models.values()]
+            answer: dict[str, object] = {
+                "object": "list",
+                "data": models,
+                "total_count": len(models),
+            }
         else:
-            answer = _model_row(_model_named(catalog, path[len(MODELS) + 1 :]))
+            answer = row(_model_named(catalog, unquote(path[len(MODELS) + 1 :])))
         block = b"content-type: application/json\r\n" + ids(request_id)
         if not responder.is_gone:
             responder.send(200, block, msgspec.json.encode(answer))
@@ -216,25 +232,3 @@ def _model_named(catalog: Catalog, model_id: str) -> Model:
     if model is None:
         raise ModelNotFound("the model is not offered with this key", param="model")
     return model
-
-
-def _model_row(model: Model) -> dict[str, object]:
-    """Write a model in OpenAI's shape, with what it holds and costs beside it."""
-    row: dict[str, object] = {
-        "id": model.model_id,
-        "object": "model",
-        "created": model.created,
-        "owned_by": model.owned_by,
-        "context_length": model.context_tokens,
-        "max_output_tokens": model.output_tokens_max,
-        "capabilities": sorted(model.capabilities),
-    }
-    if model.routes:
-        price = model.routes[0].price
-        row["pricing"] = {
-            "unit": "micro-USD per million tokens",
-            "input": str(price.input_micro_per_mtok),
-            "output": str(price.output_micro_per_mtok),
-        }
-        row["upstreams"] = [route.upstream for route in model.routes]
-    return row

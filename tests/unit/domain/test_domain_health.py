@@ -1,0 +1,244 @@
+"""Breakers, latencies, the retry budget, and the order in which routes are tried."""
+
+import itertools
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jusinfer.domain.arrangement import arranged
+from jusinfer.domain.catalog import Model, Price, Route, Upstream, UpstreamFacts
+from jusinfer.domain.errors import InvalidRequest, PolicyRefused, Unavailable
+from jusinfer.domain.health import (
+    CONSECUTIVE_MAX,
+    OPEN_SECONDS_MAX,
+    QUOTA_SECONDS,
+    RETRIES_FLOOR,
+    Health,
+)
+from jusinfer.domain.preferences import (
+    NO_POLICY,
+    NO_PREFERENCES,
+    Preferences,
+    TenantPolicy,
+    allowed,
+    closed_gate,
+)
+from jusinfer.domain.routing import PlannedRoute, RoutePlan
+
+PRICE = Price(1, 2)
+
+
+def health(value: float = 0.5) -> Health:
+    return Health(lambda: value)
+
+
+def fail(subject: Health, times: int, now: float = 0.0, upstream: str = "a") -> None:
+    for _ in range(times):
+        subject.ended(subject.began(upstream, "m", now), now, is_good=False)
+
+
+def test_a_breaker_opens_after_failures_lets_one_probe_through_and_closes() -> None:
+    subject = health()
+    fail(subject, CONSECUTIVE_MAX - 1)
+    assert not subject.is_open("a", "m", 0.0)
+    fail(subject, 1)
+    assert subject.is_open("a", "m", 1.0)
+    assert subject.state("a", "m", 1.0) == "down"
+    assert subject.state("a", "other", 1.0) == "up"
+    late = 6.0
+    assert subject.state("a", "m", late) == "trying"
+    probe = subject.began("a", "m", late)
+    assert subject.is_open("a", "m", late)
+    subject.ended(probe, late, is_good=True)
+    assert subject.state("a", "m", late) == "up"
+
+
+def test_a_failed_probe_waits_longer_up_to_a_bound() -> None:
+    subject = health()
+    fail(subject, CONSECUTIVE_MAX)
+    now, waits = 0.0, []
+    for _ in range(8):
+        begun = now
+        while subject.is_open("a", "m", now):
+            now += 0.5
+        waits.append(now - begun)
+        subject.ended(subject.began("a", "m", now), now, is_good=False)
+    assert waits == sorted(waits)
+    assert waits[-1] <= OPEN_SECONDS_MAX * 1.25
+
+
+def test_one_success_forgives_failures() -> None:
+    subject = health()
+    for _ in range(10):
+        fail(subject, CONSECUTIVE_MAX - 1)
+        subject.ended(subject.began("a", "m", 0.0), 0.0, is_good=True)
+    assert not subject.is_open("a", "m", 0.0)
+
+
+def test_latency_rises_at_once_and_fades() -> None:
+    subject = health()
+    way = subject.began("a", "m", 0.0)
+    subject.answered(way, 3.0, 0.0)
+    assert way.latency_seconds == 3.0
+    subject.answered(way, 0.1, 1.0)
+    assert 2.0 < way.latency_seconds < 3.0
+    subject.answered(way, 0.1, 100.0)
+    assert way.latency_seconds < 0.2
+
+
+def test_retries_are_a_fifth_of_requests_and_a_floor() -> None:
+    subject = health()
+    taken = sum(subject.take_retry(0.0) for _ in range(100))
+    assert taken == RETRIES_FLOOR
+    for _ in range(50):
+        subject.began("a", "m", 0.0)
+    assert sum(subject.take_retry(0.0) for _ in range(100)) in {9, 10}
+    assert sum(subject.take_retry(0.5) for _ in range(100)) in {5, 6}
+
+
+def test_waits_are_jittered_and_no_shorter_than_asked() -> None:
+    rng = random.Random(3)  # noqa: S311
+    subject = Health(rng.random)
+    waits = [subject.wait_seconds(1, None) for _ in range(200)]
+    assert all(wait is not None and 0 <= wait <= 0.2 for wait in waits)
+    assert len(set(waits)) > 150
+    asked = subject.wait_seconds(0, 2)
+    assert asked is not None
+    assert asked >= 2
+    assert subject.wait_seconds(0, 60) is None
+
+
+def test_an_account_that_is_used_up_is_shut_for_a_while() -> None:
+    subject = health()
+    assert subject.is_calm
+    subject.used_up("a", 0.0, None)
+    assert subject.account_shut_seconds("a", 1.0) == QUOTA_SECONDS - 1
+    assert subject.state("a", "m", 1.0) == "down"
+    assert subject.account_shut_seconds("a", QUOTA_SECONDS) == 0
+    assert subject.is_calm
+
+
+# ---------------------------------------------------------------- orders
+
+
+def model(name: str, *routes: Route) -> Model:
+    return Model(name, 1000, 1000, routes)
+
+
+def route(upstream: str, price: Price = PRICE) -> Route:
+    return Route(f"{upstream}:m", upstream, "m", price)
+
+
+def plan(*upstreams: str) -> RoutePlan:
+    made = model("m", *(route(name) for name in upstreams))
+    return RoutePlan(tuple(PlannedRoute(made, step) for step in made.routes), ("explicit",))
+
+
+def names(found: RoutePlan) -> list[str]:
+    return [step.route.upstream for step in found.routes]
+
+
+def test_of_two_drawn_the_better_leads() -> None:
+    subject = health()
+    subject.answered(subject.began("a", "m", 0.0), 5.0, 0.0)
+    draws = itertools.cycle([0.0, 0.4, 0.9])
+    leads = {
+        names(arranged(plan("a", "b", "c"), subject, 0.0, lambda: next(draws)))[0]
+        for _ in range(30)
+    }
+    assert leads <= {"b", "c"}
+
+
+def test_a_dearer_route_is_no_replica() -> None:
+    made = model("m", route("a"), route("b", Price(5, 5)))
+    asked = RoutePlan(tuple(PlannedRoute(made, step) for step in made.routes), ("explicit",))
+    for value in (0.0, 0.5, 0.99):
+        assert names(arranged(asked, health(), 0.0, lambda value=value: value)) == ["a", "b"]
+
+
+def test_open_routes_go_last_but_never_more_than_half() -> None:
+    subject = health()
+    fail(subject, CONSECUTIVE_MAX, upstream="a")
+    assert names(arranged(plan("a", "b"), subject, 0.0, lambda: 0.0))[-1] == "a"
+    fail(subject, CONSECUTIVE_MAX, upstream="b")
+    assert sorted(names(arranged(plan("a", "b"), subject, 0.0, lambda: 0.0))) == ["a", "b"]
+    assert names(arranged(plan("a"), subject, 0.0, lambda: 0.0)) == ["a"]
+
+
+def test_used_up_accounts_are_left_out_and_all_of_them_is_an_error() -> None:
+    subject = health()
+    subject.used_up("a", 0.0, None)
+    assert names(arranged(plan("a", "b"), subject, 0.0, lambda: 0.0)) == ["b"]
+    subject.used_up("b", 0.0, 7)
+    with pytest.raises(Unavailable) as caught:
+        arranged(plan("a", "b"), subject, 0.0, lambda: 0.0)
+    assert caught.value.retry_after_seconds == 7
+
+
+def test_a_warm_conversation_stays_where_it_is() -> None:
+    for value in (0.0, 0.5, 0.99):
+        found = arranged(plan("a", "b", "c"), health(), 0.0, lambda value=value: value, "c")
+        assert names(found)[0] == "c"
+
+
+# ---------------------------------------------------------------- gates
+
+FACTS = st.builds(
+    UpstreamFacts,
+    region=st.sampled_from(["", "eu", "us"]),
+    jurisdiction=st.sampled_from(["", "DE", "US"]),
+    retention_days=st.sampled_from([None, 0, 30]),
+    trains_on_prompts=st.sampled_from([None, True, False]),
+    is_zdr=st.booleans(),
+)
+POLICIES = st.builds(
+    TenantPolicy,
+    is_zdr=st.booleans(),
+    no_training=st.booleans(),
+    upstreams=st.sampled_from([(), ("a",), ("a", "b")]),
+    regions=st.sampled_from([(), ("eu",)]),
+    jurisdictions=st.sampled_from([(), ("DE", "US")]),
+)
+
+
+def upstream(name: str, facts: UpstreamFacts) -> Upstream:
+    return Upstream(name, "h", 1, is_tls=True, base_path="", facts=facts)
+
+
+@given(POLICIES, st.lists(FACTS, min_size=3, max_size=3))
+def test_no_route_passes_a_gate_that_its_facts_do_not_open(
+    policy: TenantPolicy, facts: list[UpstreamFacts]
+) -> None:
+    upstreams = {name: upstream(name, fact) for name, fact in zip("abc", facts, strict=True)}
+    try:
+        found = allowed(plan("a", "b", "c"), policy, NO_PREFERENCES, upstreams)
+    except PolicyRefused:
+        assert all(closed_gate(policy, one) for one in upstreams.values())
+        return
+    for step in found.routes:
+        fact = upstreams[step.route.upstream].facts
+        assert fact.is_zdr or not policy.is_zdr
+        assert fact.trains_on_prompts is False or not policy.no_training
+        assert not policy.upstreams or step.route.upstream in policy.upstreams
+        assert not policy.regions or fact.region in policy.regions
+        assert not policy.jurisdictions or fact.jurisdiction in policy.jurisdictions
+
+
+def test_preferences_order_and_close_routes() -> None:
+    upstreams = {name: upstream(name, UpstreamFacts()) for name in "abc"}
+
+    def chosen(**asked: object) -> list[str]:
+        wishes = Preferences(**asked)  # type: ignore[arg-type]
+        return names(allowed(plan("a", "b", "c"), NO_POLICY, wishes, upstreams))
+
+    assert chosen(order=("c", "b")) == ["c", "b", "a"]
+    assert chosen(only=("b",)) == ["b"]
+    assert chosen(ignore=("a",)) == ["b", "c"]
+    assert chosen(has_fallbacks=False) == ["a"]
+    assert chosen(input_micro_max=1, output_micro_max=2) == ["a", "b", "c"]
+    for asked in ({"only": ("x",)}, {"is_zdr": True}, {"input_micro_max": 0}):
+        with pytest.raises(InvalidRequest) as caught:
+            chosen(**asked)
+        assert (caught.value.param or "").startswith("provider.")
