@@ -80,6 +80,7 @@ class _UsualUsage(msgspec.Struct, gc=False):
     prompt_cache_hit_tokens: _Count | None = None
     prompt_tokens_details: _UsualDetails | None = None
     completion_tokens_details: _UsualDetails | None = None
+    cost: msgspec.Raw | None = None
 
 
 class _UsualAnswer(msgspec.Struct, gc=False):
@@ -323,6 +324,7 @@ def _usual_usage(usage: _UsualUsage) -> TokenUsage:
         0 if taken is None else taken.cache_write_tokens or 0,
         usage.completion_tokens,
         0 if produced is None else produced.reasoning_tokens or 0,
+        reported_cost_pico=_reported(usage.cost),
     )
 
 
