@@ -19,6 +19,7 @@ from bench.subjects import Stage, Subject, free_port, upstream_entry, wait_for
 STREAM_MODEL = "sandbox/tokens?n=100&token_ms=10"
 PLAIN_RATIO_MAX = 4.5
 EVENT_RATIO_MAX = 1.8
+TRANSLATION_US_MAX = 15
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -79,6 +80,13 @@ def _measure(
             "stream": upstream_entry(
                 "benchstream", f"http://127.0.0.1:{sandbox_port}/v1", STREAM_MODEL
             ),
+            "claude": upstream_entry(
+                "benchclaude",
+                f"http://127.0.0.1:{sandbox_port}/v1",
+                "bench/claude",
+                'dialect = "anthropic"\n',
+            )
+            + f'upstream_model = "{STREAM_MODEL}"\n',
         }
     )
     idle_mb = machine.resident_kb(ours.pids[0]) / 1024
@@ -106,6 +114,13 @@ def _measure(
         for count in counts
         for subject in (unbuffered, ours)
     }
+    for name, model, surface in (
+        ("chat over chat", STREAM_MODEL, load.CHAT),
+        ("messages over messages", "bench/claude", load.MESSAGES),
+        ("chat over messages", "bench/claude", load.CHAT),
+        ("messages over chat", STREAM_MODEL, load.MESSAGES),
+    ):
+        streams[name] = load.streamed(ours, model, counts[0], surface)
     figures["streams"] = streams
     figures["idle_mb"] = idle_mb
     _say_streams(streams)
@@ -140,6 +155,11 @@ def _say_streams(rows: dict[str, load.Streamed]) -> None:
             f"{name:32}{row.cpu_us_per_event:9.1f}{row.first_event_ms_p50:10.1f}"
             f"{row.kb_per_stream:9.1f}"
         )
+    passed = rows["chat over chat"].cpu_us_per_event
+    for name in ("chat over messages", "messages over chat"):
+        more = rows[name].cpu_us_per_event - passed
+        judgement = "met" if more <= TRANSLATION_US_MAX else "not met"
+        print(f"{name}: {more:.1f} µs more (expected at most {TRANSLATION_US_MAX}): {judgement}")
     ratio = rows["jusinfer s=64"].cpu_us_per_event / rows["nginx s=64"].cpu_us_per_event
     _say_ratio(ratio, EVENT_RATIO_MAX)
 

@@ -118,16 +118,28 @@ def _milliseconds(text: str | None) -> float:
     return float(match[1]) * {"us": 0.001, "ms": 1.0, "s": 1000.0}[match[2]]
 
 
-def streamed(subject: Subject, model: str, streams: int) -> Streamed:
+CHAT = ("/v1/chat/completions", b"data: [DONE]")
+MESSAGES = ("/v1/messages", b"event: message_stop")
+
+
+def streamed(
+    subject: Subject, model: str, streams: int, surface: tuple[str, bytes] = CHAT
+) -> Streamed:
     """Open many streams at once and read each to its end; every one must be whole."""
-    return uvloop.run(_streamed(subject, model, streams))
+    return uvloop.run(_streamed(subject, model, streams, surface))
 
 
-async def _streamed(subject: Subject, model: str, streams: int) -> Streamed:
+async def _streamed(
+    subject: Subject, model: str, streams: int, surface: tuple[str, bytes]
+) -> Streamed:
+    path, end = surface
     pid = subject.pids[0]
-    body = request_body(model, is_stream=True).encode()
+    asked = json.loads(request_body(model, is_stream=True))
+    if surface is MESSAGES:
+        asked["system"] = asked["messages"].pop(0)["content"]
+    body = json.dumps(asked).encode()
     head = (
-        f"POST /v1/chat/completions HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {subject.key}"
+        f"POST {path} HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {subject.key}"
         f"\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     )
     cpu, memory = machine.cpu_seconds([pid]), machine.resident_kb(pid)
@@ -142,7 +154,7 @@ async def _streamed(subject: Subject, model: str, streams: int) -> Streamed:
         began = time.perf_counter()
         writer.write(head.encode() + body)
         tail = b""
-        while b"data: [DONE]" not in tail:
+        while end not in tail:
             data = await reader.read(65_536)
             if not data:
                 raise RuntimeError(f"a stream of {subject.name} was cut")
