@@ -8,6 +8,7 @@ import msgspec
 
 from jusinfer.domain.completion import CompletionRequest
 from jusinfer.domain.errors import InvalidRequest
+from jusinfer.wire.tolerant import member, objects
 
 OUTPUT_TOKENS_DEFAULT: Final = 8_192
 THINKING_TOKENS_MIN: Final = 1_024
@@ -173,7 +174,7 @@ def _blocks(message: dict[str, Any], role: str, where: str) -> list[Block]:
         return blocks
     calls = [
         _call(call, f"{where}.tool_calls[{place}]")
-        for place, call in enumerate(message.get("tool_calls") or [])
+        for place, call in enumerate(_list(message.get("tool_calls")))
     ]
     return [*_thoughts(message), *blocks, *calls]
 
@@ -186,7 +187,7 @@ def _parts(content: object, where: str) -> list[Block]:
     return [
         block
         for place, part in enumerate(content)
-        if (block := _part(part, f"{where}.content[{place}]")) is not None
+        if (block := _part(member(part), f"{where}.content[{place}]")) is not None
     ]
 
 
@@ -221,14 +222,20 @@ def _source(url: str, where: str) -> Block:
     return {"type": "base64", "media_type": media_type, "data": data}
 
 
-def _call(call: dict[str, Any], where: str) -> Block:
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _call(call: object, where: str) -> Block:
+    if not isinstance(call, dict):
+        raise cannot(where, "it is no call of a tool")
     function = call.get("function")
     if not isinstance(function, dict):
         raise cannot(where, "calls of custom tools have no equal there")
     arguments = function.get("arguments") or "{}"
     try:
-        given = _any(arguments.encode())
-    except msgspec.DecodeError:
+        given = _any(str(arguments).encode("utf-8", "replace"))
+    except (msgspec.DecodeError, RecursionError):
         given = None
     if not isinstance(given, dict):
         raise InvalidRequest(
@@ -250,9 +257,7 @@ def _call(call: dict[str, Any], where: str) -> Block:
 def _thoughts(message: dict[str, Any]) -> list[Block]:
     """Give back thinking with its signature; without one Anthropic would refuse the turn."""
     blocks: list[Block] = []
-    for detail in message.get("reasoning_details") or []:
-        if not isinstance(detail, dict):
-            continue
+    for detail in objects(message.get("reasoning_details")):
         if detail.get("type") == "reasoning.encrypted" and detail.get("data"):
             blocks.append({"type": "redacted_thinking", "data": detail["data"]})
         elif detail.get("type") == "reasoning.text" and detail.get("signature"):

@@ -12,6 +12,7 @@ from jusinfer.wire.anthropic_turns import chat_messages
 from jusinfer.wire.anthropic_writer import MessageWriter, stop_reason_of, usage_members
 from jusinfer.wire.chat_misfits import misfit
 from jusinfer.wire.pivot import SurfaceStream
+from jusinfer.wire.tolerant import first_choice, member, objects, text
 
 ERROR_TYPES: Final[Mapping[int, str]] = MappingProxyType(
     {
@@ -118,13 +119,13 @@ class AnthropicSurface:
         """Turn a chat completion into a message."""
         del asked_body
         answer = _any(chat_answer)
-        choice = (answer.get("choices") or [{}])[0]
-        message = choice.get("message") or {}
+        choice = first_choice(answer)
+        message = member(choice.get("message"))
         made = {
             "id": _message_id(answer.get("id")),
             "type": "message",
             "role": "assistant",
-            "model": answer.get("model") or "",
+            "model": text(answer.get("model")),
             "content": _content(message),
             "stop_reason": stop_reason_of(choice.get("finish_reason")),
             "stop_sequence": None,
@@ -281,17 +282,17 @@ def _content(message: Mapping[str, Any]) -> list[dict[str, Any]]:
     blocks = _thoughts(message)
     content = message.get("content")
     if isinstance(content, list):
-        content = "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
-    text = content or message.get("refusal")
-    if isinstance(text, str) and text:
-        blocks.append({"type": "text", "text": text})
-    for call in message.get("tool_calls") or []:
-        function = call.get("function") or call.get("custom") or {}
+        content = "".join(text(part.get("text")) for part in objects(content))
+    said = text(content) or text(message.get("refusal"))
+    if said:
+        blocks.append({"type": "text", "text": said})
+    for call in objects(message.get("tool_calls")):
+        function = member(call.get("function")) or member(call.get("custom"))
         blocks.append(
             {
                 "type": "tool_use",
-                "id": call.get("id") or "",
-                "name": function.get("name") or "",
+                "id": text(call.get("id")),
+                "name": text(function.get("name")),
                 "input": _input(function),
             }
         )
@@ -300,31 +301,28 @@ def _content(message: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _input(function: Mapping[str, Any]) -> dict[str, Any]:
     given = function.get("arguments", function.get("input"))
+    if isinstance(given, dict):
+        return given
     if not given:
         return {}
     try:
-        value = _any(str(given).encode())
-    except msgspec.DecodeError:
+        value = _any(str(given).encode("utf-8", "replace"))
+    except (msgspec.DecodeError, RecursionError):
         value = None
     return value if isinstance(value, dict) else {"arguments": given}
 
 
 def _thoughts(message: Mapping[str, Any]) -> list[dict[str, Any]]:
     blocks: list[dict[str, Any]] = []
-    for detail in message.get("reasoning_details") or []:
+    for detail in objects(message.get("reasoning_details")):
+        said, signature = text(detail.get("text")), text(detail.get("signature"))
         if detail.get("type") == "reasoning.encrypted":
-            blocks.append({"type": "redacted_thinking", "data": detail.get("data") or ""})
-        elif detail.get("text") or detail.get("signature"):
-            blocks.append(
-                {
-                    "type": "thinking",
-                    "thinking": detail.get("text") or "",
-                    "signature": detail.get("signature") or "",
-                }
-            )
-    text = message.get("reasoning_content") or message.get("reasoning")
-    if not blocks and isinstance(text, str) and text:
-        blocks.append({"type": "thinking", "thinking": text, "signature": ""})
+            blocks.append({"type": "redacted_thinking", "data": text(detail.get("data"))})
+        elif said or signature:
+            blocks.append({"type": "thinking", "thinking": said, "signature": signature})
+    thought = text(message.get("reasoning_content")) or text(message.get("reasoning"))
+    if not blocks and thought:
+        blocks.append({"type": "thinking", "thinking": thought, "signature": ""})
     return blocks
 
 

@@ -8,6 +8,8 @@ import msgspec
 
 from jusinfer.domain.usage import TokenUsage
 from jusinfer.wire.anthropic_native import error_event
+from jusinfer.wire.tolerant import objects
+from jusinfer.wire.tolerant import text as text_of
 
 BUFFERED_BYTES_MAX: Final = 4 * 1024 * 1024
 STOP: Final[Mapping[str, str]] = MappingProxyType(
@@ -154,6 +156,8 @@ class MessageWriter:
         thought = bytes(delta.reasoning_content)
         if thought in _NOTHING:
             thought = bytes(delta.reasoning)
+        if not thought.startswith(b'"'):
+            thought = b""
         if details not in _NOTHING:
             self._details(details, thought, out)
         elif thought not in _NOTHING:
@@ -165,14 +169,11 @@ class MessageWriter:
             self._call(call, out)
 
     def _details(self, details: bytes, thought: bytes, out: list[bytes]) -> None:
-        try:
-            rows = [row for row in _any(details) if isinstance(row, dict)]
-        except (msgspec.DecodeError, TypeError):
-            rows = []
+        rows = objects(_any(details))
         for row in rows:
             if row.get("type") == "reasoning.encrypted":
                 self._close(out)
-                block = {"type": "redacted_thinking", "data": row.get("data") or ""}
+                block = {"type": "redacted_thinking", "data": text_of(row.get("data"))}
                 self._open("redacted_thinking", _encode(block), out)
                 self._close(out)
                 continue

@@ -8,6 +8,7 @@ from jusinfer.domain.errors import InvalidRequest
 from jusinfer.domain.usage import TokenUsage
 from jusinfer.wire.chat_misfits import misfit
 from jusinfer.wire.pivot import SurfaceStream
+from jusinfer.wire.tolerant import member, objects, text
 
 _any: Final = msgspec.json.Decoder().decode
 _encode: Final = msgspec.json.Encoder().encode
@@ -68,11 +69,11 @@ class CompletionsSurface:
         choices = [
             {
                 "index": choice.get("index") or 0,
-                "text": _said(choice.get("message") or {}),
+                "text": text(member(choice.get("message")).get("content")),
                 "logprobs": None,
                 "finish_reason": choice.get("finish_reason"),
             }
-            for choice in answer.get("choices") or []
+            for choice in objects(answer.get("choices"))
         ]
         made = _head(answer.get("id"), answer.get("created"), answer.get("model"))
         return _encode(made | {"choices": choices, "usage": _usage(usage, cost)})
@@ -116,7 +117,7 @@ class TextWriter:
             rows = [
                 {
                     "index": choice.index or 0,
-                    "text": _said(choice.delta or {}),
+                    "text": text(member(choice.delta).get("content")),
                     "logprobs": None,
                     "finish_reason": choice.finish_reason,
                 }
@@ -146,11 +147,6 @@ def _prompt(prompt: object) -> str:
     if not isinstance(prompt, str):
         raise _misfit("prompt", "must be one text: tokens and several prompts are not offered")
     return prompt
-
-
-def _said(message: dict[str, Any]) -> str:
-    content = message.get("content")
-    return content if isinstance(content, str) else ""
 
 
 def _head(chat_id: object, created: object, model: object) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from jusinfer.wire.pivot import SurfaceStream
 from jusinfer.wire.responses_items import chat_messages
 from jusinfer.wire.responses_items import misfit as item_misfit
 from jusinfer.wire.responses_writer import ResponseWriter, finished, items_of, response_of
+from jusinfer.wire.tolerant import first_choice, member, text
 
 _any: Final = msgspec.json.Decoder().decode
 _encode: Final = msgspec.json.Encoder().encode
@@ -122,10 +123,11 @@ class ResponsesSurface:
     def answer(self, chat_answer: bytes, asked_body: bytes, usage: TokenUsage, cost: str) -> bytes:
         """Turn a chat completion into a response."""
         answer = _any(chat_answer)
-        choice = (answer.get("choices") or [{}])[0]
-        response = response_of(asked_body, str(answer.get("id") or ""), str(answer.get("model")))
-        response["created_at"] = answer.get("created") or 0
-        response["output"] = items_of(choice.get("message") or {}, choice.get("logprobs"))
+        choice = first_choice(answer)
+        response = response_of(asked_body, text(answer.get("id")), text(answer.get("model")))
+        created = answer.get("created")
+        response["created_at"] = created if isinstance(created, int) else 0
+        response["output"] = items_of(member(choice.get("message")), choice.get("logprobs"))
         return _encode(finished(response, choice.get("finish_reason"), usage, cost))
 
     def stream(self, asked_body: bytes) -> SurfaceStream:
@@ -167,12 +169,12 @@ def _judged(body: bytes) -> _Asked:
     return asked
 
 
-def _write(chat: dict[str, Any], text: _Text | None) -> None:
-    if text is None:
+def _write(chat: dict[str, Any], wish: _Text | None) -> None:
+    if wish is None:
         return
-    if text.verbosity is not None:
-        chat["verbosity"] = text.verbosity
-    form = text.format
+    if wish.verbosity is not None:
+        chat["verbosity"] = wish.verbosity
+    form = wish.format
     if form is None or form.type == "text":
         return
     if form.type == "json_object":

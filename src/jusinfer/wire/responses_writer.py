@@ -6,12 +6,13 @@ import msgspec
 
 from jusinfer.domain.usage import TokenUsage
 from jusinfer.wire.responses_items import seal
+from jusinfer.wire.tolerant import member, objects, text
 
 _UNSAID: Final = msgspec.Raw()
 _NOTHING: Final = frozenset({b"", b"null", b'""', b"[]"})
 _encode: Final = msgspec.json.Encoder().encode
 _any: Final = msgspec.json.Decoder().decode
-_text: Final = msgspec.json.Decoder(str).decode
+_string: Final = msgspec.json.Decoder(str).decode
 # Members of a request that its response repeats, with what stands where nothing was said.
 ECHOED: Final[tuple[tuple[str, object], ...]] = (
     ("instructions", None),
@@ -69,7 +70,7 @@ _chunk: Final = msgspec.json.Decoder(_Chunk).decode
 def response_of(asked_body: bytes, chat_id: str, model: str) -> dict[str, Any]:
     """Give a response that has just begun, with what it repeats of its request."""
     try:
-        asked = _any(asked_body)
+        asked = member(_any(asked_body))
     except (ValueError, RecursionError):
         asked = {}
     response: dict[str, Any] = {
@@ -121,41 +122,40 @@ def finished(
 def items_of(message: dict[str, Any], logprobs: object) -> list[dict[str, Any]]:
     """Give the output items of a whole chat message."""
     items: list[dict[str, Any]] = []
-    thought = message.get("reasoning_content") or message.get("reasoning")
-    details = message.get("reasoning_details")
+    thought = text(message.get("reasoning_content")) or text(message.get("reasoning"))
+    details = objects(message.get("reasoning_details"))
     if thought or details:
-        items.append(_reasoning_item("rs_0", str(thought or ""), details or []))
+        items.append(_reasoning_item("rs_0", thought, details))
     parts: list[dict[str, Any]] = []
     content = message.get("content")
     if isinstance(content, list):
-        texts = [part.get("text") for part in content if isinstance(part, dict)]
-        content = "".join(text for text in texts if isinstance(text, str))
-    if content:
-        rows = logprobs.get("content") if isinstance(logprobs, dict) else None
-        parts.append(_text_part(content, rows or []) | _notes(message))
-    if message.get("refusal"):
+        content = "".join(text(part.get("text")) for part in objects(content))
+    if text(content):
+        rows = objects(member(logprobs).get("content"))
+        parts.append(_text_part(text(content), rows) | _notes(message))
+    if text(message.get("refusal")):
         parts.append({"type": "refusal", "refusal": message["refusal"]})
     if parts:
         items.append(_message_item("msg_0", parts))
-    for place, call in enumerate(message.get("tool_calls") or []):
-        items.append(_call_item(f"fc_{place}", call))
+    calls = objects(message.get("tool_calls"))
+    items += [_call_item(f"fc_{place}", call) for place, call in enumerate(calls)]
     return items
 
 
 def _notes(message: dict[str, Any]) -> dict[str, Any]:
-    notes = message.get("annotations")
-    if not isinstance(notes, list):
+    notes = objects(message.get("annotations"))
+    if not notes:
         return {}
     flat = [
         {"type": "url_citation"} | note["url_citation"]
         for note in notes
-        if isinstance(note, dict) and isinstance(note.get("url_citation"), dict)
+        if member(note.get("url_citation"))
     ]
     return {"annotations": flat}
 
 
-def _text_part(text: str, logprobs: list[Any]) -> dict[str, Any]:
-    return {"type": "output_text", "text": text, "annotations": [], "logprobs": logprobs}
+def _text_part(said: str, logprobs: list[Any]) -> dict[str, Any]:
+    return {"type": "output_text", "text": said, "annotations": [], "logprobs": logprobs}
 
 
 def _message_item(item_id: str, parts: list[dict[str, Any]]) -> dict[str, Any]:
@@ -168,9 +168,9 @@ def _message_item(item_id: str, parts: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _reasoning_item(item_id: str, text: str, details: list[dict[str, Any]]) -> dict[str, Any]:
-    summary = [{"type": "summary_text", "text": text}] if text else []
-    rows = details or ([{"type": "reasoning.text", "text": text}] if text else [])
+def _reasoning_item(item_id: str, said: str, details: list[dict[str, Any]]) -> dict[str, Any]:
+    summary = [{"type": "summary_text", "text": said}] if said else []
+    rows = details or ([{"type": "reasoning.text", "text": said}] if said else [])
     return {
         "id": item_id,
         "type": "reasoning",
@@ -186,18 +186,18 @@ def _call_item(item_id: str, call: dict[str, Any]) -> dict[str, Any]:
         return {
             "id": item_id,
             "type": "custom_tool_call",
-            "call_id": call.get("id") or "",
-            "name": custom.get("name") or "",
-            "input": custom.get("input") or "",
+            "call_id": text(call.get("id")),
+            "name": text(custom.get("name")),
+            "input": text(custom.get("input")),
         }
-    function = call.get("function") or {}
+    function = member(call.get("function"))
     return {
         "id": item_id,
         "type": "function_call",
         "status": "completed",
-        "call_id": call.get("id") or "",
-        "name": function.get("name") or "",
-        "arguments": function.get("arguments") or "",
+        "call_id": text(call.get("id")),
+        "name": text(function.get("name")),
+        "arguments": text(function.get("arguments")),
     }
 
 
@@ -220,7 +220,7 @@ class _Item:
     @property
     def text(self) -> str:
         """Put what was said together."""
-        return _text(b'"%b"' % b"".join(piece[1:-1] for piece in self.pieces))
+        return _string(b'"%b"' % b"".join(piece[1:-1] for piece in self.pieces))
 
 
 class ResponseWriter:
@@ -290,20 +290,20 @@ class ResponseWriter:
         thought = bytes(delta.reasoning_content)
         if thought in _NOTHING:
             thought = bytes(delta.reasoning)
+        if not thought.startswith(b'"'):
+            thought = b""
         details = bytes(delta.reasoning_details)
         if thought not in _NOTHING or details not in _NOTHING:
             item = self._item("reasoning", out)
             if details not in _NOTHING:
-                rows = _any(details)
-                if isinstance(rows, list):
-                    item.details += [row for row in rows if isinstance(row, dict)]
+                item.details += objects(_any(details))
             if thought not in _NOTHING:
                 self._grow(item, b"response.reasoning_summary_text.delta", thought, out)
         content = bytes(delta.content)
         if content not in _NOTHING and content.startswith(b'"'):
             item = self._item("text", out)
-            if logprobs is not None and isinstance(logprobs.get("content"), list):
-                item.logprobs += logprobs["content"]
+            if logprobs is not None:
+                item.logprobs += objects(logprobs.get("content"))
             self._grow(item, b"response.output_text.delta", content, out)
         refusal = bytes(delta.refusal)
         if refusal not in _NOTHING and refusal.startswith(b'"'):
@@ -367,22 +367,22 @@ class ResponseWriter:
         item, self._open = self._open, None
         if item is None:
             return
-        text = item.text
+        said = item.text
         where: dict[str, Any] = {"item_id": item.item_id, "output_index": item.index}
         if item.kind == "reasoning":
             where["summary_index"] = 0
-            self._emit("response.reasoning_summary_text.done", where | {"text": text}, out)
-            part: dict[str, Any] = {"type": "summary_text", "text": text}
+            self._emit("response.reasoning_summary_text.done", where | {"text": said}, out)
+            part: dict[str, Any] = {"type": "summary_text", "text": said}
             self._emit("response.reasoning_summary_part.done", where | {"part": part}, out)
         else:
             where["content_index"] = 0
             if item.kind == "text":
-                members = where | {"text": text, "logprobs": item.logprobs}
+                members = where | {"text": said, "logprobs": item.logprobs}
                 self._emit("response.output_text.done", members, out)
-                part = _text_part(text, item.logprobs)
+                part = _text_part(said, item.logprobs)
             else:
-                self._emit("response.refusal.done", where | {"refusal": text}, out)
-                part = {"type": "refusal", "refusal": text}
+                self._emit("response.refusal.done", where | {"refusal": said}, out)
+                part = {"type": "refusal", "refusal": said}
             self._emit("response.content_part.done", where | {"part": part}, out)
         members = {"output_index": item.index, "item": _whole(item)}
         self._emit("response.output_item.done", members, out)
@@ -431,22 +431,22 @@ class ResponseWriter:
 
 def _whole(item: _Item) -> dict[str, Any]:
     """Give an item as it stands."""
-    text = item.text
+    said = item.text
     if item.kind == "reasoning":
-        return _reasoning_item(item.item_id, text, item.details)
+        return _reasoning_item(item.item_id, said, item.details)
     if item.kind == "text":
-        return _message_item(item.item_id, [_text_part(text, item.logprobs)])
+        return _message_item(item.item_id, [_text_part(said, item.logprobs)])
     if item.kind == "refusal":
-        return _message_item(item.item_id, [{"type": "refusal", "refusal": text}])
+        return _message_item(item.item_id, [{"type": "refusal", "refusal": said}])
     if item.kind == "custom":
-        custom = {"name": item.name, "input": text}
+        custom = {"name": item.name, "input": said}
         return _call_item(item.item_id, {"id": item.call_id, "custom": custom})
-    function = {"name": item.name, "arguments": text}
+    function = {"name": item.name, "arguments": said}
     return _call_item(item.item_id, {"id": item.call_id, "function": function})
 
 
 def _plain(raw: msgspec.Raw) -> str:
     try:
-        return _text(raw)
+        return _string(raw)
     except msgspec.DecodeError:
         return ""
