@@ -35,10 +35,28 @@ def document(origin: str, version: str) -> Object:
         "security": [{"key": []}],
         "paths": {
             "/chat/completions": {"post": _chat()},
+            "/responses": {
+                "post": _other("Create a response", "OpenAI's Responses", "model input")
+            },
+            "/messages": {
+                "post": _other(
+                    "Create a message", "Anthropic's Messages", "model max_tokens messages"
+                )
+            },
+            "/messages/count_tokens": {
+                "post": _other("Estimate a message's tokens", "Anthropic's", "model messages")
+            },
+            "/completions": {
+                "post": _other("Create a text completion", "OpenAI's legacy", "model prompt")
+            },
+            "/embeddings": {
+                "post": _other("Create embeddings", "OpenAI's Embeddings", "model input")
+            },
             "/models": {"get": _models()},
             "/models/{model}": {"get": _model()},
             "/generation": {"get": _generation()},
             "/credits": {"get": _own("Show the credit of this key's account")},
+            "/status": {"get": _own("Show how the upstreams do")},
             "/key": {"get": _own("Show what this key is and has spent")},
         },
         "components": {
@@ -63,6 +81,29 @@ def _chat() -> Object:
         "responses": {
             "200": {
                 "description": "The answer, in OpenAI's shape.",
+                "headers": _headers(),
+                "content": {"application/json": {}, "text/event-stream": {}},
+            },
+            **_errors(),
+        },
+    }
+
+
+def _other(summary: str, shape: str, required: str) -> Object:
+    """Describe a surface that somebody else has specified."""
+    schema = {
+        "type": "object",
+        "required": required.split(),
+        "properties": {name: {} for name in required.split()},
+    }
+    return {
+        "summary": summary,
+        "description": f"In the shape of {shape}; any model serves it. What a model cannot express "
+        "is refused with the member's name.",
+        "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
+        "responses": {
+            "200": {
+                "description": "The answer, whole or as server-sent events.",
                 "headers": _headers(),
                 "content": {"application/json": {}, "text/event-stream": {}},
             },

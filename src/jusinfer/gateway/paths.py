@@ -32,7 +32,9 @@ from jusinfer.wire.chat_request import decode_request
 from jusinfer.wire.errors import render
 from jusinfer.wire.models_shape import model_row
 from jusinfer.wire.pivot import Surface
+from jusinfer.wire.status import status_json, status_page, worst
 
+STATUS: Final = "/v1/status"
 COUNT_TOKENS: Final = "/v1/messages/count_tokens"
 MODELS: Final = "/v1/models"
 ALIAS: Final = "/api/v1/"
@@ -86,27 +88,34 @@ class Gateway:
         method = request.method
         if method == "OPTIONS":
             self._preflight(responder, request_id)
-        elif path in DOORS:
+            return
+        is_post = path in DOORS or path == COUNT_TOKENS
+        is_models = path == MODELS or path.startswith(MODELS + "/")
+        if not is_post and not is_models and path != STATUS and path not in OWN_RECORDS:
+            raise PathNotFound("there is nothing at this path of the API")
+        if is_post:
             if method != "POST":
                 raise MethodNotAllowed("use POST at this path")
-            Completion(self._context, request, responder, request_id, DOORS[path]).begin(request)
-        elif path == COUNT_TOKENS:
-            if method != "POST":
-                raise MethodNotAllowed("use POST at this path")
-            self._context.spawn(self._count_tokens(request, responder, request_id))
-        elif path == MODELS or path.startswith(MODELS + "/"):
-            if method not in {"GET", "HEAD"}:
-                raise MethodNotAllowed("use GET at this path")
+            self._post(path, request, responder, request_id)
+            return
+        if method not in {"GET", "HEAD"}:
+            raise MethodNotAllowed("use GET at this path")
+        if is_models:
             self._models(path, request, responder, request_id)
-        elif path in OWN_RECORDS:
-            if method not in {"GET", "HEAD"}:
-                raise MethodNotAllowed("use GET at this path")
+        elif path == STATUS:
+            self._status(request, responder, request_id)
+        else:
             fingerprint = credential(request)
             self._context.spawn(
                 self._records.serve(path, request.query, fingerprint, responder, request_id)
             )
+
+    def _post(self, path: str, request: Request, responder: Responder, request_id: str) -> None:
+        door = DOORS.get(path)
+        if door is None:
+            self._context.spawn(self._count_tokens(request, responder, request_id))
         else:
-            raise PathNotFound("there is nothing at this path of the API")
+            Completion(self._context, request, responder, request_id, door).begin(request)
 
     async def _count_tokens(self, request: Request, responder: Responder, request_id: str) -> None:
         """Estimate the tokens of a Messages request; costs nothing and is sent nowhere."""
@@ -179,6 +188,18 @@ class Gateway:
         block = b"content-type: application/json\r\n" + ids(request_id)
         if not responder.is_gone:
             responder.send(200, block, msgspec.json.encode(answer))
+
+    def _status(self, request: Request, responder: Responder, request_id: str) -> None:
+        """Say how the live upstreams do, as this worker sees them; for anybody, and of nobody."""
+        context = self._context
+        states = context.health.states(context.loop.time())
+        rows: dict[str, str] = {}
+        for name in context.snapshot.live.upstreams:
+            own = {state for (upstream, _), state in states.items() if upstream == name}
+            rows[name] = worst(own)
+        wants_page = b"text/html" in (request.header(b"accept") or b"")
+        kind, body = status_page(rows) if wants_page else status_json(rows)
+        responder.send(200, b"content-type: %b\r\n" % kind + ids(request_id), body)
 
     # ------------------------------------------------------------------ CORS
 

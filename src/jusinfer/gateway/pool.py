@@ -37,6 +37,7 @@ class Target(msgspec.Struct, frozen=True):
     is_local: bool = False
     unix_path: str | None = None
     ca_file: str | None = None
+    connect_seconds: float | None = None
 
 
 class PoolLimits(msgspec.Struct, frozen=True):
@@ -319,7 +320,7 @@ class Pool:
             return UpstreamConnection(self.limits.answer, room.freed, room.gone)
 
         try:
-            async with asyncio.timeout(self.limits.connect_seconds):
+            async with asyncio.timeout(target.connect_seconds or self.limits.connect_seconds):
                 if target.unix_path is not None:
                     _, connection = await self.loop.create_unix_connection(
                         protocol, target.unix_path

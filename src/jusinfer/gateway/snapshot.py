@@ -33,6 +33,7 @@ class Dispatch:
             is_tls=upstream.is_tls,
             is_local=upstream.is_local,
             ca_file=upstream.ca_file,
+            connect_seconds=upstream.connect_seconds,
         )
         self.chat_head = self._head(CHAT)
         self._heads = {CHAT: self.chat_head}

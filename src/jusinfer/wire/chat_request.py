@@ -17,8 +17,8 @@ from jusinfer.domain.tokens import estimate_json_tokens
 from jusinfer.domain.traits import Traits
 from jusinfer.wire.chat_content import Message, Reading, read_messages
 from jusinfer.wire.chat_misfits import misfit
-from jusinfer.wire.flavours import UNPRICED, flavour, name_sender, refuse_unpriced
 from jusinfer.wire.preferences import read_preferences
+from jusinfer.wire.quirks import UNPRICED, adapt, name_sender, refuse_unpriced
 
 MODEL_CHARS_MAX: Final = 256
 MESSAGE_TOKENS: Final = 4
@@ -210,7 +210,7 @@ def encode_request(
     for name in OURS & fields.keys():
         if name != "sandbox" or "sandbox" not in quirks:
             del fields[name]
-    flavour(fields, request, quirks, stamp)
+    adapt(fields, request, quirks, stamp)
     return _encode(fields)
 
 

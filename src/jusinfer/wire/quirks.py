@@ -60,15 +60,15 @@ def refuse_unpriced(fields: Mapping[str, msgspec.Raw]) -> None:
             )
 
 
-def flavour(
+def adapt(
     fields: Fields, request: CompletionRequest, quirks: tuple[str, ...], stamp: Stamp
 ) -> None:
     """Adapt a request to an upstream's quirks, in place; raises InvalidRequest."""
     name_sender(fields, quirks, stamp)
     for quirk in quirks:
-        adapt = ADAPTERS.get(quirk)
-        if adapt is not None:
-            adapt(fields, request, stamp)
+        change = ADAPTERS.get(quirk)
+        if change is not None:
+            change(fields, request, stamp)
         elif quirk.startswith("refuse:"):
             _refuse(fields, quirk.removeprefix("refuse:"))
         elif quirk.startswith("rename:"):

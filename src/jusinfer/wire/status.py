@@ -1,0 +1,61 @@
+"""How upstreams do, as JSON for programs and as one small page for people."""
+
+import html
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Final
+
+import msgspec
+
+WORDS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "up": "answering",
+        "partly": "answering, except some models",
+        "trying": "being tried again",
+        "down": "not answering",
+    }
+)
+_STYLE: Final = (
+    ":root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;max-width:40rem;"
+    "margin:3rem auto;padding:0 1rem}h1{font-size:1.5rem}table{width:100%;border-collapse:collapse}"
+    "td{padding:.6rem .2rem;border-bottom:1px solid #8884}td:last-child{text-align:right}"
+    '.up::before{content:"\\2713 ";color:#198754}.down::before{content:"\\2717 ";color:#c0392b}'
+    '.partly::before,.trying::before{content:"~ ";color:#b8860b}p{opacity:.75}'
+)
+
+
+def worst(found: Iterable[str]) -> str:
+    """Give one state for an upstream from those of its models."""
+    states = set(found)
+    if not states or states == {"up"}:
+        return "up"
+    if "up" in states:
+        return "partly"
+    return "trying" if "trying" in states else "down"
+
+
+def status_json(rows: Mapping[str, str]) -> tuple[bytes, bytes]:
+    """Give content type and body for programs."""
+    body = {"status": worst(rows.values()), "upstreams": dict(rows)}
+    return b"application/json", msgspec.json.encode(body)
+
+
+def status_page(rows: Mapping[str, str]) -> tuple[bytes, bytes]:
+    """Give content type and body for people."""
+    lines = "".join(
+        f'<tr><td>{html.escape(name)}</td><td class="{state}">{WORDS[state]}</td></tr>'
+        for name, state in sorted(rows.items())
+    )
+    said = {
+        "up": "All upstreams are answering.",
+        "partly": "Some upstreams have trouble; requests go around it where they can.",
+    }.get(worst(rows.values()), "Upstreams are not answering.")
+    table = f"<table>{lines}</table>" if rows else "<p>No upstream is configured yet.</p>"
+    page = (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Status</title>'
+        '<meta name="viewport" content="width=device-width">'
+        f"<style>{_STYLE}</style></head><body><h1>{said}</h1>{table}"
+        "<p>As seen by the worker that answered you, from the requests of the last minutes.</p>"
+        "</body></html>"
+    )
+    return b"text/html; charset=utf-8", page.encode()
