@@ -1,8 +1,10 @@
 """Clients that others wrote, used as their users would: LangChain, pydantic-ai and `llm`."""
 
+import gc
 import json
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -36,6 +38,15 @@ def weather(city: str) -> str:
 def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     with Running(tmp_path_factory.mktemp("c")) as running:
         yield running
+
+
+@pytest.fixture(autouse=True)
+def swept() -> Iterator[None]:
+    """Let go of connections that these clients leave open, before another test hears of them."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 def langchain(product: Running, **options: Any) -> langchain_openai.ChatOpenAI:

@@ -226,6 +226,17 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
             'input = "1"\noutput = "1"\n'
         )
     config += (
+        f'[[upstream]]\nname = "poor"\nbase_url = "http://127.0.0.1:{port}/v1"\n'
+        'is_local = true\napi_key = "k"\n[[upstream.model]]\nid = "poor/m"\n'
+        'upstream_model = "sandbox/status?code=429&quota=1"\ninput = "1"\noutput = "1"\n'
+        f'[[upstream]]\nname = "slow"\nbase_url = "http://127.0.0.1:{port}/v1"\n'
+        'is_local = true\napi_key = "k"\ndialect = "anthropic"\nfirst_event_seconds = 1\n'
+        '[[upstream.model]]\nid = "slow/m"\nupstream_model = "sandbox/tokens?n=400&token_ms=20"\n'
+        'input = "1"\noutput = "1"\n'
+        '[[upstream.model]]\nid = "slow/stall"\nupstream_model = "sandbox/stall?before=1"\n'
+        'input = "1"\noutput = "1"\n'
+    )
+    config += (
         f'[[upstream]]\nname = "vectors"\nbase_url = "http://127.0.0.1:{port}/v1"\n'
         'is_local = true\napi_key = "k"\n[[upstream.model]]\nid = "embed-1"\ninput = "0.1"\n'
         'output = "0"\ncapabilities = ["embeddings"]\n'
@@ -354,6 +365,54 @@ def test_a_passing_failure_is_tried_again_unseen(product: Product, name: str) ->
     attempts = product.receipt(answer)["jusinfer"]["attempts"]
     assert len(attempts) == 2
     assert attempts[0].endswith("=upstream_status_503")
+
+
+@pytest.mark.parametrize("surface", ["chat", "responses", "messages"])
+def test_a_caller_who_leaves_pays_for_what_was_made(product: Product, surface: str) -> None:
+    path = {"chat": "chat/completions"}.get(surface, surface)
+    body: dict[str, Any] = {"model": "slow/m", "stream": True, "max_tokens": 500}
+    body["messages"] = HELLO
+    if surface == "responses":
+        body = {"model": "slow/m", "stream": True, "input": "Hello", "max_output_tokens": 500}
+    headers = {"authorization": f"Bearer {product.key}"}
+    url = f"{product.base}/v1/{path}"
+    with httpx.stream("POST", url, json=body, headers=headers, timeout=20) as answer:
+        for number, _ in enumerate(answer.iter_lines()):
+            if number > 60:
+                break
+    row = product.receipt(answer)
+    assert row["jusinfer"]["outcome"] == "cut_by_caller"
+    assert 0 < row["tokens_completion"] < 200
+    assert row["total_cost"] > 0
+
+
+def test_an_account_without_quota_is_left_alone_and_no_request_is_repeated(
+    product: Product,
+) -> None:
+    first = product.post("chat", "poor/m")
+    assert first.status_code == 503
+    assert len(product.receipt(first)["jusinfer"]["attempts"]) == 1
+    before = product.last()
+    second = product.post("messages", "poor/m")
+    assert second.status_code == 503
+    assert second.json()["error"]["type"] == "overloaded_error"
+    assert int(second.headers["retry-after"]) > 0
+    assert product.last() == before
+    models = httpx.get(
+        f"{product.base}/v1/models/poor/m", headers={"authorization": f"Bearer {product.key}"}
+    ).json()
+    assert models["endpoints"][0]["state"] == "down"
+    status = httpx.get(f"{product.base}/v1/status").json()
+    assert status["upstreams"]["poor"] == "down"
+    page = httpx.get(f"{product.base}/v1/status", headers={"accept": "text/html"})
+    assert "not answering" in page.text
+
+
+def test_an_upstream_that_says_nothing_is_given_up(product: Product) -> None:
+    answer = product.post("messages", "slow/stall", stream=True)
+    assert answer.status_code == 504
+    assert answer.json()["error"]["type"] == "timeout_error"
+    assert product.receipt(answer)["total_cost"] == 0
 
 
 def test_embeddings_come_as_they_were_asked_for(product: Product) -> None:
