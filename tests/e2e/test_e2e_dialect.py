@@ -242,3 +242,32 @@ def receipts(product: Running, completion_id: str) -> list[tuple[Any, ...]]:
     query = "SELECT outcome, completion_tokens, charge_nano FROM usage_record"
     with psycopg.connect(product.dsn) as connection:
         return connection.execute(query + " WHERE completion_id = %s", (completion_id,)).fetchall()
+
+
+def test_a_dry_run_tells_the_route_that_a_request_then_takes(product: Running) -> None:
+    headers = {"authorization": f"Bearer {product.key}"}
+    for model in ("jusinfer/auto", "jusinfer/auto:cheap", "jusinfer/auto:best"):
+        body = {
+            "model": model,
+            "messages": [{"role": "user", "content": "canary: think step by step"}],
+            "max_tokens": 20,
+        }
+        told = httpx.post(f"{base(product)}/route", json=body, headers=headers, timeout=10)
+        assert told.status_code == 200
+        plan = told.json()
+        assert "canary" not in told.text
+        assert plan["model"] in plan["sentence"]
+        assert plan["routes"][0]["model"] == plan["model"]
+        taken = httpx.post(
+            f"{base(product)}/chat/completions", json=body, headers=headers, timeout=20
+        )
+        assert taken.headers["x-jusinfer-model"] == plan["model"]
+        ids = [reason["id"] for reason in plan["reasons"]]
+        assert taken.headers["x-jusinfer-route"].startswith(",".join(ids))
+    wrong = httpx.post(
+        f"{base(product)}/route",
+        json={"model": "jusinfer/auto:none", "messages": HELLO},
+        headers=headers,
+        timeout=10,
+    )
+    assert (wrong.status_code, wrong.json()["error"]["param"]) == (404, "model")

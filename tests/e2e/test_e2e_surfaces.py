@@ -13,6 +13,7 @@ from typing import Any
 import anthropic
 import httpx
 import openai
+import pydantic
 import pytest
 from tests.e2e.running import Running, free_port, wait_until
 
@@ -539,6 +540,62 @@ def test_what_a_dialect_cannot_say_is_refused_by_name(product: Product) -> None:
         assert answer.status_code == 400
         assert answer.json()["error"]["param"] == member
         assert product.receipt(answer)["total_cost"] == 0
+
+
+PNG = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42"
+    "mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
+)
+
+
+@pytest.mark.parametrize("name", ["plain", "claude", "azure"])
+def test_official_clients_show_images_and_ask_for_shapes(product: Product, name: str) -> None:
+    client = product.openai()
+    model, url = f"{name}/m", f"data:image/png;base64,{PNG}"
+    parts: Any = [
+        {"type": "text", "text": "What is it?"},
+        {"type": "image_url", "image_url": {"url": url}},
+    ]
+    seen = client.chat.completions.create(
+        model=model, messages=[{"role": "user", "content": parts}], max_tokens=50
+    )
+    blind = client.chat.completions.create(
+        model=model, messages=[{"role": "user", "content": "What is it?"}], max_tokens=50
+    )
+    assert seen.usage is not None
+    assert blind.usage is not None
+    assert seen.usage.prompt_tokens > blind.usage.prompt_tokens + 50
+    items: Any = [
+        {
+            "role": "user",
+            "content": [
+                {"type": "input_text", "text": "What is it?"},
+                {"type": "input_image", "image_url": url, "detail": "auto"},
+            ],
+        }
+    ]
+    response = client.responses.create(model=model, input=items, max_output_tokens=50)
+    assert response.usage is not None
+    assert response.usage.input_tokens == seen.usage.prompt_tokens
+    source: Any = {"type": "base64", "media_type": "image/png", "data": PNG}
+    blocks: Any = [{"type": "text", "text": "What is it?"}, {"type": "image", "source": source}]
+    message = product.anthropic().messages.create(
+        model=model, max_tokens=50, messages=[{"role": "user", "content": blocks}]
+    )
+    assert message.usage.input_tokens == seen.usage.prompt_tokens
+
+    class City(pydantic.BaseModel):
+        name: str
+        people: int
+
+    parsed = client.chat.completions.parse(
+        model=model, messages=HELLO, response_format=City, max_tokens=200
+    )
+    assert isinstance(parsed.choices[0].message.parsed, City)
+    shaped = client.responses.parse(
+        model=model, input="Hello", text_format=City, max_output_tokens=200
+    )
+    assert isinstance(shaped.output_parsed, City)
 
 
 # ---------------------------------------------------------------- what upstreams are told

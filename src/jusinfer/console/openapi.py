@@ -52,6 +52,9 @@ def document(origin: str, version: str) -> Object:
             "/embeddings": {
                 "post": _other("Create embeddings", "OpenAI's Embeddings", "model input")
             },
+            "/route": {
+                "post": _other("Say which routes a chat would take", "a plan", "model messages")
+            },
             "/models": {"get": _models()},
             "/models/{model}": {"get": _model()},
             "/generation": {"get": _generation()},

@@ -16,6 +16,8 @@ OUTPUT_TOKENS_GUESS: Final = 500
 MANY_TOOLS: Final = 6
 STRONG_TIER: Final = 2
 EXPLICIT: Final = ("explicit",)
+AUTO: Final = "jusinfer/auto"
+AUTO_PREFIX: Final = "jusinfer/auto:"
 
 SENTENCES: Final[Mapping[str, str]] = {
     "explicit": "the request named this model",
@@ -23,6 +25,9 @@ SENTENCES: Final[Mapping[str, str]] = {
     "reasoning_effort": "the request asks for a high reasoning effort",
     "many_tools": "it offers six tools or more",
     "plain": "nothing in the request asks for a stronger model",
+    "asked_cheap": "the cheapest was asked for",
+    "asked_best": "the strongest was asked for",
+    "asked_list": "a list of models was given",
     "no_strong": "no stronger model is offered",
     "cheapest": "it is the cheapest that fits",
     "spend_cap": "a cap on spending has been reached, which asks for the cheapest model",
@@ -58,6 +63,8 @@ def plan(requested_model: str, traits: Traits, catalog: Catalog) -> RoutePlan:
     """Choose the routes for a request, or refuse with what is wrong."""
     model = catalog.models.get(requested_model)
     if model is None:
+        if requested_model.startswith(AUTO_PREFIX):
+            return _named_auto_plan(requested_model[len(AUTO_PREFIX) :], traits, catalog)
         if requested_model.startswith("sandbox/"):
             return _sandbox_plan(requested_model, catalog)
         raise ModelNotFound("the model is not offered with this key", param="model")
@@ -66,6 +73,63 @@ def plan(requested_model: str, traits: Traits, catalog: Catalog) -> RoutePlan:
     if traits.input_tokens > model.context_tokens:
         raise _too_large(model)
     return explicit_plan(model)
+
+
+def _named_auto_plan(wish: str, traits: Traits, catalog: Catalog) -> RoutePlan:
+    """Choose by a name that says how, or among models that it lists."""
+    if AUTO not in catalog.models:
+        raise ModelNotFound("the model is not offered with this key", param="model")
+    if wish == "balanced":
+        return _auto_plan(traits, catalog)
+    if wish == "cheap":
+        found = cheapest_plan(traits, catalog)
+        return msgspec.structs.replace(found, reasons=("asked_cheap", "cheapest"))
+    if wish == "best":
+        return _best_plan(traits, catalog)
+    names = [name.strip() for name in wish.split(",")]
+    listed = {name: catalog.models[name] for name in names if name in catalog.models}
+    if not listed or not all(_may_be_chosen(model) for model in listed.values()):
+        raise ModelNotFound(
+            "use jusinfer/auto, jusinfer/auto:cheap, :balanced or :best, or models that are "
+            "offered, as in jusinfer/auto:one,other",
+            param="model",
+        )
+    missing = [name for name in names if name not in listed]
+    if missing:
+        raise ModelNotFound("not every model of the list is offered", param="model")
+    among = msgspec.structs.replace(catalog, models=listed)
+    found = _auto_plan(traits, among)
+    return msgspec.structs.replace(found, reasons=("asked_list", *found.reasons))
+
+
+def _best_plan(traits: Traits, catalog: Catalog) -> RoutePlan:
+    """Give the strongest models that can serve a request, the cheapest of them first."""
+    eligible = [
+        model
+        for model in catalog.models.values()
+        if _may_be_chosen(model) and _closed_gate(model, traits) is None
+    ]
+    if not eligible:
+        raise InvalidRequest("no model on offer fits this request", param="model")
+    ranked = sorted(eligible, key=lambda m: (-m.tier, _cost(m, traits), m.model_id))
+    routes = [PlannedRoute(model, route) for model in ranked for route in model.routes]
+    return RoutePlan(tuple(routes[:ATTEMPTS_MAX]), ("asked_best", "cheapest"))
+
+
+def estimate_pico(step: PlannedRoute, traits: Traits) -> int:
+    """Give what a request is expected to cost on a route; the bound that is reserved is higher."""
+    output = min(traits.output_tokens_max or OUTPUT_TOKENS_GUESS, step.model.output_tokens_max)
+    return bound_pico(step.route.price, traits.input_tokens, output, traits.image_count)
+
+
+def excluded(traits: Traits, catalog: Catalog) -> dict[str, str]:
+    """Give the models that the router may not choose for a request, each with its reason."""
+    found: dict[str, str] = {}
+    for model in catalog.models.values():
+        gate = _closed_gate(model, traits) if _may_be_chosen(model) else None
+        if gate is not None:
+            found[model.model_id] = gate
+    return found
 
 
 def explicit_plan(model: Model) -> RoutePlan:

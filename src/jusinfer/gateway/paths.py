@@ -19,7 +19,9 @@ from jusinfer.domain.errors import (
     Unavailable,
 )
 from jusinfer.domain.identity import Principal
-from jusinfer.gateway.admission import credential
+from jusinfer.domain.routing import excluded
+from jusinfer.gateway.admission import credential, examine
+from jusinfer.gateway.arrivals import US_PER_SECOND
 from jusinfer.gateway.completions import Completion
 from jusinfer.gateway.context import Context
 from jusinfer.gateway.doors import ANTHROPIC, DOORS
@@ -32,8 +34,10 @@ from jusinfer.wire.chat_request import decode_request
 from jusinfer.wire.errors import render
 from jusinfer.wire.models_shape import model_row
 from jusinfer.wire.pivot import Surface
+from jusinfer.wire.route_shape import plan_json
 from jusinfer.wire.status import status_json, status_page, worst
 
+ROUTE: Final = "/v1/route"
 STATUS: Final = "/v1/status"
 COUNT_TOKENS: Final = "/v1/messages/count_tokens"
 MODELS: Final = "/v1/models"
@@ -89,7 +93,7 @@ class Gateway:
         if method == "OPTIONS":
             self._preflight(responder, request_id)
             return
-        is_post = path in DOORS or path == COUNT_TOKENS
+        is_post = path in DOORS or path in {COUNT_TOKENS, ROUTE}
         is_models = path == MODELS or path.startswith(MODELS + "/")
         if not is_post and not is_models and path != STATUS and path not in OWN_RECORDS:
             raise PathNotFound("there is nothing at this path of the API")
@@ -112,10 +116,30 @@ class Gateway:
 
     def _post(self, path: str, request: Request, responder: Responder, request_id: str) -> None:
         door = DOORS.get(path)
-        if door is None:
+        if path == ROUTE:
+            self._context.spawn(self._dry_run(request, responder, request_id))
+        elif door is None:
             self._context.spawn(self._count_tokens(request, responder, request_id))
         else:
             Completion(self._context, request, responder, request_id, door).begin(request)
+
+    async def _dry_run(self, request: Request, responder: Responder, request_id: str) -> None:
+        """Say which routes a chat request would take, and why; costs nothing, asks nobody."""
+        context = self._context
+        try:
+            principal = await context.keys.fetch(credential(request), context.loop.time())
+            epoch_seconds = context.clock_us() // US_PER_SECOND
+            admission = examine(
+                context, principal, request.body, epoch_seconds, DOORS["/v1/chat/completions"]
+            )
+        except JusinferError as error:
+            show(error, responder, request_id)
+            return
+        traits = admission.asked.traits
+        left_out = excluded(traits, context.snapshot.catalog(principal.mode))
+        body = plan_json(admission.plan, traits, admission.bound_nano, left_out)
+        if not responder.is_gone:
+            responder.send(200, b"content-type: application/json\r\n" + ids(request_id), body)
 
     async def _count_tokens(self, request: Request, responder: Responder, request_id: str) -> None:
         """Estimate the tokens of a Messages request; costs nothing and is sent nowhere."""

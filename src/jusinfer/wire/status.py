@@ -19,8 +19,8 @@ _STYLE: Final = (
     ":root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;max-width:40rem;"
     "margin:3rem auto;padding:0 1rem}h1{font-size:1.5rem}table{width:100%;border-collapse:collapse}"
     "td{padding:.6rem .2rem;border-bottom:1px solid #8884}td:last-child{text-align:right}"
-    '.up::before{content:"\\2713 ";color:#198754}.down::before{content:"\\2717 ";color:#c0392b}'
-    '.partly::before,.trying::before{content:"~ ";color:#b8860b}p{opacity:.75}'
+    '.up::before{content:"\\2713\\00a0";color:#198754}.down::before{content:"\\2717\\00a0";color:#c0392b}'
+    '.partly::before,.trying::before{content:"~\\00a0";color:#b8860b}p{opacity:.75}'
 )
 
 
