@@ -6,7 +6,7 @@ from typing import Final
 from jusinfer.domain.catalog import Upstream
 from jusinfer.domain.errors import JusinferError, PolicyRefused
 from jusinfer.domain.identity import Mode
-from jusinfer.domain.preferences import closed_gate
+from jusinfer.domain.preferences import NO_POLICY, closed_gate
 from jusinfer.domain.stream import DONE_EVENT, StreamAttempt, UpstreamFailure
 from jusinfer.domain.usage import Outcome, TokenUsage
 from jusinfer.gateway.admission import Admission
@@ -39,7 +39,11 @@ class Trying(Arrival):
         asked = admission.asked
         speech = self._speech = self._door.speech(dispatch.dialect)
         try:
-            if closed_gate(principal.policy, dispatch.upstream) and principal.mode == Mode.LIVE:
+            if (
+                principal.policy is not NO_POLICY
+                and principal.mode == Mode.LIVE
+                and closed_gate(principal.policy, dispatch.upstream)
+            ):
                 raise PolicyRefused("the policy of this account closes this route")
             body = speech.encode(
                 asked,

@@ -43,6 +43,10 @@ DEEPSEEK_EFFORTS: Final[Mapping[str, str]] = MappingProxyType(
 # A word is repeated where a turn's reasoning was dropped by a client that does not know of it.
 NANO_PER_MICRO: Final = 1_000
 LOST_REASONING: Final = " "
+# Members that no upstream gets as they came.
+_TOUCHED: Final = frozenset(
+    {"metadata", "prompt_cache_key", "reasoning", "safety_identifier", "user"}
+)
 _NULL: Final = msgspec.Raw(b"null")
 _FALSE: Final = msgspec.Raw(b"false")
 _members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -64,6 +68,8 @@ def adapt(
     fields: Fields, request: CompletionRequest, quirks: tuple[str, ...], stamp: Stamp
 ) -> None:
     """Adapt a request to an upstream's quirks, in place; raises InvalidRequest."""
+    if not quirks and _TOUCHED.isdisjoint(fields):
+        return
     name_sender(fields, quirks, stamp)
     for quirk in quirks:
         change = ADAPTERS.get(quirk)
