@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV ?= .venv
 JOBS ?= 2
 BIN = $(VENV)/bin
-.PHONY: help setup setup-run run check test coverage bench prove-money golden migrate lock clean
+.PHONY: help setup setup-run run check test coverage bench prove-money fuzz golden migrate lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -34,6 +34,9 @@ bench: setup ## measure beside bare nginx; ARGS="--peers" adds the peers
 
 prove-money: setup ## three minutes of load, faults and kills, then the books; ARGS="--quick" is short
 	@"$(BIN)/python" -m tools.prove_money $(ARGS)
+
+fuzz: setup ## a minute of mutated upstream bytes, guided by what they reach; ARGS="--seconds 600"
+	@"$(BIN)/python" -m tools.fuzz $(ARGS)
 
 golden: setup ## write the golden files anew; the diff is the review
 	@if [ -d tests/golden ]; then "$(BIN)/python" -m pytest tests/golden --golden; \

@@ -289,3 +289,10 @@ def test_depth_is_no_weapon(surface: Any) -> None:
     for body in (deep, b'{"model":"m","max_tokens":1,"messages":' + deep + b"}"):
         with pytest.raises(InvalidRequest):
             surface.to_chat(body)
+
+
+def test_bytes_that_are_no_text_are_carried_as_well_as_can_be() -> None:
+    for surface in SURFACES:
+        writer = surface.stream(b"{}")
+        writer.events([b'{"choices":[{"index":0,"delta":{"content":"a\xc1\\ud800"}}]}'])
+        assert writer.finish(TokenUsage(), "0")

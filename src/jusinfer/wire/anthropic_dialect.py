@@ -149,7 +149,7 @@ def whole(message: Message) -> dict[str, Any]:
         elif block.type == "redacted_thinking":
             details.append(_encrypted(place, block.data))
         elif block.type == "tool_use":
-            arguments = bytes(block.input).decode()
+            arguments = bytes(block.input).decode("utf-8", "replace")
             function = {"name": block.name, "arguments": arguments}
             calls.append({"id": block.id, "type": "function", "function": function})
     said: dict[str, Any] = {"role": "assistant", "content": "".join(texts) or None}
@@ -260,7 +260,7 @@ class AnthropicStream:
             index = self._slots[event.index] = self._calls
             self._calls += 1
             given = bytes(block.input)
-            arguments = b'""' if given == b"{}" else _encode(given.decode())
+            arguments = b'""' if given == b"{}" else _encode(given.decode("utf-8", "replace"))
             return [
                 self._chunk(
                     b'{"tool_calls":[{"index":%d,"id":%b,"type":"function",'
@@ -359,7 +359,7 @@ _READERS: Final[Mapping[str, Callable[[AnthropicStream, Event], list[bytes]]]] =
 def _str(raw: msgspec.Raw) -> str:
     try:
         return msgspec.json.decode(raw, type=str)
-    except msgspec.DecodeError:
+    except ValueError:
         return ""
 
 

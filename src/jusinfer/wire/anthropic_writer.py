@@ -169,7 +169,10 @@ class MessageWriter:
             self._call(call, out)
 
     def _details(self, details: bytes, thought: bytes, out: list[bytes]) -> None:
-        rows = objects(_any(details))
+        try:
+            rows = objects(_any(details))
+        except (ValueError, RecursionError):
+            rows = []
         for row in rows:
             if row.get("type") == "reasoning.encrypted":
                 self._close(out)

@@ -1,5 +1,6 @@
 """Writes responses: whole, and as the event sequence that ends in exactly one terminal event."""
 
+import json
 from typing import Any, Final
 
 import msgspec
@@ -220,7 +221,13 @@ class _Item:
     @property
     def text(self) -> str:
         """Put what was said together."""
-        return _string(b'"%b"' % b"".join(piece[1:-1] for piece in self.pieces))
+        whole = b'"%b"' % b"".join(piece[1:-1] for piece in self.pieces)
+        try:
+            return _string(whole)
+        except ValueError:
+            # Bytes that are no text, or half of a pair: what upstreams send is not checked.
+            found = json.loads(whole.decode("utf-8", "replace"), strict=False)
+            return str(found).encode("utf-8", "replace").decode()
 
 
 class ResponseWriter:
@@ -296,7 +303,7 @@ class ResponseWriter:
         if thought not in _NOTHING or details not in _NOTHING:
             item = self._item("reasoning", out)
             if details not in _NOTHING:
-                item.details += objects(_any(details))
+                item.details += objects(_read(details))
             if thought not in _NOTHING:
                 self._grow(item, b"response.reasoning_summary_text.delta", thought, out)
         content = bytes(delta.content)
@@ -445,8 +452,15 @@ def _whole(item: _Item) -> dict[str, Any]:
     return _call_item(item.item_id, {"id": item.call_id, "function": function})
 
 
+def _read(raw: bytes) -> object:
+    try:
+        return _any(raw)
+    except (ValueError, RecursionError):
+        return None
+
+
 def _plain(raw: msgspec.Raw) -> str:
     try:
         return _string(raw)
-    except msgspec.DecodeError:
+    except ValueError:
         return ""

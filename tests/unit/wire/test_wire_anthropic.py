@@ -548,3 +548,11 @@ def test_any_bytes_are_read_or_refused(payloads: list[bytes]) -> None:
             DIALECT.answer(payload)
         except ChunkMalformed:
             continue
+
+
+def test_bytes_that_are_no_text_do_not_fell_a_tool_call() -> None:
+    block = b'{"type":"tool_use","id":"t","name":"f","input":{"a":"\xc1"}}'
+    event = b'{"type":"content_block_start","index":0,"content_block":%b}' % block
+    assert DIALECT.stream().chunks(event)
+    message = b'{"content":[%b],"stop_reason":"tool_use","usage":{"output_tokens":1}}' % block
+    assert decode_answer(DIALECT.answer(message)).finish_reason == "tool_calls"
