@@ -16,11 +16,17 @@ from typing import Any, Final
 
 import msgspec
 
-from jusinfer.domain.stream import ChunkMalformed, Deadlines, StreamAttempt, UpstreamFailure
+from jusinfer.domain.stream import (
+    Chunk,
+    ChunkMalformed,
+    Deadlines,
+    StreamAttempt,
+    UpstreamFailure,
+)
 from jusinfer.wire.anthropic_dialect import AnthropicDialect
 from jusinfer.wire.anthropic_native import NativeDecoder, NativeReader, NativeWriter
 from jusinfer.wire.anthropic_surface import AnthropicSurface
-from jusinfer.wire.openai_chat import Chunk, decode_answer, decode_chunk
+from jusinfer.wire.openai_chat import decode_answer, decode_chunk
 from jusinfer.wire.pivot import DialectStream, SurfaceStream
 from jusinfer.wire.responses_surface import ResponsesSurface
 from jusinfer.wire.sse import SseDecoder, SseTooLarge
@@ -38,7 +44,8 @@ SEEDS: Final = (
         b'"finish_reason":null}],"usage":null}\n\n'
         b'data: {"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"t","function":'
         b'{"name":"f","arguments":"{}"}}]},"finish_reason":"tool_calls"}]}\n\n'
-        b'data: {"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":2}}\n\ndata: [DONE]\n\n'
+        b'data: {"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":2}}\n\n'
+        b"data: [DONE]\n\n"
     ),
     (
         b'event: message_start\ndata: {"type":"message_start","message":{"id":"m","usage":'
@@ -47,7 +54,8 @@ SEEDS: Final = (
         b'data: {"type":"content_block_delta","index":0,"delta":{"type":"thinking_delta",'
         b'"thinking":"beta"}}\n\ndata: {"type":"content_block_delta","index":0,"delta":{"type":'
         b'"signature_delta","signature":"s"}}\n\ndata: {"type":"message_delta","delta":'
-        b'{"stop_reason":"end_turn"},"usage":{"output_tokens":4}}\n\ndata: {"type":"message_stop"}\n\n'
+        b'{"stop_reason":"end_turn"},"usage":{"output_tokens":4}}\n\n'
+        b'data: {"type":"message_stop"}\n\n'
     ),
     (
         b'data: {"response":"gamma"}\n\ndata: {"response":"","tool_calls":[{"name":"f",'

@@ -1,6 +1,6 @@
 """Writes responses: whole, and as the event sequence that ends in exactly one terminal event."""
 
-import json
+import re
 from typing import Any, Final
 
 import msgspec
@@ -9,6 +9,7 @@ from jusinfer.domain.usage import TokenUsage
 from jusinfer.wire.responses_items import seal
 from jusinfer.wire.tolerant import member, objects, text
 
+_HALVES: Final = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 _UNSAID: Final = msgspec.Raw()
 _NOTHING: Final = frozenset({b"", b"null", b'""', b"[]"})
 _encode: Final = msgspec.json.Encoder().encode
@@ -226,8 +227,8 @@ class _Item:
             return _string(whole)
         except ValueError:
             # Bytes that are no text, or half of a pair: what upstreams send is not checked.
-            found = json.loads(whole.decode("utf-8", "replace"), strict=False)
-            return str(found).encode("utf-8", "replace").decode()
+            readable = whole.decode("utf-8", "replace").encode()
+            return _plain(msgspec.Raw(_HALVES.sub(rb"\\ufffd", readable)))
 
 
 class ResponseWriter:
