@@ -156,6 +156,13 @@ class Product:
         assert isinstance(row, dict)
         return row
 
+    def sandbox_count(self, model: str) -> int:
+        """Give how many answers of a model are under way."""
+        row = httpx.get(f"{self._sandbox}/sandbox/counts", timeout=5).json().get(model, {})
+        return sum(int(row.get(n, 0)) for n in ("started",)) - sum(
+            int(row.get(n, 0)) for n in ("finished", "cancelled")
+        )
+
     def receipt(self, answer: httpx.Response) -> dict[str, Any]:
         number = answer.headers["x-jusinfer-completion-id"]
         found: list[dict[str, Any]] = []
@@ -225,6 +232,15 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
             f'[[upstream]]\nname = "{name}"\nbase_url = "http://127.0.0.1:{EAR_PORT}/v1"\n'
             f'is_local = true\napi_key = "k"\n{more}\n[[upstream.model]]\nid = "{name}/m"\n'
             'input = "1"\noutput = "1"\n'
+        )
+    for name, model, more in (
+        ("mute", "sandbox/stall?before=1", "hedge_seconds = 0.2"),
+        ("lively", "mock-1", ""),
+    ):
+        config += (
+            f'[[upstream]]\nname = "{name}"\nbase_url = "http://127.0.0.1:{port}/v1"\n{more}\n'
+            'is_local = true\napi_key = "k"\n[[upstream.model]]\nid = "twin/m"\n'
+            f'upstream_model = "{model}"\ninput = "1"\noutput = "{2 if more else 3}"\n'
         )
     config += (
         f'[[upstream]]\nname = "poor"\nbase_url = "http://127.0.0.1:{port}/v1"\n'
@@ -407,6 +423,27 @@ def test_an_account_without_quota_is_left_alone_and_no_request_is_repeated(
     assert status["upstreams"]["poor"] == "down"
     page = httpx.get(f"{product.base}/v1/status", headers={"accept": "text/html"})
     assert "not answering" in page.text
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_silent_upstream_is_raced_and_the_loser_costs_the_caller_nothing(
+    product: Product, *, stream: bool
+) -> None:
+    for _ in range(60):
+        assert product.post("chat", "plain/m").status_code == 200
+    before = product.sandbox_count("sandbox/stall?before=1")
+    # Words of their own: a conversation that is warm elsewhere would not be sent here first.
+    asked = [{"role": "user", "content": f"Race {stream}"}]
+    answer = product.post("messages", "twin/m", stream=stream, messages=asked)
+    assert answer.status_code == 200
+    assert answer.headers["x-jusinfer-upstream"] == "lively"
+    row = product.receipt(answer)
+    assert row["provider_name"] == "lively"
+    assert row["tokens_completion"] == 16
+    exact = Decimal(str(row["jusinfer"]["cost_exact"]))
+    assert exact == Decimal(row["tokens_prompt"] + 16 * 3) / 1_000_000
+    assert [a.rpartition("=")[2] for a in row["jusinfer"]["attempts"]] == ["hedged", "completed"]
+    wait_until(lambda: product.sandbox_count("sandbox/stall?before=1") == before)
 
 
 def test_an_upstream_that_says_nothing_is_given_up(product: Product) -> None:

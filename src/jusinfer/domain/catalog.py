@@ -97,6 +97,7 @@ class Upstream(msgspec.Struct, frozen=True):
     facts: "UpstreamFacts" = UpstreamFacts()
     attempts_max: int = 2
     connect_seconds: float = 5.0
+    hedge_seconds: float = 0.0
     first_event_seconds: float = 120.0
     between_events_seconds: float = 60.0
     total_seconds: float = 900.0

@@ -21,6 +21,8 @@ WAYS_MAX: Final = 4_096
 RETRY_SHARE: Final = 0.2
 RETRIES_FLOOR: Final = 10.0
 RETRIES_MAX: Final = 100.0
+HEDGE_SHARE: Final = 0.02
+HEDGES_MAX: Final = 20.0
 BACKOFF_SECONDS: Final = 0.1
 BACKOFF_SECONDS_MAX: Final = 2.0
 # A wait longer than this is the caller's to make, who is told of it.
@@ -73,6 +75,7 @@ class Health:
         self._accounts: dict[str, float] = {}
         self._retries = RETRIES_FLOOR
         self._refilled_at = 0.0
+        self._hedges = 1.0
 
     @property
     def is_calm(self) -> bool:
@@ -88,6 +91,7 @@ class Health:
             way.is_probing = True
         way.inflight += 1
         self._retries = min(self._retries + RETRY_SHARE, RETRIES_MAX)
+        self._hedges = min(self._hedges + HEDGE_SHARE, HEDGES_MAX)
         return way
 
     def answered(self, way: Way, latency_seconds: float, now: float) -> None:
@@ -169,6 +173,13 @@ class Health:
         if self._retries < 1.0:
             return False
         self._retries -= 1.0
+        return True
+
+    def take_hedge(self) -> bool:
+        """Take a second attempt at once from its budget, if there is one."""
+        if self._hedges < 1.0:
+            return False
+        self._hedges -= 1.0
         return True
 
     def wait_seconds(self, retry: int, retry_after_seconds: int | None) -> float | None:

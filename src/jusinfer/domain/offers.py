@@ -78,6 +78,7 @@ class UpstreamEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     is_zdr: bool = False
     attempts_max: int = 2
     connect_seconds: float = 5.0
+    hedge_seconds: float = 0.0
     first_event_seconds: float = 120.0
     between_events_seconds: float = 60.0
     total_seconds: float = 900.0
@@ -163,6 +164,7 @@ def upstream_of(entry: UpstreamEntry, api_key: str) -> Upstream:
         ),
         attempts_max=entry.attempts_max,
         connect_seconds=entry.connect_seconds,
+        hedge_seconds=entry.hedge_seconds,
         first_event_seconds=entry.first_event_seconds,
         between_events_seconds=entry.between_events_seconds,
         total_seconds=entry.total_seconds,

@@ -17,6 +17,7 @@ from jusinfer.gateway.permits import tokens_of
 from jusinfer.gateway.rates import RateWindow
 from jusinfer.gateway.receipt import admitted_record, country_of
 from jusinfer.gateway.relay import PlainAttempt, StreamedAttempt
+from jusinfer.gateway.rivals import Rival
 from jusinfer.gateway.server import Request, Responder
 from jusinfer.gateway.settlement import Opening
 from jusinfer.gateway.speech import PLAIN
@@ -47,6 +48,7 @@ class Arrival:
         "_overhead_seconds",
         "_principal",
         "_reused_retries",
+        "_rival",
         "_speech",
         "_started_at",
         "_timer",
@@ -68,6 +70,7 @@ class Arrival:
         self._writer: SurfaceStream | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._way: Way | None = None
+        self._rival: Rival | None = None
         self._tries = 0
         self._body = request.body
         self._country = country_of(

@@ -251,6 +251,10 @@ class Completion(Trying):
     def _release(self) -> None:
         """Let go of what points back here, so that nothing waits for the garbage collector."""
         attempt = self._attempt
+        self._drop_rival()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         self._attempt = None
         self._writer = None
         self.responder.caller = None
@@ -282,6 +286,7 @@ class Completion(Trying):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self._drop_rival()
         if self._attempt is not None and self._attempt.exchange is not None:
             self._attempt.exchange.cancel()
 

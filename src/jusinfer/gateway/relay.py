@@ -79,6 +79,10 @@ class PlainAttempt:
         self._size = 0
         self.exchange: Exchange | None = None
 
+    def retell(self, story: Story) -> None:
+        """Tell another from now on."""
+        self._story = story
+
     @property
     def headers(self) -> list[tuple[bytes, bytes]]:
         """The head of the upstream's answer."""
@@ -159,6 +163,12 @@ class StreamedAttempt:
         self.exchange: Exchange | None = None
         # Collects an answer that is no event stream: an error, or plain JSON.
         self.plain: PlainAttempt | None = PlainAttempt(story, speech, deadline, wall)
+
+    def retell(self, story: Story) -> None:
+        """Tell another from now on."""
+        self._story = story
+        if self.plain is not None:
+            self.plain.retell(story)
 
     def upstream_head(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """Keep the head, and see whether the answer is a stream at all."""

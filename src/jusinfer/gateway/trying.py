@@ -15,6 +15,7 @@ from jusinfer.gateway.doors import CHAT_PATH
 from jusinfer.gateway.failures import RATE_STATUS, STOPPING, error_of, outcome_of
 from jusinfer.gateway.outbound import gateway_lines, stamp_of
 from jusinfer.gateway.relay import PlainAttempt, StreamedAttempt, deadlines
+from jusinfer.gateway.rivals import Rival
 from jusinfer.gateway.speech import Speech
 from jusinfer.wire.openai_chat import Answer
 
@@ -80,6 +81,70 @@ class Trying(Arrival):
         attempt.exchange = context.pool.open(dispatch.target, head, body, attempt)
         if self.responder.is_paused:
             attempt.exchange.pause()
+        if dispatch.upstream.hedge_seconds and self._may_hedge(index):
+            self._timer = context.loop.call_later(dispatch.upstream.hedge_seconds, self._hedge)
+
+    def _may_hedge(self, index: int) -> bool:
+        admission, _ = self._known()
+        return (
+            self._attempts == 1
+            and index + 1 < len(admission.plan.routes)
+            and not admission.asked.traits.tool_count
+        )
+
+    def _hedge(self) -> None:
+        """Try the next route beside the first, which has said nothing yet."""
+        self._timer = None
+        first = self._attempt
+        if self._is_over or first is None or self._first_byte_at >= 0:
+            return
+        if not self._context.health.take_hedge():
+            return
+        one = Rival(self, first, self._index, self._way, self._speech, self._writer)
+        self._way = None
+        self._rival = one
+        self._try_route(self._index + 1)
+        second = self._attempt
+        if second is None or second is first:
+            # The next route cannot take this request, or fell at once: the first goes on alone.
+            first.retell(self)
+            self.adopt(one)
+            return
+        one.race(Rival(self, second, self._index, self._way, self._speech, self._writer))
+
+    def adopt(self, rival: Rival) -> None:
+        """Go on with one of two attempts."""
+        self._rival = None
+        self._attempt = rival.attempt
+        self._index = rival.index
+        self._way = rival.way
+        self._speech = rival.speech
+        self._writer = rival.writer
+
+    def drop(self, rival: Rival, failure: UpstreamFailure | None) -> None:
+        """Stop one of two attempts; what it costs is ours."""
+        exchange = rival.attempt.exchange
+        if exchange is not None:
+            exchange.cancel()
+        context = self._context
+        if rival.way is not None:
+            if failure is None or failure.is_callers_fault:
+                context.health.left(rival.way)
+            else:
+                context.health.ended(rival.way, context.loop.time(), is_good=False)
+        route_id = self._known()[0].plan.routes[rival.index].route.route_id
+        self._note_attempt(route_id, "hedged" if failure is None else failure.code)
+
+    def _drop_rival(self) -> None:
+        """Stop the first of two attempts because the completion ends."""
+        rival, self._rival = self._rival, None
+        if rival is None:
+            return
+        if rival.attempt.exchange is not None:
+            rival.attempt.exchange.cancel()
+            rival.attempt.exchange = None
+        if rival.way is not None:
+            self._context.health.left(rival.way)
 
     def _prepare(
         self, speech: Speech, upstream: Upstream, now: float
@@ -112,6 +177,8 @@ class Trying(Arrival):
 
     def _cannot_say(self, error: JusinferError) -> None:
         """A route cannot carry this request: try the next, else say what is at fault."""
+        if self._rival is not None:
+            return
         admission, _ = self._known()
         step = admission.plan.routes[self._index]
         if self._index + 1 < len(admission.plan.routes):
@@ -133,8 +200,15 @@ class Trying(Arrival):
         """Move on to the next route if one may still be tried, else say what happened."""
         if self._is_over:
             return
+        if self._rival is not None:
+            self._judge_way(failure)
+            self._attempt = self._rival.attempt
+            return
         admission, principal = self._known()
         step = admission.plan.routes[self._index]
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         self._judge_way(failure)
         if is_reused and self._reused_retries == 0:
             self._reused_retries = 1

@@ -98,6 +98,14 @@ def test_retries_are_a_fifth_of_requests_and_a_floor() -> None:
     assert sum(subject.take_retry(0.5) for _ in range(100)) in {5, 6}
 
 
+def test_second_attempts_at_once_are_one_in_fifty() -> None:
+    subject = health()
+    assert [subject.take_hedge() for _ in range(3)] == [True, False, False]
+    for _ in range(100):
+        subject.began("a", "m", 0.0)
+    assert sum(subject.take_hedge() for _ in range(10)) in {1, 2}
+
+
 def test_waits_are_jittered_and_no_shorter_than_asked() -> None:
     rng = random.Random(3)  # noqa: S311
     subject = Health(rng.random)
