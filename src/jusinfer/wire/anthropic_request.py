@@ -112,7 +112,7 @@ def _refuse(fields: Mapping[str, Any], quirks: tuple[str, ...]) -> None:
             raise cannot(name)
     if "no_sampling" in quirks:
         for name, neutral in (("temperature", 1), ("top_p", 1), ("top_k", None)):
-            if fields.get(name) not in {None, neutral}:
+            if fields.get(name) not in (None, neutral):
                 raise cannot(name)
 
 
@@ -329,7 +329,7 @@ def _think(
             raise cannot("reasoning_effort", "the output budget leaves no room for thinking")
         body["thinking"] = {"type": "enabled", "budget_tokens": min(tokens, budget - 1)}
     elif effort is not None:
-        if effort not in EFFORTS:
+        if not isinstance(effort, str) or effort not in EFFORTS:
             raise cannot("reasoning_effort", "use none, minimal, low, medium, high or max")
         output["effort"] = EFFORTS[effort]
         body["thinking"] = {"type": "adaptive"}

@@ -7,7 +7,9 @@ import msgspec
 from jusinfer.domain.errors import InvalidRequest
 from jusinfer.wire.anthropic_request import FORMAT
 
-ROLES: Final = frozenset({"user", "assistant", "system"})
+# Tuples, as what is looked for in them may be anything, and need not have a hash.
+SHOWN: Final = ("image", "document")
+ROLES: Final = ("user", "assistant", "system")
 
 
 def chat_messages(
@@ -156,7 +158,7 @@ def _part(block: Any, where: str) -> dict[str, Any]:
     if kind == "text":
         return _text(block, where)
     source = block.get("source")
-    if kind not in {"image", "document"} or not isinstance(source, dict):
+    if kind not in SHOWN or not isinstance(source, dict):
         raise _misfit(where, "is of a type that is not offered here")
     part = _shown(kind, source, where)
     if block.get("cache_control"):

@@ -9,6 +9,11 @@ from jusinfer.domain.errors import InvalidRequest
 
 # What is opaque to callers begins so; what does not is an upstream's own.
 SEALED: Final = "ji1."
+# Tuples, as what is looked for in them may be anything, and need not have a hash.
+CALLS: Final = ("function_call", "custom_tool_call")
+OUTPUTS: Final = ("function_call_output", "custom_tool_call_output")
+ROLES: Final = ("user", "assistant", "system", "developer")
+TEXTS: Final = ("input_text", "output_text", "text")
 SEALED_CHARS_MAX: Final = 4 * 1024 * 1024
 _any: Final = msgspec.json.Decoder().decode
 _encode: Final = msgspec.json.Encoder().encode
@@ -51,9 +56,9 @@ def chat_messages(instructions: str | None, items: str | list[Any]) -> list[dict
             if message["role"] == "assistant":
                 _think(message, thoughts)
             messages.append(message)
-        elif kind in {"function_call", "custom_tool_call"}:
+        elif kind in CALLS:
             _add_call(messages, _call(item, kind, where), thoughts)
-        elif kind in {"function_call_output", "custom_tool_call_output"}:
+        elif kind in OUTPUTS:
             messages.append(_output(item, where))
         elif kind == "reasoning":
             thoughts += _thoughts(item)
@@ -69,7 +74,7 @@ def misfit(where: str, why: str) -> InvalidRequest:
 
 def _message(item: dict[str, Any], where: str) -> dict[str, Any]:
     role = item.get("role")
-    if role not in {"user", "assistant", "system", "developer"}:
+    if role not in ROLES:
         raise misfit(f"{where}.role", "is not one of user, assistant, system and developer")
     content = item.get("content")
     if isinstance(content, str):
@@ -86,7 +91,7 @@ def _part(part: object, where: str) -> dict[str, Any]:
     if not isinstance(part, dict):
         raise misfit(where, "must be an object")
     kind = part.get("type")
-    if kind in {"input_text", "output_text", "text"} and isinstance(part.get("text"), str):
+    if kind in TEXTS and isinstance(part.get("text"), str):
         return {"type": "text", "text": part["text"]}
     if kind == "refusal" and isinstance(part.get("refusal"), str):
         return {"type": "refusal", "refusal": part["refusal"]}

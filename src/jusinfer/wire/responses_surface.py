@@ -71,6 +71,7 @@ class _Asked(msgspec.Struct):
 
 
 _asked: Final = msgspec.json.Decoder(_Asked).decode
+OWN_TOOLS: Final = ("function", "custom")
 _KNOWN: Final = frozenset(_Asked.__struct_fields__)
 _PASSED: Final = (
     "temperature",
@@ -190,7 +191,7 @@ def _write(chat: dict[str, Any], wish: _Text | None) -> None:
 
 def _tool(tool: dict[str, Any], place: int) -> dict[str, Any]:
     kind = tool.get("type")
-    if kind not in {"function", "custom"} or not isinstance(tool.get("name"), str):
+    if kind not in OWN_TOOLS or not isinstance(tool.get("name"), str):
         raise item_misfit(
             f"tools[{place}].type", "is a tool that the model's maker runs, which is not offered"
         )
@@ -202,6 +203,6 @@ def _choice(choice: str | dict[str, Any]) -> str | dict[str, Any]:
     if isinstance(choice, str):
         return choice
     kind = choice.get("type")
-    if kind not in {"function", "custom"}:
+    if kind not in OWN_TOOLS:
         raise item_misfit("tool_choice", "must be none, auto, required, or name a tool of yours")
     return {"type": kind, kind: {"name": choice.get("name")}}
