@@ -165,7 +165,11 @@ def wait_until(condition: Callable[[], object], seconds: float = START_SECONDS) 
 
 def children(pid: int) -> list[int]:
     found: list[int] = []
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+    try:
+        tasks = list(Path(f"/proc/{pid}/task").glob("*/children"))
+    except FileNotFoundError:
+        return found  # it has ended meanwhile
+    for task in tasks:
         try:
             below = [int(child) for child in task.read_text().split()]
         except OSError:
