@@ -2,7 +2,7 @@
 
 import typer
 
-from jusinfer.cli import doctor, ledger, limits, operate
+from jusinfer.cli import doctor, ledger, limits, operate, route, rules
 
 app = typer.Typer(
     name="jusinfer",
@@ -13,6 +13,8 @@ app = typer.Typer(
 operate.add_to(app)
 ledger.add_to(app)
 limits.add_to(app)
+route.add_to(app)
+rules.add_to(app)
 doctor.add_to(app)
 
 

@@ -109,6 +109,11 @@ class Settings(msgspec.Struct, frozen=True):
         return Path(self.data_dir) / "journal"
 
     @property
+    def rules_dir(self) -> Path:
+        """Where the router's rule tables are kept."""
+        return Path(self.data_dir) / "rules"
+
+    @property
     def run_dir(self) -> Path:
         """Where sockets and pid files live."""
         return Path(self.data_dir) / "run"

@@ -262,7 +262,7 @@ def test_a_dry_run_tells_the_route_that_a_request_then_takes(product: Running) -
             f"{base(product)}/chat/completions", json=body, headers=headers, timeout=20
         )
         assert taken.headers["x-jusinfer-model"] == plan["model"]
-        ids = [reason["id"] for reason in plan["reasons"]]
+        ids = [reason["code"] for reason in plan["reasons"]]
         assert taken.headers["x-jusinfer-route"].startswith(",".join(ids))
     wrong = httpx.post(
         f"{base(product)}/route",

@@ -35,6 +35,7 @@ PURE_MODULES: Final = frozenset(
         "re",
         "string",
         "struct",
+        "tomllib",
         "types",
         "typing",
         "unicodedata",

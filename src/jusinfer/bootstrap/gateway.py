@@ -15,6 +15,7 @@ from jusinfer.gateway.server import ServerLimits
 from jusinfer.gateway.snapshot import Snapshot
 from jusinfer.gateway.worker import Worker, WorkerSettings
 from jusinfer.observability import Events
+from jusinfer.rules import RuleFiles
 from jusinfer.store.gateway_link import GatewayLink
 
 GC_THRESHOLD: Final = 20_000
@@ -60,7 +61,8 @@ def build(settings: config.Settings, child: config.GatewayChild) -> tuple[Contex
     context = Context(bounds)
     context.clock_us = _clock_us
     context.events = Events("gateway", sys.stderr)
-    context.snapshot = Snapshot(config.offers(settings, child.sandbox_port))
+    rules = RuleFiles(settings.rules_dir)
+    context.snapshot = Snapshot(config.offers(settings, child.sandbox_port), rules.active().table)
     run_dir = Path(child.run_dir)
     worker = WorkerSettings(
         worker_id=child.worker_id,
@@ -86,7 +88,7 @@ def build(settings: config.Settings, child: config.GatewayChild) -> tuple[Contex
         connections_max=gateway.connections_max,
     )
     link = GatewayLink(child.dsn, child.worker_id)
-    return context, Worker(worker, limits, context, link)
+    return context, Worker(worker, limits, context, link, rules)
 
 
 def _clock_us() -> int:

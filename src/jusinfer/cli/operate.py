@@ -1,4 +1,4 @@
-"""What an operator types: serve, migrate, keys, tenants, grant, usage, models, route."""
+"""What an operator types: serve, migrate, keys, tenants, grant, usage, models."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,11 +15,9 @@ from jusinfer.cli.serve import Supervisor
 from jusinfer.config import Overrides
 from jusinfer.domain.catalog import Catalog, Price
 from jusinfer.domain.identity import Mode
-from jusinfer.domain.money import charge_nano, format_usd, parse_usd
-from jusinfer.domain.pricing import bound_pico
-from jusinfer.domain.routing import plan
-from jusinfer.domain.traits import Traits
+from jusinfer.domain.money import format_usd, parse_usd
 from jusinfer.observability import Events
+from jusinfer.rules import RuleFiles
 from jusinfer.services import accounts, billing, keys, usage
 from jusinfer.services.billing import Terms
 from jusinfer.services.keys import Rates
@@ -31,7 +29,6 @@ DataDir = Annotated[str | None, typer.Option("--data-dir", help="Where data live
 Tenant = Annotated[str, typer.Option("--tenant", help="A tenant's name or id.")]
 OneOrAll = Annotated[str | None, typer.Option("--tenant", help="Only this tenant.")]
 ModeOption = Annotated[Mode, typer.Option("--mode", help="live or test.")]
-OUTPUT_TOKENS_GUESS = 500
 MICRO_DIGITS = 1_000_000
 
 keys_app = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
@@ -45,7 +42,6 @@ def add_to(app: typer.Typer) -> None:
     app.command()(grant)
     app.command("usage")(usage_report)
     app.command()(models)
-    app.command()(route)
     app.add_typer(keys_app, name="keys")
     app.add_typer(tenants_app, name="tenants")
 
@@ -88,6 +84,7 @@ def serve(
         )
         # Every price and upstream is judged before anything is started.
         config.offers(settings, sandbox_port=1)
+        RuleFiles(settings.rules_dir).active()
         Supervisor(settings, Events("supervisor")).run()
 
 
@@ -261,7 +258,7 @@ def models(
 ) -> None:
     """List the models on offer, with prices in US dollars per million tokens."""
     with output.faults(as_json=as_json):
-        catalog = _catalog(config_file, mode)
+        catalog = catalog_of(config_file, mode)
     shown: list[dict[str, output.Cell]] = [
         {
             "model": model.model_id,
@@ -276,56 +273,8 @@ def models(
     output.show(shown, as_json=as_json, empty=empty)
 
 
-def route(  # noqa: PLR0913, PLR0917 (one for each trait)
-    model: Annotated[str, typer.Option(help="What a request would name.")] = "jusinfer/auto",
-    prompt_tokens: Annotated[int, typer.Option(min=1)] = 100,
-    max_tokens: Annotated[int | None, typer.Option(min=1)] = None,
-    tools: Annotated[int, typer.Option(min=0, help="How many tools are offered.")] = 0,
-    effort: Annotated[str, typer.Option(help="reasoning_effort")] = "",
-    mode: ModeOption = Mode.TEST,
-    config_file: ConfigFile = None,
-    *,
-    schema: Annotated[bool, typer.Option("--schema", help="A JSON schema is asked for.")] = False,
-    images: Annotated[bool, typer.Option("--images", help="Images are sent.")] = False,
-    reasoning: Annotated[bool, typer.Option("--reasoning", help="It hints at hard work.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Say which model would be chosen, and why; nothing is called."""
-    with output.faults(as_json=as_json):
-        catalog = _catalog(config_file, mode)
-        traits = Traits(
-            input_tokens=prompt_tokens,
-            input_tokens_max=prompt_tokens,
-            output_tokens_max=max_tokens,
-            message_count=1,
-            tool_count=tools,
-            has_images=images,
-            needs_json_schema=schema,
-            has_reasoning_hint=reasoning,
-            reasoning_effort=effort,
-        )
-        chosen = plan(model, traits, catalog)
-    answer_tokens = max_tokens or OUTPUT_TOKENS_GUESS
-    rows = [
-        {
-            "model": step.model.model_id,
-            "upstream": step.route.upstream,
-            "estimate_usd": format_usd(
-                charge_nano(bound_pico(step.route.price, prompt_tokens, answer_tokens))
-            ),
-        }
-        for step in chosen.routes
-    ]
-    if as_json:
-        output.show_json(
-            {"sentence": chosen.sentence, "reasons": list(chosen.reasons), "routes": rows}
-        )
-    else:
-        typer.echo(f"{chosen.sentence}\n")
-        output.show(rows, as_json=False, empty="")
-
-
-def _catalog(config_file: str | None, mode: Mode) -> Catalog:
+def catalog_of(config_file: str | None, mode: Mode) -> Catalog:
+    """Give what is offered in a mode."""
     settings = config.load(Overrides(config_file=config_file))
     offers = config.offers(settings, sandbox_port=1)
     return offers.live if mode == Mode.LIVE else offers.test

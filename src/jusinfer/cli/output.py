@@ -12,6 +12,7 @@ from jusinfer.cli.serve import StartFailed
 from jusinfer.config import ConfigError
 from jusinfer.domain.errors import JusinferError
 from jusinfer.domain.money import MoneyError
+from jusinfer.domain.rule_file import RuleFileError
 from jusinfer.store.database import StoreError
 
 FAILURE: Final = 1
@@ -52,7 +53,7 @@ def faults(*, as_json: bool = False) -> Iterator[None]:
     """Turn a fault that an operator can mend into one line and an exit code."""
     try:
         yield
-    except (ConfigError, MoneyError) as error:
+    except (ConfigError, MoneyError, RuleFileError) as error:
         _fault(str(error), USAGE, as_json=as_json)
     except StoreError as error:
         _fault(str(error), UNREACHABLE, as_json=as_json)

@@ -7,6 +7,7 @@ import msgspec
 
 SECONDS_PER_DAY: Final = 86_400
 MINUTES_PER_DAY: Final = 1_440
+TOOLS_MAX: Final = 128
 # 1 January 1970 was a Thursday; weekday 0 is Monday.
 _EPOCH_WEEKDAY: Final = 3
 
@@ -141,6 +142,7 @@ class Model(msgspec.Struct, frozen=True):
     capabilities: frozenset[Capability] = frozenset()
     is_auto: bool = False
     created: int = 0
+    tools_max: int = TOOLS_MAX
 
 
 class Catalog(msgspec.Struct, frozen=True):

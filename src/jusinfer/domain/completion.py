@@ -11,6 +11,8 @@ from jusinfer.domain.traits import Traits
 class CompletionRequest:
     """A decoded request; `fields` holds every top-level member as raw JSON.
 
+    `last_user` is what the last message of the user holds, kept only where the router may choose.
+
     It cannot be printed, pickled or copied by accident: its repr shows sizes only.
     """
 
@@ -19,11 +21,13 @@ class CompletionRequest:
         "choice_count",
         "fields",
         "is_stream",
+        "last_user",
         "model",
         "output_tokens_max",
         "preferences",
         "traits",
         "wants_cost",
+        "wants_route",
         "wants_usage",
     )
 
@@ -40,8 +44,12 @@ class CompletionRequest:
         traits: Traits,
         body_bytes: int,
         preferences: Preferences = NO_PREFERENCES,
+        last_user: msgspec.Raw | None = None,
+        wants_route: bool = False,
     ) -> None:
         self.preferences = preferences
+        self.last_user = last_user
+        self.wants_route = wants_route
         self.model = model
         self.is_stream = is_stream
         self.wants_usage = wants_usage
@@ -65,6 +73,8 @@ class CompletionRequest:
             traits=self.traits,
             body_bytes=self.body_bytes,
             preferences=self.preferences,
+            last_user=self.last_user,
+            wants_route=self.wants_route,
         )
 
     def __repr__(self) -> str:

@@ -8,7 +8,7 @@ failures, so that a bad judgement cannot take a model away.
 
 import math
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 CONSECUTIVE_MAX: Final = 5
 OPEN_SECONDS: Final = 5.0
@@ -66,6 +66,98 @@ class Way:
         return self.latency_seconds * (self.inflight + 1)
 
 
+class HealthSnapshot(Protocol):
+    """What a decision may know of health, at one instant; nothing known excludes nothing."""
+
+    @property
+    def is_calm(self) -> bool:
+        """Whether no breaker is open and no account is shut."""
+        ...
+
+    @property
+    def epoch_seconds(self) -> int:
+        """The time, in UTC seconds since 1970."""
+        ...
+
+    def shut_seconds(self, upstream: str) -> float:
+        """Give for how long an account is still shut; 0 when it is not."""
+        ...
+
+    def is_open(self, upstream: str, model: str) -> bool:
+        """Tell whether a way's breaker keeps requests out."""
+        ...
+
+    def score(self, upstream: str, model: str) -> float:
+        """Give latency by load; less is better."""
+        ...
+
+    def latency_seconds(self, upstream: str, model: str) -> float:
+        """Give the time to the first byte."""
+        ...
+
+
+class Calm:
+    """A snapshot in which all is well and nothing is known yet."""
+
+    is_calm: Final = True
+
+    def __init__(self, epoch_seconds: int = 0) -> None:
+        self.epoch_seconds = epoch_seconds
+
+    def shut_seconds(self, upstream: str) -> float:
+        """No account is shut."""
+        del upstream
+        return 0.0
+
+    def is_open(self, upstream: str, model: str) -> bool:
+        """No breaker is open."""
+        del upstream, model
+        return False
+
+    def score(self, upstream: str, model: str) -> float:
+        """All do alike."""
+        del upstream, model
+        return COLD_SECONDS
+
+    def latency_seconds(self, upstream: str, model: str) -> float:
+        """All are as fast."""
+        del upstream, model
+        return COLD_SECONDS
+
+
+def no_dice() -> float:
+    """Draw always the same: dice order the routes of a model and never choose one."""
+    return 0.0
+
+
+class HealthView:
+    """Health as it is at one instant; valid until something happens."""
+
+    __slots__ = ("_health", "_now", "epoch_seconds", "is_calm")
+
+    def __init__(self, health: "Health", now: float, epoch_seconds: int) -> None:
+        self._health = health
+        self._now = now
+        self.epoch_seconds = epoch_seconds
+        self.is_calm = health.is_calm
+
+    def shut_seconds(self, upstream: str) -> float:
+        """Give for how long an account is still shut; 0 when it is not."""
+        return self._health.account_shut_seconds(upstream, self._now)
+
+    def is_open(self, upstream: str, model: str) -> bool:
+        """Tell whether a way's breaker keeps requests out."""
+        return self._health.is_open(upstream, model, self._now)
+
+    def score(self, upstream: str, model: str) -> float:
+        """Give latency by load; less is better."""
+        return self._health.score(upstream, model)
+
+    def latency_seconds(self, upstream: str, model: str) -> float:
+        """Give the time to the first byte."""
+        return self._health.latency_seconds(upstream, model)
+
+
 class Health:
     """The ways of one worker, and its budget of retries."""
 
@@ -73,14 +165,19 @@ class Health:
         self.random = random
         self._ways: dict[tuple[str, str], Way] = {}
         self._accounts: dict[str, float] = {}
+        self._troubled: set[Way] = set()
         self._retries = RETRIES_FLOOR
         self._refilled_at = 0.0
         self._hedges = 1.0
 
     @property
     def is_calm(self) -> bool:
-        """Whether no account is shut, so that a single route needs no look."""
-        return not self._accounts
+        """Whether no account is shut and no breaker open, so that nothing needs a look."""
+        return not self._accounts and not self._troubled
+
+    def at(self, now: float, epoch_seconds: int) -> HealthView:
+        """Give health as it is at an instant (and its time in UTC seconds since 1970)."""
+        return HealthView(self, now, epoch_seconds)
 
     # ------------------------------------------------------------------ what is noted
 
@@ -113,6 +210,7 @@ class Health:
             way.is_probing = False
             way.open_until = 0.0
             way.open_seconds = OPEN_SECONDS
+            self._troubled.discard(way)
             return
         way.failed += 1
         way.failures += 1
@@ -121,6 +219,7 @@ class Health:
                 way.open_seconds = min(way.open_seconds * 2, OPEN_SECONDS_MAX)
             way.is_probing = False
             way.open_until = now + way.open_seconds * (0.75 + 0.5 * self.random())
+            self._troubled.add(way)
 
     def left(self, way: Way) -> None:
         """Note an end that tells nothing of the upstream: a caller that left, or its fault."""
@@ -165,6 +264,11 @@ class Health:
         way = self._ways.get((upstream, model))
         return COLD_SECONDS if way is None else way.score()
 
+    def latency_seconds(self, upstream: str, model: str) -> float:
+        """Give a way's time to the first byte."""
+        way = self._ways.get((upstream, model))
+        return COLD_SECONDS if way is None else way.latency_seconds
+
     def take_retry(self, now: float) -> bool:
         """Take one retry from the budget, if there is one."""
         elapsed = max(now - self._refilled_at, 0.0)
@@ -201,6 +305,6 @@ class Health:
             if len(self._ways) >= WAYS_MAX:
                 idle = [key for key, known in self._ways.items() if not known.inflight]
                 for key in idle[: WAYS_MAX // 4]:
-                    del self._ways[key]
+                    self._troubled.discard(self._ways.pop(key))
             way = self._ways[upstream, model] = Way()
         return way

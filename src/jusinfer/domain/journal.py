@@ -48,7 +48,8 @@ class Ended(msgspec.Struct, frozen=True, array_like=True, tag="e"):
     Times are microseconds since 1970 (UTC) or, for `first_byte_us` and `latency_us`, since the
     admission; `first_byte_us` is -1 when none came. `error_text` is cleaned and at most 500
     characters. `attempt_log` names each route that was tried and how it ended; `cap_leases` are
-    leases of hard caps that the charge is counted against.
+    leases of hard caps that the charge is counted against. `reasons` are codes of the router's
+    rules, and `rules_version` names their table.
     No field can hold a part of a prompt or of an answer.
     """
 
@@ -88,6 +89,7 @@ class Ended(msgspec.Struct, frozen=True, array_like=True, tag="e"):
     price_list: str = ""
     attempt_log: str = ""
     cap_leases: str = ""
+    rules_version: str = ""
 
 
 Record = Opened | Admitted | Ended

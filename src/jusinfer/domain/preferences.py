@@ -3,14 +3,13 @@
 A gate that cannot be judged is closed: an upstream that does not state a fact does not have it.
 """
 
-from collections.abc import Mapping
 from typing import Final
 
 import msgspec
 
-from jusinfer.domain.catalog import Price, Upstream
-from jusinfer.domain.errors import InvalidRequest, ModelNotFound, PolicyRefused
-from jusinfer.domain.routing import ATTEMPTS_MAX, PlannedRoute, RoutePlan
+from jusinfer.domain.catalog import Price, Route, Upstream
+from jusinfer.domain.errors import InvalidRequest, PolicyRefused
+from jusinfer.domain.route_plan import PlannedRoute
 
 NAMES_MAX: Final = 32
 FALLBACKS_MAX: Final = 8
@@ -29,13 +28,20 @@ class Preferences(msgspec.Struct, frozen=True):
     output_micro_max: int | None = None
     sort: str = ""
 
+    @property
+    def sorts(self) -> str:
+        """Say by what routes are sorted; nothing where health may decide."""
+        return self.sort or ("order" if self.order else "")
+
 
 class TenantPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where a tenant's prompts may go. Empty tuples allow all.
 
     `is_zdr` demands upstreams that keep nothing; `no_training` those that say they do not train
     on prompts; `may_log_payloads` lets a transport of ours keep payloads, which is off unless
-    the tenant has asked for it.
+    the tenant has asked for it. `dial` says how the router chooses where a request does not;
+    `worth_micro` what one more right answer is worth in micro-USD; `call_nano_max` is the most
+    that a call may be expected to cost, in nano-USD.
     """
 
     is_zdr: bool = False
@@ -44,10 +50,19 @@ class TenantPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     upstreams: tuple[str, ...] = ()
     regions: tuple[str, ...] = ()
     jurisdictions: tuple[str, ...] = ()
+    dial: str = ""
+    worth_micro: int | None = None
+    call_nano_max: int | None = None
 
 
 NO_POLICY: Final = TenantPolicy()
 NO_PREFERENCES: Final = Preferences()
+
+
+def rehearsed(policy: TenantPolicy) -> TenantPolicy:
+    """Give what of a policy holds in test mode: how to choose, but no gate."""
+    kept = TenantPolicy(dial=policy.dial, worth_micro=policy.worth_micro)
+    return NO_POLICY if kept == NO_POLICY else kept
 
 
 def closed_gate(policy: TenantPolicy, upstream: Upstream) -> str | None:
@@ -66,44 +81,18 @@ def closed_gate(policy: TenantPolicy, upstream: Upstream) -> str | None:
     return None
 
 
-def allowed(
-    routes: RoutePlan,
-    policy: TenantPolicy,
-    preferences: Preferences,
-    upstreams: Mapping[str, Upstream],
-) -> RoutePlan:
-    """Keep the routes that policy and preferences allow, in the order that is preferred.
-
-    Raises PolicyRefused or InvalidRequest naming the gate when none is left.
-    """
-    kept: list[PlannedRoute] = []
-    closed: list[str] = []
-    for step in routes.routes:
-        upstream = upstreams[step.route.upstream]
-        gate = closed_gate(policy, upstream)
-        if gate is None and preferences.is_zdr and not upstream.facts.is_zdr:
-            gate = "provider.zdr"
-        gate = gate or _preference(preferences, step)
-        if gate is None:
-            kept.append(step)
-        elif gate not in closed:
-            closed.append(gate)
-    if not kept:
-        raise _refused(closed)
-    if preferences is not NO_PREFERENCES:
-        kept = _ordered(kept, preferences)
-        if not preferences.has_fallbacks:
-            del kept[1:]
-    return msgspec.structs.replace(routes, routes=tuple(kept[:ATTEMPTS_MAX]))
-
-
-def _preference(preferences: Preferences, step: PlannedRoute) -> str | None:
-    name = step.route.upstream
+def preference_gate(preferences: Preferences, route: Route, upstream: Upstream) -> str | None:
+    """Name the first of a request's preferences that a route does not meet."""
+    if preferences is NO_PREFERENCES:
+        return None
+    name = route.upstream
+    if preferences.is_zdr and not upstream.facts.is_zdr:
+        return "provider.zdr"
     if preferences.only and name not in preferences.only:
         return "provider.only"
     if name in preferences.ignore:
         return "provider.ignore"
-    if _is_dearer(step.route.price, preferences):
+    if _is_dearer(route.price, preferences):
         return "provider.max_price"
     return None
 
@@ -115,7 +104,8 @@ def _is_dearer(price: Price, preferences: Preferences) -> bool:
     )
 
 
-def _ordered(steps: list[PlannedRoute], preferences: Preferences) -> list[PlannedRoute]:
+def ordered(steps: list[PlannedRoute], preferences: Preferences) -> list[PlannedRoute]:
+    """Put routes in the order that a request prefers."""
     if preferences.sort == "price":
         steps = sorted(
             steps,
@@ -129,7 +119,8 @@ def _ordered(steps: list[PlannedRoute], preferences: Preferences) -> list[Planne
     return steps
 
 
-def _refused(closed: list[str]) -> PolicyRefused | InvalidRequest:
+def refused(closed: tuple[str, ...]) -> PolicyRefused | InvalidRequest:
+    """Give the refusal of a model whose every route is closed, naming the gates."""
     asked = [gate for gate in closed if gate.startswith("provider.")]
     if len(asked) == len(closed):
         return InvalidRequest(
@@ -142,11 +133,3 @@ def _refused(closed: list[str]) -> PolicyRefused | InvalidRequest:
         param="model",
         hint="Choose another model, or have the account's policy changed.",
     )
-
-
-def joined(plans: list[RoutePlan]) -> RoutePlan:
-    """Put the plans of a list of models one after another; the first names the reasons."""
-    if not plans:
-        raise ModelNotFound("none of the models is offered with this key", param="models")
-    steps = tuple(step for plan in plans for step in plan.routes)
-    return RoutePlan(steps[:ATTEMPTS_MAX], plans[0].reasons)

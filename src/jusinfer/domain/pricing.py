@@ -24,6 +24,25 @@ def bound_pico(
     return PicoUsd(bound)
 
 
+def expected_pico(
+    price: Price, input_tokens: int, cached_tokens: int, output_tokens: int, image_count: int = 0
+) -> PicoUsd:
+    """Give what a completion is expected to cost, so many of its input tokens being cached."""
+    if price.tiers:
+        price = tier_of(price, input_tokens)
+    input_micro = price.input_micro_per_mtok
+    read_micro = price.cache_read_micro_per_mtok
+    cost = (
+        (input_tokens - cached_tokens) * input_micro
+        + cached_tokens * (input_micro if read_micro is None else read_micro)
+        + output_tokens * price.output_micro_per_mtok
+    )
+    extras = price.extras
+    if extras is not None:
+        cost += (extras.request_micro + image_count * extras.image_micro) * PICO_PER_MICRO
+    return PicoUsd(cost)
+
+
 def cost_pico(price: Price, usage: TokenUsage) -> PicoUsd:
     """Give the exact cost of what was used; `usage` must be plausible. Nothing costs nothing."""
     if price.tiers:

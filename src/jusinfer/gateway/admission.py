@@ -4,28 +4,28 @@ from typing import Final
 
 import msgspec
 
-from jusinfer.domain.arrangement import arranged
 from jusinfer.domain.catalog import Capability, Catalog, Price, price_at
 from jusinfer.domain.completion import CompletionRequest
 from jusinfer.domain.errors import (
-    ContextTooLong,
     InsufficientCredit,
     InvalidKey,
     InvalidRequest,
-    JusinferError,
-    ModelNotFound,
     Unavailable,
 )
 from jusinfer.domain.identity import Mode, Principal, fingerprint
 from jusinfer.domain.limits import CapAction, in_force
 from jusinfer.domain.money import charge_nano
-from jusinfer.domain.preferences import NO_POLICY, NO_PREFERENCES, allowed, joined
+from jusinfer.domain.preferences import NO_POLICY, NO_PREFERENCES, Preferences, rehearsed
 from jusinfer.domain.pricing import affordable_completion_tokens, bound_pico
-from jusinfer.domain.routing import RoutePlan, cheapest_plan
+from jusinfer.domain.route_plan import RoutePlan
+from jusinfer.domain.routing.wishes import RoutingPolicy
+from jusinfer.domain.traits import Traits, Warmth
 from jusinfer.gateway.context import Context
 from jusinfer.gateway.doors import Door
 from jusinfer.gateway.server import Request
 from jusinfer.wire.chat_content import beginning_of
+from jusinfer.wire.declared_task import declared
+from jusinfer.wire.hint_windows import windows_of_content
 
 KEY_BYTES_MAX: Final = 256
 OUTPUT_TOKENS_MIN: Final = 16
@@ -63,15 +63,17 @@ def credential(request: Request) -> bytes:
 
 
 def examine(
-    context: Context, principal: Principal, body: bytes, epoch_seconds: int, door: Door
+    context: Context,
+    principal: Principal,
+    body: bytes,
+    epoch_seconds: int,
+    door: Door,
+    declared_task: bytes | None = None,
 ) -> Admission:
     """Read a request, plan its routes and bound its cost; raises what is wrong with it."""
     asked = door.decode(body)
     catalog = context.snapshot.catalog(principal.mode)
-    routes = _planned(context, principal, asked, epoch_seconds, door)
-    conversation = b""
-    if len(routes.routes) > 1 or not context.health.is_calm:
-        routes, conversation = _arranged(context, principal, asked, routes)
+    routes, conversation = _planned(context, principal, asked, epoch_seconds, door, declared_task)
     steps = routes.routes
     if principal.price_list:
         prices = _listed_prices(catalog, principal.price_list, routes, epoch_seconds)
@@ -101,17 +103,37 @@ def _planned(
     asked: CompletionRequest,
     epoch_seconds: int,
     door: Door,
-) -> RoutePlan:
-    """Plan the routes, and keep those that policy and preferences allow."""
-    snapshot = context.snapshot
-    mode = principal.mode
-    catalog = snapshot.catalog(mode)
-    if principal.caps and in_force(principal.caps, CapAction.CHEAPEST, epoch_seconds):
-        routes = cheapest_plan(asked.traits, catalog)
-    elif asked.preferences.models:
-        routes = _fallbacks(context, mode, asked)
-    else:
-        routes = snapshot.plan(mode, asked.model, asked.traits)
+    declared_task: bytes | None,
+) -> tuple[RoutePlan, bytes]:
+    """Plan the routes; also gives the digest by which a conversation is known, if it matters."""
+    policy = policy_of(principal, asked, epoch_seconds, door)
+    router = context.snapshot.router(principal.mode)
+    routes, conversation = None, b""
+    if (
+        policy.tenant is NO_POLICY
+        and policy.preferences is NO_PREFERENCES
+        and not policy.is_cheapest
+        and context.health.is_calm
+    ):
+        # Most requests name a model with one route: its plan is always the same.
+        routes = router.named(asked.model, asked.traits.input_tokens)
+        if routes is not None and len(routes.routes) > 1:
+            routes = None
+    if routes is None:
+        now = context.loop.time()
+        traits = asked.traits
+        if policy.is_cheapest or asked.last_user is not None:
+            traits = _with_hints(context, asked, declared_task)
+        beginning = beginning_of(asked.fields)
+        if beginning:
+            tenant_id, mode = principal.tenant_id, principal.mode
+            conversation = context.affinity.digest(tenant_id, mode, beginning)
+            warm = context.affinity.warm(conversation, now)
+            if warm is not None:
+                traits = msgspec.structs.replace(traits, warm=warm)
+        asked.traits = traits
+        health = context.health
+        routes = router.decide(traits, policy, health.at(now, epoch_seconds), health.random)
     is_embedding = Capability.EMBEDDINGS in routes.routes[0].model.capabilities
     if is_embedding is not door.is_embedding:
         raise InvalidRequest(
@@ -119,41 +141,44 @@ def _planned(
             param="model",
             hint="See `capabilities` in GET /v1/models.",
         )
-    policy, preferences = principal.policy, asked.preferences
-    if policy is NO_POLICY and preferences is NO_PREFERENCES:
-        return routes
-    if mode == Mode.TEST:
+    return routes, conversation
+
+
+def policy_of(
+    principal: Principal, asked: CompletionRequest, epoch_seconds: int, door: Door
+) -> RoutingPolicy:
+    """Give what a decision may know of what is allowed and preferred: nobody's name."""
+    tenant, preferences = principal.policy, asked.preferences
+    if principal.mode == Mode.TEST:
         # The sandbox stands in for every upstream: there is nothing to keep prompts from.
-        policy, preferences = NO_POLICY, NO_PREFERENCES
-    return allowed(routes, policy, preferences, catalog.upstreams)
+        tenant = NO_POLICY if tenant is NO_POLICY else rehearsed(tenant)
+        if preferences is not NO_PREFERENCES:
+            preferences = Preferences(models=preferences.models)
+            preferences = preferences if preferences.models else NO_PREFERENCES
+    is_cheapest = (
+        bool(principal.caps)
+        and not door.is_embedding
+        and in_force(principal.caps, CapAction.CHEAPEST, epoch_seconds)
+    )
+    return RoutingPolicy(asked.model, tenant, preferences, principal.price_list, is_cheapest)
 
 
-def _fallbacks(context: Context, mode: Mode, asked: CompletionRequest) -> RoutePlan:
-    """Plan a list of models: each that is offered, in order, the named one first."""
-    names = dict.fromkeys((asked.model, *asked.preferences.models))
-    plans: list[RoutePlan] = []
-    refusal: JusinferError | None = None
-    for name in names:
-        try:
-            plans.append(context.snapshot.plan(mode, name, asked.traits))
-        except (ModelNotFound, ContextTooLong) as error:
-            refusal = refusal or error
-    if not plans and refusal is not None:
-        raise refusal
-    return joined(plans)
+def _with_hints(context: Context, asked: CompletionRequest, declared_task: bytes | None) -> Traits:
+    """Give a request's traits with its declared task, or else with the hints in its words."""
+    task = declared(declared_task, asked.fields)
+    if task:
+        return msgspec.structs.replace(asked.traits, task=task)
+    hints = context.snapshot.scanner.scan(*windows_of_content(asked.last_user))
+    return msgspec.structs.replace(asked.traits, hints=hints) if hints else asked.traits
 
 
-def _arranged(
-    context: Context, principal: Principal, asked: CompletionRequest, routes: RoutePlan
-) -> tuple[RoutePlan, bytes]:
-    """Put the routes in the order of their health, where the conversation is warm first."""
-    now = context.loop.time()
-    conversation, warm = b"", ""
-    if len(routes.routes) > 1:
-        conversation = context.affinity.digest(principal.tenant_id, beginning_of(asked.fields))
-        warm = context.affinity.warm(conversation, now)
-    sort = asked.preferences.sort
-    return arranged(routes, context.health, now, context.health.random, warm, sort), conversation
+def warmth_of(admission: Admission, index: int) -> Warmth:
+    """Give what is to be remembered of a conversation that a route has just served."""
+    traits, step = admission.asked.traits, admission.plan.routes[index]
+    score, before = admission.plan.score, traits.warm
+    if before is not None and before.model_id == step.model.model_id:
+        score = before.score
+    return Warmth(step.route.upstream, step.model.model_id, traits.input_tokens, score)
 
 
 def _listed_prices(

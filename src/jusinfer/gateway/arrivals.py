@@ -51,6 +51,7 @@ class Arrival:
         "_rival",
         "_speech",
         "_started_at",
+        "_task",
         "_timer",
         "_tries",
         "_way",
@@ -77,6 +78,7 @@ class Arrival:
             request, context.bounds.country_header, context.bounds.trusted_proxies
         )
         self._started_at = request.arrived_at
+        self._task = request.header(b"x-jusinfer-task")
         self.responder = responder
         self.request_id = request_id
         self.completion_id = context.new_id()
@@ -123,7 +125,7 @@ class Arrival:
         now = context.loop.time()
         self._principal = principal
         epoch_seconds = context.clock_us() // US_PER_SECOND
-        admission = examine(context, principal, self._body, epoch_seconds, self._door)
+        admission = examine(context, principal, self._body, epoch_seconds, self._door, self._task)
         self._admission = admission
         window = context.rates.window(
             principal.key_id, principal.requests_per_minute, principal.tokens_per_minute, now

@@ -12,6 +12,7 @@ from jusinfer.domain.stream import AttemptState, StreamAttempt, UpstreamFailure
 from jusinfer.domain.usage import Outcome, TokenUsage
 from jusinfer.gateway.admission import Admission
 from jusinfer.gateway.arrivals import US_PER_SECOND
+from jusinfer.gateway.explained import route_json
 from jusinfer.gateway.failures import (
     EMPTY,
     STOPPING,
@@ -38,6 +39,7 @@ from jusinfer.wire.openai_chat import (
     ident_of,
     usage_chunk,
 )
+from jusinfer.wire.route_shape import event_with_route, with_route
 
 
 class Completion(Trying):
@@ -65,6 +67,8 @@ class Completion(Trying):
             f"x-jusinfer-cost: {cost_text(charge)}\r\nx-jusinfer-overhead-us: {overhead_us}\r\n"
         )
         body = self._speech.whole(body, admission.asked, asked_body, usage, cost_text(charge))
+        if admission.asked.wants_route:
+            body = with_route(body, route_json(self._context, admission.plan, self._index))
         self.responder.send(200, block.encode("ascii"), body)
         self._release()
 
@@ -116,7 +120,11 @@ class Completion(Trying):
         cost = cost_text(charge_nano(billed))
         if self._writer is not None:
             return self._writer.finish(usage, cost)
-        return usage_chunk(ident_of(machine.first_payload), usage, machine.raw_usage, cost)
+        event = usage_chunk(ident_of(machine.first_payload), usage, machine.raw_usage, cost)
+        admission, _ = self._known()
+        if admission.asked.wants_route:
+            return event_with_route(event, route_json(self._context, admission.plan, self._index))
+        return event
 
     def error_event(self, machine: StreamAttempt, failure: UpstreamFailure) -> bytes:
         """Build the one error event that ends a stream which broke after it had begun."""

@@ -19,12 +19,12 @@ from jusinfer.domain.errors import (
     Unavailable,
 )
 from jusinfer.domain.identity import Principal
-from jusinfer.domain.routing import excluded
 from jusinfer.gateway.admission import credential, examine
 from jusinfer.gateway.arrivals import US_PER_SECOND
 from jusinfer.gateway.completions import Completion
 from jusinfer.gateway.context import Context
 from jusinfer.gateway.doors import ANTHROPIC, DOORS
+from jusinfer.gateway.explained import dry_run
 from jusinfer.gateway.forward import ConsoleForward
 from jusinfer.gateway.own_records import PATHS as OWN_RECORDS
 from jusinfer.gateway.own_records import OwnRecords
@@ -34,10 +34,10 @@ from jusinfer.wire.chat_request import decode_request
 from jusinfer.wire.errors import render
 from jusinfer.wire.models_shape import model_row
 from jusinfer.wire.pivot import Surface
-from jusinfer.wire.route_shape import plan_json
 from jusinfer.wire.status import status_json, status_page, worst
 
 ROUTE: Final = "/v1/route"
+CHAT: Final = "/v1/chat/completions"
 STATUS: Final = "/v1/status"
 COUNT_TOKENS: Final = "/v1/messages/count_tokens"
 MODELS: Final = "/v1/models"
@@ -45,7 +45,7 @@ ALIAS: Final = "/api/v1/"
 OWN: Final = "/v1/"
 CORS_HEADERS: Final = (
     "authorization, content-type, x-api-key, x-request-id, anthropic-version, anthropic-beta, "
-    "http-referer, x-title"
+    "http-referer, x-title, x-jusinfer-task"
 )
 CORS_SECONDS: Final = 600
 CORS_EXPOSED: Final = (
@@ -130,14 +130,17 @@ class Gateway:
             principal = await context.keys.fetch(credential(request), context.loop.time())
             epoch_seconds = context.clock_us() // US_PER_SECOND
             admission = examine(
-                context, principal, request.body, epoch_seconds, DOORS["/v1/chat/completions"]
+                context,
+                principal,
+                request.body,
+                epoch_seconds,
+                DOORS[CHAT],
+                request.header(b"x-jusinfer-task"),
             )
         except JusinferError as error:
             show(error, responder, request_id)
             return
-        traits = admission.asked.traits
-        left_out = excluded(traits, context.snapshot.catalog(principal.mode))
-        body = plan_json(admission.plan, traits, admission.bound_nano, left_out)
+        body = dry_run(context, principal, admission, epoch_seconds, DOORS[CHAT])
         if not responder.is_gone:
             responder.send(200, b"content-type: application/json\r\n" + ids(request_id), body)
 

@@ -8,7 +8,7 @@ from jusinfer.domain.identity import Principal
 from jusinfer.domain.journal import Admitted, Ended
 from jusinfer.domain.limits import Cap, highest
 from jusinfer.domain.money import format_usd
-from jusinfer.domain.routing import TABLE_VERSION, PlannedRoute, RoutePlan
+from jusinfer.domain.route_plan import PlannedRoute, RoutePlan
 from jusinfer.domain.usage import Outcome, TokenUsage
 from jusinfer.gateway.admission import Admission
 from jusinfer.gateway.rates import RateWindow
@@ -50,7 +50,7 @@ def answer_headers(
     return (
         f"{names}x-jusinfer-model: {step.model.model_id}\r\n"
         f"x-jusinfer-upstream: {step.route.upstream}\r\n"
-        f"x-jusinfer-route: {','.join(plan.reasons)};v={TABLE_VERSION}\r\n{budget}{rates}"
+        f"x-jusinfer-route: {plan.codes};v={plan.version}\r\n{budget}{rates}"
     )
 
 
@@ -147,7 +147,7 @@ def ended_record(  # noqa: PLR0913, PLR0917 (what one record is made of)
         admitted.requested_model,
         step.model.model_id,
         step.route.upstream,
-        ",".join(admission.plan.reasons),
+        admission.plan.codes,
         admitted.price_version,
         usage.prompt_tokens,
         usage.cached_prompt_tokens,
@@ -170,6 +170,7 @@ def ended_record(  # noqa: PLR0913, PLR0917 (what one record is made of)
         admission.price_list,
         ending.attempt_log,
         opening.hold.cap_leases,
+        admission.plan.version,
     )
 
 

@@ -1,4 +1,4 @@
-"""Catalogs and how to reach each upstream, as one value that is replaced whole."""
+"""Catalogs, rules and how to reach each upstream, as one value that is replaced whole."""
 
 from typing import Final
 from urllib.parse import quote
@@ -6,10 +6,11 @@ from urllib.parse import quote
 from jusinfer.domain.catalog import Catalog, Upstream
 from jusinfer.domain.identity import Mode
 from jusinfer.domain.offers import Offers
-from jusinfer.domain.routing import RoutePlan, explicit_plan, plan
-from jusinfer.domain.traits import Traits
+from jusinfer.domain.routing.decision import Router
+from jusinfer.domain.rule_table import RuleTable
 from jusinfer.gateway.pool import Target
 from jusinfer.wire.dialects import DIALECTS
+from jusinfer.wire.hint_scan import HintScanner
 
 USER_AGENT: Final = "jusInfer"
 CHAT: Final = "/chat/completions"
@@ -76,33 +77,37 @@ class Dispatch:
 
 
 class Snapshot:
-    """The catalogs of both modes and a dispatch for each upstream."""
+    """The catalogs of both modes, a router for each, and a dispatch for each upstream."""
 
-    __slots__ = ("_dispatches", "_named", "live", "test")
+    __slots__ = ("_dispatches", "_routers", "live", "scanner", "table", "test")
 
-    def __init__(self, offers: Offers) -> None:
+    def __init__(
+        self,
+        offers: Offers,
+        table: RuleTable,
+        dispatches: dict[tuple[Mode, str], Dispatch] | None = None,
+    ) -> None:
         self.live = offers.live
         self.test = offers.test
-        self._dispatches = {
+        self._dispatches = dispatches or {
             (mode, name): Dispatch(upstream)
             for mode, catalog in ((Mode.LIVE, self.live), (Mode.TEST, self.test))
             for name, upstream in catalog.upstreams.items()
         }
-
-        # Most requests name their model: its plan is always the same, so it is made once.
-        self._named = {
-            (mode, name): explicit_plan(model)
-            for mode, catalog in ((Mode.LIVE, self.live), (Mode.TEST, self.test))
-            for name, model in catalog.models.items()
-            if not model.is_auto
+        self.table = table
+        self.scanner = HintScanner(table.hint)
+        self._routers = {
+            Mode.LIVE: Router(table, self.live),
+            Mode.TEST: Router(table, self.test),
         }
 
-    def plan(self, mode: Mode, requested_model: str, traits: Traits) -> RoutePlan:
-        """Plan the routes of a request; raises what is wrong with it."""
-        named = self._named.get((mode, requested_model))
-        if named is not None and traits.input_tokens <= named.routes[0].model.context_tokens:
-            return named
-        return plan(requested_model, traits, self.catalog(mode))
+    def with_table(self, table: RuleTable) -> "Snapshot":
+        """Give the same snapshot under another rule table."""
+        return Snapshot(Offers(self.live, self.test), table, self._dispatches)
+
+    def router(self, mode: Mode) -> Router:
+        """Give the router over the catalog of a mode."""
+        return self._routers[mode]
 
     def catalog(self, mode: Mode) -> Catalog:
         """Give the catalog of a mode: test keys never see the live one."""

@@ -9,7 +9,7 @@ from jusinfer.domain.identity import Mode
 from jusinfer.domain.preferences import NO_POLICY, closed_gate
 from jusinfer.domain.stream import DONE_EVENT, StreamAttempt, UpstreamFailure
 from jusinfer.domain.usage import Outcome, TokenUsage
-from jusinfer.gateway.admission import Admission
+from jusinfer.gateway.admission import Admission, warmth_of
 from jusinfer.gateway.arrivals import US_PER_SECOND, Arrival
 from jusinfer.gateway.doors import CHAT_PATH
 from jusinfer.gateway.failures import RATE_STATUS, STOPPING, error_of, outcome_of
@@ -268,8 +268,8 @@ class Trying(Arrival):
             health.ended(way, now, is_good=True)
             admission, _ = self._known()
             if admission.conversation:
-                upstream = admission.plan.routes[self._index].route.upstream
-                context.affinity.note(admission.conversation, upstream, now)
+                warm = warmth_of(admission, self._index)
+                context.affinity.note(admission.conversation, warm, now)
         elif failure.is_callers_fault or failure.status == RATE_STATUS or failure is STOPPING:
             health.left(way)
             if failure.is_quota:

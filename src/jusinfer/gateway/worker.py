@@ -13,6 +13,7 @@ from jusinfer.domain.errors import JusinferError
 from jusinfer.domain.identity import Mode
 from jusinfer.domain.limits import Ask, Limit, Permit
 from jusinfer.domain.offers import tariffs
+from jusinfer.domain.rule_file import RuleFileError
 from jusinfer.gateway.context import Context
 from jusinfer.gateway.control import ControlPage
 from jusinfer.gateway.forward import ConsoleForward
@@ -28,6 +29,7 @@ from jusinfer.gateway.pool import Pool, PoolLimits, Target
 from jusinfer.gateway.rates import Rates
 from jusinfer.gateway.server import HttpServer, ServerLimits
 from jusinfer.gateway.settlement import write_unwritten
+from jusinfer.rules import RuleFiles
 from jusinfer.store.gateway_link import GatewayLink, LinkDown, Shortfall
 
 TICK_SECONDS: Final = 0.25
@@ -36,6 +38,7 @@ HOUSEKEEPING_SECONDS: Final = 5.0
 LINK_RETRY_SECONDS: Final = 1.0
 DRAIN_GRACE_SECONDS: Final = 2.0
 RETURNS_SECONDS: Final = 3.0
+RULES_SECONDS: Final = 0.5
 
 
 class WorkerSettings(msgspec.Struct, frozen=True):
@@ -115,7 +118,9 @@ class Worker:
         limits: ServerLimits,
         context: Context,
         link: GatewayLink,
+        rules: RuleFiles,
     ) -> None:
+        self._rules = rules
         self._settings = settings
         self._context = context
         self._limits = limits
@@ -136,6 +141,7 @@ class Worker:
                 tasks.create_task(self._tick()),
                 tasks.create_task(self._sync()),
                 tasks.create_task(self._keep_house()),
+                tasks.create_task(self._watch_rules()),
             ]
             server, listeners = await self._serve()
             self._say_ready()
@@ -322,6 +328,24 @@ class Worker:
                 context.events.emit("database_away", worker_id=self._settings.worker_id)
             if not context.unwritten:
                 context.journal.measure()
+
+    async def _watch_rules(self) -> None:
+        """Take another rule table as soon as it is put in force; keep this one if it is unsound."""
+        context, rules = self._context, self._rules
+        seen = rules.stamp()
+        while True:
+            await asyncio.sleep(RULES_SECONDS)
+            stamp = rules.stamp()
+            if stamp == seen:
+                continue
+            seen = stamp
+            try:
+                table = rules.active().table
+            except RuleFileError:
+                context.events.emit("rules_refused", worker_id=self._settings.worker_id)
+                continue
+            context.snapshot = context.snapshot.with_table(table)
+            context.events.emit("rules_activated", name=table.version)
 
     # ------------------------------------------------------------------ ending
 

@@ -34,6 +34,7 @@ class Usage(msgspec.Struct, frozen=True):
     served_model: str
     upstream: str
     reasons: str
+    rules_version: str
     price_version: str
     price_list: str
     prompt_tokens: int

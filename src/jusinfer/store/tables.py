@@ -231,6 +231,7 @@ usage_record: Final = sa.Table(
     _usage("reported_cost_pico", sa.BigInteger),
     _usage("price_list", sa.Text),
     _usage("attempt_log", sa.Text),
+    _usage("rules_version", sa.Text),
 )
 
 price_catalog: Final = sa.Table(

@@ -55,7 +55,8 @@ def copy_line(row: Ended, transfer_id: str) -> str:
         f"{'t' if row.is_estimated else 'f'}\t{'t' if row.is_stream else 'f'}\t"
         f"{row.cost_pico}\t{row.charge_nano}\t{row.bound_nano}\t{row.attempts}\t{row.outcome}\t"
         f"{row.status}\t{country}\t{error}\t{transfer}\t{row.cache_write_1h_tokens}\t"
-        f"{row.image_count}\t{reported}\t{row.price_list}\t{row.attempt_log}\n"
+        f"{row.image_count}\t{reported}\t{row.price_list}\t{row.attempt_log}\t"
+        f"{row.rules_version}\n"
     )
 
 

@@ -12,46 +12,8 @@ IMAGE_TOKENS: Final = 1_100
 AUDIO_BYTES_PER_TOKEN: Final = 100
 AUDIO_TOKENS: Final = 500
 FILE_BYTES_PER_TOKEN: Final = 2
-WINDOW_CHARS: Final = 512
-# A text up to this size is decoded whole to look at its ends; of a longer one only the ends are.
-WHOLE_BYTES_MAX: Final = 8_192
 # Roles whose content may be null: what they say may stand in calls of tools alone.
 SPEECHLESS: Final = frozenset({"assistant", "function"})
-
-# Words by which a person asks for careful work, in eight languages; plain substrings.
-HINTS_ASCII: Final = (
-    "step by step",
-    "think carefully",
-    "think hard",
-    "show your work",
-    "reason through",
-    # With what stands before it, as one can improve that, too.
-    " prove that",
-    "\nprove that",
-    "paso a paso",
-    "piensa con cuidado",
-    "demuestra que",
-    "beweise, dass",
-)
-HINTS_OTHER: Final = (
-    "कदम दर कदम",
-    "चरण दर चरण",
-    "ध्यान से सोच",
-    "सिद्ध कीजिए",
-    "étape par étape",
-    "réfléchis bien",
-    "démontre que",
-    "schritt für schritt",
-    "denk gründlich nach",
-    "一步一步",
-    "逐步推理",
-    "仔细思考",
-    "请证明",
-    "一歩ずつ",
-    "段階的に考え",
-    "よく考えて",
-    "証明して",
-)
 
 
 class Message(msgspec.Struct):
@@ -86,17 +48,15 @@ class Reading(msgspec.Struct):
     media_tokens_max: int = 0
     image_count: int = 0
     has_audio: bool = False
-    has_reasoning_hint: bool = False
 
 
 BEGINNING_BYTES_MAX: Final = 4_096
 _parts: Final = msgspec.json.Decoder(list[_Part]).decode
 _heads: Final = msgspec.json.Decoder(list[Message]).decode
-_text: Final = msgspec.json.Decoder(str).decode
 
 
-def read_messages(messages: list[Message], *, wants_hints: bool) -> Reading:
-    """Read sizes and kinds, hints only if asked; raises ValidationError with the place."""
+def read_messages(messages: list[Message]) -> Reading:
+    """Read sizes and kinds; raises ValidationError with the place."""
     reading = Reading()
     text_bytes = 0
     for number, message in enumerate(messages):
@@ -110,8 +70,6 @@ def read_messages(messages: list[Message], *, wants_hints: bool) -> Reading:
             raise _misfit("str | array", f"messages[{number}].content")
         text_bytes += len(message.tool_calls) + len(message.reasoning_content)
     reading.text_bytes += text_bytes
-    if wants_hints:
-        reading.has_reasoning_hint = _has_hint(messages)
     return reading
 
 
@@ -150,38 +108,12 @@ def _count_media(reading: Reading, size: int, tokens: int, tokens_max: int) -> N
     reading.media_tokens_max += tokens_max
 
 
-def _has_hint(messages: list[Message]) -> bool:
-    """Look at both ends of the last user message only: never a whole text, never a pattern."""
+def last_of_user(messages: list[Message]) -> msgspec.Raw | None:
+    """Give what the last message of the user holds, as it came."""
     for message in reversed(messages):
         if message.role == "user":
-            text = f"\n{_ends(bytes(message.content))}".lower()
-            hints = HINTS_ASCII if text.isascii() else HINTS_ASCII + HINTS_OTHER
-            return any(hint in text for hint in hints)
-    return False
-
-
-def _ends(content: bytes) -> str:
-    if content.startswith(b"["):
-        texts = [bytes(part.text) for part in _parts(content) if part.type == "text"]
-        content = texts[-1] if texts else b'""'
-    if len(content) > WHOLE_BYTES_MAX:
-        try:
-            head = _piece(content[1 : WHOLE_BYTES_MAX // 2])
-            tail = _piece(content[-WHOLE_BYTES_MAX // 2 : -1])
-        except msgspec.DecodeError:
-            # A cut inside an escape: then the whole is decoded after all.
-            head = tail = _text(content)
-    else:
-        head = tail = _text(content)
-    if len(head) <= WINDOW_CHARS and head == tail:
-        return head
-    return f"{head[:WINDOW_CHARS]}\n{tail[-WINDOW_CHARS:]}"
-
-
-def _piece(cut: bytes) -> str:
-    """Decode a piece of a JSON string whose ends may have been cut anywhere."""
-    whole = cut.decode("utf-8", "ignore").strip('\\"').encode()
-    return _text(b'"%b"' % whole)
+            return message.content
+    return None
 
 
 def beginning_of(fields: Mapping[str, msgspec.Raw]) -> bytes:

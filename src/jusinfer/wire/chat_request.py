@@ -15,7 +15,7 @@ from jusinfer.domain.preferences import NO_PREFERENCES
 from jusinfer.domain.stamps import NO_STAMP, Stamp
 from jusinfer.domain.tokens import estimate_json_tokens
 from jusinfer.domain.traits import Traits
-from jusinfer.wire.chat_content import Message, Reading, read_messages
+from jusinfer.wire.chat_content import Message, Reading, last_of_user, read_messages
 from jusinfer.wire.chat_misfits import misfit
 from jusinfer.wire.preferences import read_preferences
 from jusinfer.wire.quirks import UNPRICED, adapt, name_sender, refuse_unpriced
@@ -95,6 +95,7 @@ class _Request(msgspec.Struct):
 
 _fields: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _request: Final = msgspec.json.Decoder(_Request).decode
+_included: Final = msgspec.json.Decoder(_UsageOptions).decode
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -107,7 +108,7 @@ def decode_request(body: bytes) -> CompletionRequest:
         fields = _fields(body)
         asked = _request(body)
         _check_shapes(asked)
-        reading = read_messages(asked.messages, wants_hints=asked.model.startswith("jusinfer/"))
+        reading = read_messages(asked.messages)
     except msgspec.ValidationError as error:
         raise misfit(str(error)) from None
     except UnicodeDecodeError:
@@ -124,22 +125,34 @@ def decode_request(body: bytes) -> CompletionRequest:
     if not UNPRICED.keys().isdisjoint(fields):
         refuse_unpriced(fields)
     has_preferences = "models" in fields or "provider" in fields
+    is_routed = asked.model.startswith("jusinfer/") or "models" in fields
     options = asked.stream_options
     is_stream = asked.stream is True
+    wants_route = "route" in fields and _wants_route(fields["route"])
     wants_cost = asked.usage is not None and asked.usage.include is True
     return CompletionRequest(
         model=asked.model,
         is_stream=is_stream,
         wants_usage=is_stream
-        and ((options is not None and options.include_usage is True) or wants_cost),
+        and ((options is not None and options.include_usage is True) or wants_cost or wants_route),
         wants_cost=wants_cost,
         output_tokens_max=asked.max_completion_tokens or asked.max_tokens,
         choice_count=asked.n or 1,
         fields=fields,
         traits=_traits(asked, fields, reading, body),
         body_bytes=len(body),
+        last_user=last_of_user(asked.messages) if is_routed else None,
+        wants_route=wants_route,
         preferences=read_preferences(fields) if has_preferences else NO_PREFERENCES,
     )
+
+
+def _wants_route(raw: msgspec.Raw) -> bool:
+    """Tell whether the plan is to be put into the answer; other values are other clients' words."""
+    try:
+        return _included(raw).include is True
+    except msgspec.DecodeError:
+        return False
 
 
 def _check_shapes(asked: _Request) -> None:
@@ -181,9 +194,10 @@ def _traits(asked: _Request, fields: dict[str, msgspec.Raw], read: Reading, body
         image_count=read.image_count,
         has_audio=read.has_audio,
         needs_json_schema=form is not None and form.type == "json_schema",
-        has_reasoning_hint=read.has_reasoning_hint,
+        needs_json=form is not None and form.type == "json_object",
         reasoning_effort=asked.reasoning_effort or "",
         is_stream=asked.stream is True,
+        choice_count=asked.n or 1,
     )
 
 

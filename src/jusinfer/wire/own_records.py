@@ -59,6 +59,7 @@ def generation(row: Mapping[str, object]) -> bytes:
         "jusinfer": {
             "requested_model": row["requested_model"],
             "reasons": str(row["reasons"]).split(","),
+            "rules_version": row["rules_version"],
             "attempts": str(row["attempt_log"]).split(),
             "outcome": row["outcome"],
             "is_estimated": row["is_estimated"],

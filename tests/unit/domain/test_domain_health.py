@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jusinfer.domain.arrangement import arranged
-from jusinfer.domain.catalog import Model, Price, Route, Upstream, UpstreamFacts
+from jusinfer.domain.catalog import Catalog, Model, Price, Route, Upstream, UpstreamFacts
 from jusinfer.domain.errors import InvalidRequest, PolicyRefused, Unavailable
 from jusinfer.domain.health import (
     CONSECUTIVE_MAX,
     OPEN_SECONDS_MAX,
     QUOTA_SECONDS,
     RETRIES_FLOOR,
+    Calm,
     Health,
 )
 from jusinfer.domain.preferences import (
@@ -22,10 +22,13 @@ from jusinfer.domain.preferences import (
     NO_PREFERENCES,
     Preferences,
     TenantPolicy,
-    allowed,
     closed_gate,
 )
-from jusinfer.domain.routing import PlannedRoute, RoutePlan
+from jusinfer.domain.route_plan import PlannedRoute
+from jusinfer.domain.routing.named import plan_named
+from jusinfer.domain.routing.routes import by_health, serving
+from jusinfer.domain.routing.wishes import RoutingPolicy
+from jusinfer.domain.traits import Traits, Warmth
 
 PRICE = Price(1, 2)
 
@@ -139,21 +142,27 @@ def route(upstream: str, price: Price = PRICE) -> Route:
     return Route(f"{upstream}:m", upstream, "m", price)
 
 
-def plan(*upstreams: str) -> RoutePlan:
+def steps(*upstreams: str, seconds: int = 0) -> list[PlannedRoute]:
     made = model("m", *(route(name) for name in upstreams))
-    return RoutePlan(tuple(PlannedRoute(made, step) for step in made.routes), ("explicit",))
+    return [PlannedRoute(made, step, seconds or None) for step in made.routes]
 
 
-def names(found: RoutePlan) -> list[str]:
-    return [step.route.upstream for step in found.routes]
+def order(
+    asked: list[PlannedRoute], subject: Health, draw: float = 0.0, warm: str = ""
+) -> list[str]:
+    known = Warmth(warm, "m") if warm else None
+    view = subject.at(0.0, 0)
+    found = by_health(serving(asked, view), view, lambda: draw, known, "")
+    return [step.route.upstream for step in found]
 
 
 def test_of_two_drawn_the_better_leads() -> None:
     subject = health()
     subject.answered(subject.began("a", "m", 0.0), 5.0, 0.0)
     draws = itertools.cycle([0.0, 0.4, 0.9])
+    view = subject.at(0.0, 0)
     leads = {
-        names(arranged(plan("a", "b", "c"), subject, 0.0, lambda: next(draws)))[0]
+        by_health(steps("a", "b", "c"), view, lambda: next(draws), None, "")[0].route.upstream
         for _ in range(30)
     }
     assert leads <= {"b", "c"}
@@ -161,34 +170,61 @@ def test_of_two_drawn_the_better_leads() -> None:
 
 def test_a_dearer_route_is_no_replica() -> None:
     made = model("m", route("a"), route("b", Price(5, 5)))
-    asked = RoutePlan(tuple(PlannedRoute(made, step) for step in made.routes), ("explicit",))
+    asked = [PlannedRoute(made, step) for step in made.routes]
     for value in (0.0, 0.5, 0.99):
-        assert names(arranged(asked, health(), 0.0, lambda value=value: value)) == ["a", "b"]
+        assert order(asked, health(), value) == ["a", "b"]
 
 
 def test_open_routes_go_last_but_never_more_than_half() -> None:
     subject = health()
     fail(subject, CONSECUTIVE_MAX, upstream="a")
-    assert names(arranged(plan("a", "b"), subject, 0.0, lambda: 0.0))[-1] == "a"
+    assert not subject.is_calm
+    assert order(steps("a", "b"), subject)[-1] == "a"
     fail(subject, CONSECUTIVE_MAX, upstream="b")
-    assert sorted(names(arranged(plan("a", "b"), subject, 0.0, lambda: 0.0))) == ["a", "b"]
-    assert names(arranged(plan("a"), subject, 0.0, lambda: 0.0)) == ["a"]
+    assert sorted(order(steps("a", "b"), subject)) == ["a", "b"]
+    assert order(steps("a"), subject) == ["a"]
+    for name in "ab":
+        subject.ended(subject.began(name, "m", 9.0), 9.0, is_good=True)
+    assert subject.is_calm
 
 
 def test_used_up_accounts_are_left_out_and_all_of_them_is_an_error() -> None:
     subject = health()
     subject.used_up("a", 0.0, None)
-    assert names(arranged(plan("a", "b"), subject, 0.0, lambda: 0.0)) == ["b"]
+    assert order(steps("a", "b"), subject) == ["b"]
     subject.used_up("b", 0.0, 7)
     with pytest.raises(Unavailable) as caught:
-        arranged(plan("a", "b"), subject, 0.0, lambda: 0.0)
+        order(steps("a", "b"), subject)
     assert caught.value.retry_after_seconds == 7
 
 
 def test_a_warm_conversation_stays_where_it_is() -> None:
     for value in (0.0, 0.5, 0.99):
-        found = arranged(plan("a", "b", "c"), health(), 0.0, lambda value=value: value, "c")
-        assert names(found)[0] == "c"
+        assert order(steps("a", "b", "c"), health(), value, "c")[0] == "c"
+
+
+def test_a_warm_route_that_is_much_slower_is_left() -> None:
+    subject = health()
+    subject.answered(subject.began("c", "m", 0.0), 5.0, 0.0)
+    assert order(steps("a", "b", "c"), subject, 0.0, "c")[0] != "c"
+
+
+def test_equal_routes_share_alike_and_a_slow_one_is_spared() -> None:
+    dice = random.Random(7)  # noqa: S311
+    subject = health()
+    shares = dict.fromkeys("abc", 0)
+    for _ in range(10_000):
+        found = by_health(steps("a", "b", "c"), subject.at(0.0, 0), dice.random, None, "")
+        shares[found[0].route.upstream] += 1
+    # Two are drawn, and of two that are equal the first drawn leads: each as often.
+    assert all(abs(share - 3_333) < 333 for share in shares.values()), shares
+    subject.answered(subject.began("c", "m", 0.0), 6 * 0.2, 0.0)
+    slow = sum(
+        by_health(steps("a", "b", "c"), subject.at(0.0, 0), dice.random, None, "")[0].route.upstream
+        == "c"
+        for _ in range(3_000)
+    )
+    assert slow < 333
 
 
 # ---------------------------------------------------------------- gates
@@ -215,17 +251,31 @@ def upstream(name: str, facts: UpstreamFacts) -> Upstream:
     return Upstream(name, "h", 1, is_tls=True, base_path="", facts=facts)
 
 
+def named(
+    policy: TenantPolicy, preferences: Preferences, upstreams: dict[str, Upstream]
+) -> tuple[PlannedRoute, ...]:
+    made = model("m", *(route(name) for name in "abc"))
+    return plan_named(
+        Traits(1, 1, 1, 1),
+        RoutingPolicy("m", policy, preferences),
+        Catalog("v", upstreams, {"m": made}),
+        Calm(),
+        lambda: 0.99,
+        lambda _model, _route: 1,
+    )
+
+
 @given(POLICIES, st.lists(FACTS, min_size=3, max_size=3))
 def test_no_route_passes_a_gate_that_its_facts_do_not_open(
     policy: TenantPolicy, facts: list[UpstreamFacts]
 ) -> None:
     upstreams = {name: upstream(name, fact) for name, fact in zip("abc", facts, strict=True)}
     try:
-        found = allowed(plan("a", "b", "c"), policy, NO_PREFERENCES, upstreams)
+        found = named(policy, NO_PREFERENCES, upstreams)
     except PolicyRefused:
         assert all(closed_gate(policy, one) for one in upstreams.values())
         return
-    for step in found.routes:
+    for step in found:
         fact = upstreams[step.route.upstream].facts
         assert fact.is_zdr or not policy.is_zdr
         assert fact.trains_on_prompts is False or not policy.no_training
@@ -239,13 +289,14 @@ def test_preferences_order_and_close_routes() -> None:
 
     def chosen(**asked: object) -> list[str]:
         wishes = Preferences(**asked)  # type: ignore[arg-type]
-        return names(allowed(plan("a", "b", "c"), NO_POLICY, wishes, upstreams))
+        return [step.route.upstream for step in named(NO_POLICY, wishes, upstreams)]
 
     assert chosen(order=("c", "b")) == ["c", "b", "a"]
     assert chosen(only=("b",)) == ["b"]
-    assert chosen(ignore=("a",)) == ["b", "c"]
+    assert sorted(chosen(ignore=("a",))) == ["b", "c"]
     assert chosen(has_fallbacks=False) == ["a"]
-    assert chosen(input_micro_max=1, output_micro_max=2) == ["a", "b", "c"]
+    assert chosen(sort="price") == ["a", "b", "c"]
+    assert sorted(chosen(input_micro_max=1, output_micro_max=2)) == ["a", "b", "c"]
     for asked in ({"only": ("x",)}, {"is_zdr": True}, {"input_micro_max": 0}):
         with pytest.raises(InvalidRequest) as caught:
             chosen(**asked)

@@ -5,7 +5,6 @@ import pytest
 
 from jusinfer.domain.errors import InvalidRequest
 from jusinfer.domain.traits import Traits
-from jusinfer.wire.chat_content import HINTS_ASCII, HINTS_OTHER, WHOLE_BYTES_MAX, WINDOW_CHARS
 from jusinfer.wire.chat_request import decode_request
 
 CANARY = "canary-7f3a"
@@ -18,10 +17,6 @@ def traits(*messages: dict[str, Any], ascii_only: bool = False, **members: Any) 
 
 def user(content: Any) -> dict[str, Any]:
     return {"role": "user", "content": content}
-
-
-def hinted(content: Any, *, ascii_only: bool = False) -> bool:
-    return traits(user(content), ascii_only=ascii_only).has_reasoning_hint
 
 
 @pytest.mark.parametrize("text", ["plain words " * 50, "你好世界" * 50, "नमस्ते " * 50, '\n\t"' * 50])
@@ -120,44 +115,3 @@ def test_what_a_person_says_is_a_text_or_parts(content: object) -> None:
     with pytest.raises(InvalidRequest, match="must be a string or an array") as caught:
         traits(user(content))
     assert caught.value.param == "messages[0].content"
-
-
-@pytest.mark.parametrize("hint", HINTS_ASCII + HINTS_OTHER)
-@pytest.mark.parametrize("ascii_only", [True, False])
-def test_each_hint_is_seen_in_either_writing(hint: str, *, ascii_only: bool) -> None:
-    assert hinted(f"Now {hint}: what is it?", ascii_only=ascii_only)
-    assert hinted(hint.upper(), ascii_only=ascii_only) or hint.upper().lower() != hint
-    assert hinted([{"type": "text", "text": hint}, {"type": "image_url"}], ascii_only=ascii_only)
-
-
-@pytest.mark.parametrize(
-    "text", ["", "improve that", "steps", "hello", "你好", [], [{"type": "x"}]]
-)
-def test_other_texts_hint_at_nothing(text: object) -> None:
-    assert not hinted(text)
-
-
-@pytest.mark.parametrize("filler", ["a", "你", 'quote" ', "back\\slash", "\n", "\U0001f600", "é"])
-@pytest.mark.parametrize("ascii_only", [True, False])
-@pytest.mark.parametrize("count", [200, WHOLE_BYTES_MAX, WHOLE_BYTES_MAX + 1])
-def test_hints_are_looked_for_at_both_ends_only(
-    filler: str, *, ascii_only: bool, count: int
-) -> None:
-    many = filler * count
-    assert hinted(f"Step by step: {many}", ascii_only=ascii_only)
-    assert hinted(f"{many} think carefully", ascii_only=ascii_only)
-    if len(many) > 2 * WINDOW_CHARS:
-        assert not hinted(f"{many} think carefully {many}", ascii_only=ascii_only)
-
-
-def test_only_the_last_message_of_the_user_hints() -> None:
-    hint, plain = user("think carefully"), user("hello")
-    answer = {"role": "assistant", "content": "step by step"}
-    assert traits(plain, answer, hint, answer).has_reasoning_hint
-    assert not traits(hint, plain, answer).has_reasoning_hint
-    assert not traits(answer).has_reasoning_hint
-    assert not traits({"role": "system", "content": "step by step"}).has_reasoning_hint
-
-
-def test_texts_are_not_looked_at_for_a_model_named_by_the_caller() -> None:
-    assert not traits(user("think carefully"), model="deepseek-flash").has_reasoning_hint

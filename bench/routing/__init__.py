@@ -1,0 +1,1 @@
+"""How good the router's rules are: measured on paired outcomes, beside simpler rules."""

@@ -1,0 +1,1 @@
+"""The router: from traits, policy, a rule table, a catalog and health to an explained plan."""

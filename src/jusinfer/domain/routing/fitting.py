@@ -1,0 +1,299 @@
+"""Which models fit a request, and what each would cost: gates first, then estimates."""
+
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
+from jusinfer.domain.catalog import Capability, Catalog, Model, Route, price_at
+from jusinfer.domain.errors import InvalidRequest, JusinferError, PolicyRefused
+from jusinfer.domain.health import HealthSnapshot
+from jusinfer.domain.preferences import NO_POLICY, NO_PREFERENCES, TenantPolicy
+from jusinfer.domain.pricing import expected_pico
+from jusinfer.domain.route_plan import Exclusion, Reason, reason
+from jusinfer.domain.routing.choosing import CANDIDATE, FAST, ID, Fit
+from jusinfer.domain.routing.gates import (
+    Candidate,
+    Row,
+    closed_gates,
+    needed_bits,
+    open_routes,
+    table_gate,
+)
+from jusinfer.domain.routing.routes import used_up
+from jusinfer.domain.routing.wishes import RoutingPolicy, Wish
+from jusinfer.domain.rule_table import RuleTable
+from jusinfer.domain.traits import Traits
+
+POLICY_GATES: Final = frozenset({"residency", "upstreams", "retention", "training", "price_cap"})
+FIELDS_MAX: Final = 256
+US_PER_SECOND: Final = 1_000_000
+PICO_PER_NANO: Final = 1_000
+
+
+class Field(msgspec.Struct, frozen=True):
+    """The candidates that a policy leaves, and those that it closes.
+
+    `rows` are those of the candidates that a quick look can judge.
+    """
+
+    candidates: dict[str, Candidate]
+    excluded: tuple[Exclusion, ...]
+    rows: tuple[Row, ...]
+
+
+class Fitting:
+    """The gates of one table over one catalog."""
+
+    def __init__(self, table: RuleTable, catalog: Catalog) -> None:
+        self.table = table
+        self.catalog = catalog
+        self.gate_order = {gate.id: place for place, gate in enumerate(table.gate)}
+        self._models = [model for model in catalog.models.values() if may_be_chosen(model)]
+        # What a policy leaves is the same for every request under it.
+        self._fields: dict[TenantPolicy, Field] = {}
+        self._all: Field | None = None
+        self._all = self.field(RoutingPolicy(""))
+        self.known = self._all.candidates
+
+    def output_tokens(self, traits: Traits) -> int:
+        """Give the output that a request is expected to take, in tokens."""
+        if traits.output_tokens_max is not None:
+            return traits.output_tokens_max
+        estimate = self.table.estimate
+        if traits.tool_count:
+            return estimate.output_with_tools
+        if traits.needs_json_schema or traits.needs_json:
+            return estimate.output_with_json
+        return estimate.output_plain
+
+    def cost_pico(
+        self,
+        model: Model,
+        route: Route,
+        traits: Traits,
+        policy: RoutingPolicy,
+        health: HealthSnapshot,
+    ) -> int:
+        """Give what a request is expected to cost on a route, with what is warm there."""
+        output_tokens = min(self.output_tokens(traits), model.output_tokens_max)
+        cached = 0
+        warm = traits.warm
+        if warm is not None and (warm.upstream, warm.model_id) == (route.upstream, model.model_id):
+            cached = min(warm.cached_tokens, traits.input_tokens)
+        if policy.price_list and policy.price_list in self.catalog.price_lists:
+            route = self.catalog.listed(policy.price_list, route)
+        return expected_pico(
+            price_at(route, health.epoch_seconds),
+            traits.input_tokens,
+            cached,
+            output_tokens * traits.choice_count,
+            traits.image_count,
+        )
+
+    def field(self, policy: RoutingPolicy) -> Field:
+        """Give the candidates with the routes that policy and preferences leave open."""
+        tenant, preferences = policy.tenant, policy.preferences
+        is_plain = preferences is NO_PREFERENCES
+        if is_plain:
+            known = self._all if tenant is NO_POLICY else self._fields.get(tenant)
+            if known is not None:
+                return known
+        candidates: dict[str, Candidate] = {}
+        excluded: list[Exclusion] = []
+        for model in self._models:
+            routes = model.routes
+            closed: tuple[str, ...] = ()
+            if not is_plain or tenant != NO_POLICY:
+                routes, closed = open_routes(model, tenant, preferences, self.catalog)
+            if routes:
+                candidates[model.model_id] = Candidate(model, routes)
+            else:
+                gates = {table_gate(gate) for gate in closed}
+                excluded.append(self._exclusion(model.model_id, gates))
+        rows = [one.row for one in candidates.values() if one.row is not None]
+        field = Field(candidates, tuple(excluded), tuple(rows))
+        if is_plain:
+            if len(self._fields) >= FIELDS_MAX:
+                self._fields.clear()
+            self._fields[tenant] = field
+        return field
+
+    def through(
+        self,
+        traits: Traits,
+        policy: RoutingPolicy,
+        field: Field,
+        wish: Wish,
+        health: HealthSnapshot,
+    ) -> tuple[list[Fit], list[Exclusion]]:
+        """Let the candidates through the gates; raises with the gates when none is left."""
+        needs = needed_bits(traits)
+        input_tokens, output_tokens = traits.input_tokens, self.output_tokens(traits)
+        margin = self.table.estimate.context_margin_percent
+        needed = input_tokens * (100 + margin) + output_tokens * 100
+        tools, answers = traits.tool_count, traits.choice_count
+        warm = "" if traits.warm is None else traits.warm.model_id
+        fits: list[Fit] = []
+        excluded: list[Exclusion] = []
+        rest = self._among(field, wish, excluded)
+        if not wish.only and _is_quick(policy, wish, health):
+            # Nearly all decisions end here: one look at each candidate, and all of them fit.
+            fits = [
+                (
+                    input_tokens * input_micro + output_tokens * answers * output_micro,
+                    tier,
+                    0,
+                    model_id,
+                    candidate,
+                    route,
+                )
+                for (
+                    bits,
+                    context,
+                    most,
+                    tools_max,
+                    input_micro,
+                    output_micro,
+                    tier,
+                    model_id,
+                    candidate,
+                    route,
+                ) in field.rows
+                if not needs & ~bits
+                and needed <= context
+                and most >= output_tokens
+                and tools <= tools_max
+                and model_id != warm
+            ]
+            if fits and len(fits) == len(field.candidates):
+                fits.sort()
+                return fits, excluded
+            known = {fit[ID] for fit in fits}
+            rest = [one for one in field.candidates.values() if one.model_id not in known]
+        for candidate in rest:
+            gates = closed_gates(candidate, traits, needed)
+            if gates:
+                excluded.append(self._exclusion(candidate.model_id, gates))
+                continue
+            fit = self._fit(candidate, traits, policy, health)
+            if isinstance(fit, Exclusion):
+                excluded.append(fit)
+            else:
+                fits.append(fit)
+        fits.sort()
+        return self._sound(fits, excluded, health)
+
+    def _among(self, field: Field, wish: Wish, excluded: list[Exclusion]) -> Iterable[Candidate]:
+        """Give the candidates that a request may mean, and note those that a policy closes."""
+        if not wish.only:
+            excluded += field.excluded
+            return field.candidates.values()
+        excluded += [one for one in field.excluded if one.model_id in wish.only]
+        return [field.candidates[name] for name in wish.only if name in field.candidates]
+
+    def _fit(
+        self, candidate: Candidate, traits: Traits, policy: RoutingPolicy, health: HealthSnapshot
+    ) -> Fit | Exclusion:
+        """Find the cheapest route to a model that may be taken, or the gate that closes them."""
+        model = candidate.model
+        best: Route | None = None
+        best_pico = 0
+        is_capped = False
+        cap_nano = policy.tenant.call_nano_max
+        for route in candidate.routes:
+            if health.shut_seconds(route.upstream):
+                continue
+            cost = self.cost_pico(model, route, traits, policy, health)
+            if cap_nano is not None and cost > cap_nano * PICO_PER_NANO:
+                is_capped = True
+            elif best is None or cost < best_pico:
+                best, best_pico = route, cost
+        if best is None:
+            return Exclusion(model.model_id, "price_cap" if is_capped else "account")
+        latency_us = _latency_us(health, best)
+        return best_pico, candidate.tier, latency_us, model.model_id, candidate, best
+
+    def _sound(
+        self, fits: list[Fit], excluded: list[Exclusion], health: HealthSnapshot
+    ) -> tuple[list[Fit], list[Exclusion]]:
+        """Leave out models whose every route is failing, unless no other is left."""
+        if not fits:
+            raise self._refusal(excluded, health)
+        if health.is_calm:
+            return fits, excluded
+        sound = [fit for fit in fits if not _is_failing(fit, health)]
+        if not sound or len(sound) == len(fits):
+            return fits, excluded
+        kept = {fit[ID] for fit in sound}
+        failing = [Exclusion(fit[ID], "health") for fit in fits if fit[ID] not in kept]
+        return sound, [*excluded, *failing]
+
+    def _refusal(self, excluded: list[Exclusion], health: HealthSnapshot) -> JusinferError:
+        """Say why no model is left: a gate is never opened for want of one."""
+        found = {exclusion.gate for exclusion in excluded}
+        if "account" in found:
+            shut = [
+                health.shut_seconds(route.upstream)
+                for exclusion in excluded
+                if exclusion.gate == "account"
+                for route in self.catalog.models[exclusion.model_id].routes
+            ]
+            return used_up(min((seconds for seconds in shut if seconds), default=1.0))
+        names = ", ".join(sorted(found))
+        if found <= POLICY_GATES:
+            return PolicyRefused(
+                f"the policy of this account closes every model that fits: {names}",
+                param="model",
+                hint="Have the account's policy changed, or name a model that it allows.",
+            )
+        return InvalidRequest(
+            f"no model on offer fits this request: {names}",
+            param="model",
+            hint="Shorten the input, ask for less output, or leave out what no model can do.",
+        )
+
+    def _exclusion(self, model_id: str, gates: set[str]) -> Exclusion:
+        return Exclusion(model_id, min(gates, key=self.gate_order.__getitem__))
+
+    def counted(self, excluded: list[Exclusion]) -> tuple[Reason, ...]:
+        """Give the gates that kept models out, each with how many, in the table's order."""
+        if not excluded:
+            return ()
+        counts: dict[str, int] = {}
+        for exclusion in excluded:
+            counts[exclusion.gate] = counts.get(exclusion.gate, 0) - 1
+        order = self.gate_order.__getitem__
+        return tuple([reason(gate, counts[gate]) for gate in sorted(counts, key=order)])
+
+
+def may_be_chosen(model: Model) -> bool:
+    """Tell whether a model is one that the router may choose by itself."""
+    return (
+        not model.is_auto
+        and not model.model_id.startswith("sandbox/")
+        and Capability.EMBEDDINGS not in model.capabilities
+    )
+
+
+def _is_quick(policy: RoutingPolicy, wish: Wish, health: HealthSnapshot) -> bool:
+    """Tell whether nothing but everyone's prices can matter to most costs."""
+    return (
+        health.is_calm
+        and not policy.price_list
+        and policy.tenant.call_nano_max is None
+        and wish.dial != FAST
+    )
+
+
+def _latency_us(health: HealthSnapshot, route: Route) -> int:
+    return int(health.latency_seconds(route.upstream, route.upstream_model) * US_PER_SECOND)
+
+
+def _is_failing(fit: Fit, health: HealthSnapshot) -> bool:
+    """Tell whether no route to a model may be taken without trying its luck."""
+    return all(
+        health.is_open(route.upstream, route.upstream_model)
+        or health.shut_seconds(route.upstream) > 0
+        for route in fit[CANDIDATE].routes
+    )

@@ -1,0 +1,95 @@
+"""Plans of models that a request names: they are served as they are, or not at all."""
+
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from jusinfer.domain.catalog import Catalog, Model, Route
+from jusinfer.domain.errors import ContextTooLong, ModelNotFound, PolicyRefused
+from jusinfer.domain.health import HealthSnapshot
+from jusinfer.domain.preferences import NO_POLICY, NO_PREFERENCES, ordered, refused
+from jusinfer.domain.route_plan import ATTEMPTS_MAX, PlannedRoute, RoutePlan, reason
+from jusinfer.domain.routing.gates import open_routes
+from jusinfer.domain.routing.routes import by_health, serving
+from jusinfer.domain.routing.wishes import RoutingPolicy
+from jusinfer.domain.traits import Traits
+
+EXPLICIT: Final = (reason("explicit"),)
+EXPLICIT_CODE: Final = "explicit"
+PICO_PER_NANO: Final = 1_000
+SANDBOX_PREFIX: Final = "sandbox/"
+SANDBOX_BASE: Final = "sandbox/echo"
+
+Estimate = Callable[[Model, Route], int]
+
+
+def explicit_plan(model: Model, version: str) -> RoutePlan:
+    """Give the plan of a model that was named, where nothing forbids or prefers anything."""
+    routes = tuple(PlannedRoute(model, route) for route in model.routes[:ATTEMPTS_MAX])
+    return RoutePlan(routes, EXPLICIT, EXPLICIT_CODE, version)
+
+
+def plan_named(
+    traits: Traits,
+    policy: RoutingPolicy,
+    catalog: Catalog,
+    health: HealthSnapshot,
+    random: Callable[[], float],
+    estimate: Estimate,
+) -> tuple[PlannedRoute, ...]:
+    """Give the routes to the model that is named, in order; never another model.
+
+    Raises ModelNotFound, ContextTooLong, or the refusal that names the gates.
+    """
+    model = _model(policy.model, catalog)
+    if traits.input_tokens > model.context_tokens:
+        raise ContextTooLong(
+            f"the input is too long for this model, which holds {model.context_tokens} tokens",
+            param="messages",
+            hint="Shorten the input or choose a model with a longer context.",
+        )
+    tenant, preferences = policy.tenant, policy.preferences
+    if tenant is NO_POLICY and preferences is NO_PREFERENCES:
+        steps = [PlannedRoute(model, route) for route in model.routes]
+    else:
+        routes, closed = open_routes(model, tenant, preferences, catalog)
+        if not routes:
+            raise refused(closed)
+        steps = [PlannedRoute(model, route, estimate(model, route)) for route in routes]
+        steps = _affordable(steps, tenant.call_nano_max)
+    if preferences is not NO_PREFERENCES:
+        steps = ordered(steps, preferences)
+        if not preferences.has_fallbacks:
+            del steps[1:]
+    # What comes beyond the attempts would never be tried: health decides among the rest.
+    steps = serving(steps[:ATTEMPTS_MAX], health)
+    return tuple(by_health(steps, health, random, traits.warm, preferences.sorts))
+
+
+def _affordable(steps: list[PlannedRoute], call_nano_max: int | None) -> list[PlannedRoute]:
+    if call_nano_max is None:
+        return steps
+    cap_pico = call_nano_max * PICO_PER_NANO
+    kept = [step for step in steps if (step.estimate_pico or 0) <= cap_pico]
+    if not kept:
+        raise PolicyRefused(
+            "this call is expected to cost more than this account allows for one: price_cap",
+            param="model",
+            hint="Shorten the input, set max_tokens, or choose a cheaper model.",
+        )
+    return kept
+
+
+def _model(name: str, catalog: Catalog) -> Model:
+    model = catalog.models.get(name)
+    if model is not None:
+        return model
+    if not name.startswith(SANDBOX_PREFIX):
+        raise ModelNotFound("the model is not offered with this key", param="model")
+    base = catalog.models.get(SANDBOX_BASE)
+    if base is None:
+        raise ModelNotFound("the sandbox is offered with test keys only", param="model")
+    # Any script of the sandbox is served under the price of its base entry.
+    route = msgspec.structs.replace(base.routes[0], upstream_model=name)
+    return msgspec.structs.replace(base, routes=(route,))

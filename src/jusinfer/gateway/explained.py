@@ -1,0 +1,44 @@
+"""Plans shown to callers: the answer of a dry run, and the `route` object of an answer."""
+
+import msgspec
+
+from jusinfer.domain.identity import Principal
+from jusinfer.domain.route_plan import RoutePlan
+from jusinfer.gateway.admission import Admission, policy_of
+from jusinfer.gateway.context import Context
+from jusinfer.gateway.doors import Door
+from jusinfer.wire.route_shape import plan_json, plan_object
+
+
+def dry_run(
+    context: Context, principal: Principal, admission: Admission, epoch_seconds: int, door: Door
+) -> bytes:
+    """Say which routes a request would take, at which cost and why; nothing is called."""
+    asked, plan = admission.asked, admission.plan
+    router = context.snapshot.router(principal.mode)
+    policy = policy_of(principal, asked, epoch_seconds, door)
+    health = context.health.at(context.loop.time(), epoch_seconds)
+    shown = msgspec.structs.replace(
+        plan,
+        routes=tuple(
+            step
+            if step.estimate_pico is not None
+            else msgspec.structs.replace(
+                step,
+                estimate_pico=router.cost_pico(
+                    step.model, step.route, asked.traits, policy, health
+                ),
+            )
+            for step in plan.routes
+        ),
+    )
+    decisive = router.decisive(plan, asked.traits, policy, health)
+    return plan_json(shown, router.table, asked.traits, admission.bound_nano, decisive)
+
+
+def route_json(context: Context, plan: RoutePlan, index: int) -> bytes:
+    """Write the plan of an answer that the route at an index gave."""
+    served = plan.routes[index]
+    shown = plan_object(plan, context.snapshot.table)
+    shown["served"] = {"model": served.model.model_id, "upstream": served.route.upstream}
+    return msgspec.json.encode(shown)
