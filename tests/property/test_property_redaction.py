@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jusinfer.domain.redaction import KEPT_CHARS_MAX, clean
-from jusinfer.domain.tokens import estimate_json_tokens, estimate_tokens
+from jusinfer.domain.tokens import estimate_json_tokens, worst_json_tokens
 
 RUN = 12
 # For each of the encoders.
@@ -169,5 +169,5 @@ def test_no_text_and_no_bytes_make_it_fail(text: str, request_text: bytes) -> No
 @given(st.text(max_size=300, alphabet=st.characters(codec="utf-8")))
 def test_an_estimate_is_between_nothing_and_the_bytes_of_a_text(text: str) -> None:
     size = len(text.encode())
-    assert 0 <= estimate_tokens(text) <= size
+    assert 0 <= worst_json_tokens(size, text.encode()) <= size
     assert 0 <= estimate_json_tokens(size, text.encode()) <= size

@@ -9,8 +9,9 @@ from jusinfer.cli import output
 from jusinfer.cli.operate import ConfigFile, DataDir, Json, ModeOption, opened, tenants_app
 from jusinfer.domain.identity import Mode
 from jusinfer.domain.limits import CapAction, LimitKind
-from jusinfer.domain.money import format_usd, parse_usd
+from jusinfer.domain.money import format_usd, parse_price, parse_usd
 from jusinfer.domain.preferences import TenantPolicy
+from jusinfer.domain.routing.choosing import DIALS
 from jusinfer.services import accounts, limits
 
 Scope = Annotated[str, typer.Argument(help="tenant, member or key.")]
@@ -158,11 +159,21 @@ def terms(
 Names = Annotated[list[str] | None, typer.Option(help="May stand several times; none allows all.")]
 
 
-def policy(  # noqa: PLR0913 (one option for each gate)
+def policy(  # noqa: PLR0913, PLR0917 (one option for each gate)
     tenant: Annotated[str, typer.Argument(help="A tenant's name or id.")],
     upstream: Names = None,
     region: Names = None,
     jurisdiction: Names = None,
+    dial: Annotated[
+        str, typer.Option(help="How jusinfer/auto chooses: cheap, balanced, best or fast.")
+    ] = "",
+    worth: Annotated[
+        str | None,
+        typer.Option(help="US dollars that one more right answer is worth at the dial balanced."),
+    ] = None,
+    call_usd_max: Annotated[
+        str | None, typer.Option(help="The most that one call may be expected to cost.")
+    ] = None,
     config_file: ConfigFile = None,
     data_dir: DataDir = None,
     *,
@@ -175,15 +186,21 @@ def policy(  # noqa: PLR0913 (one option for each gate)
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Say where a tenant's prompts may go; replaces what was said before."""
-    chosen = TenantPolicy(
-        is_zdr=zdr,
-        no_training=no_training,
-        may_log_payloads=log_payloads,
-        upstreams=tuple(upstream or ()),
-        regions=tuple(region or ()),
-        jurisdictions=tuple(jurisdiction or ()),
-    )
+    """Say where a tenant's prompts may go and how to choose; replaces what was said before."""
+    with output.faults(as_json=as_json):
+        if dial and dial not in DIALS:
+            raise output.OperatorError(f"--dial: {dial} is not one of {', '.join(DIALS)}")
+        chosen = TenantPolicy(
+            is_zdr=zdr,
+            no_training=no_training,
+            may_log_payloads=log_payloads,
+            upstreams=tuple(upstream or ()),
+            regions=tuple(region or ()),
+            jurisdictions=tuple(jurisdiction or ()),
+            dial=dial,
+            worth_micro=None if worth is None else parse_price(worth),
+            call_nano_max=None if call_usd_max is None else parse_usd(call_usd_max),
+        )
     with output.faults(as_json=as_json), opened(config_file, data_dir, as_json=as_json) as world:
         found = accounts.find_tenant(world, tenant)
         limits.set_policy(world, found.tenant_id, chosen)

@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from jusinfer.domain.rule_table import RuleTable, TableError, check
+from jusinfer.domain.rule_table import Pair, RuleTable, Sentence, TableError, check
 
 TEXT_BYTES_MAX: Final = 256 * 1024
 _HEADER: Final = re.compile(r"\s*(\[\[?)\s*(.+?)\s*\]\]?\s*(?:#.*)?$")
@@ -26,7 +26,9 @@ def read_table(text: str, name: str) -> RuleTable:
     if len(text.encode()) > TEXT_BYTES_MAX:
         raise RuleFileError(f"{name}: larger than {TEXT_BYTES_MAX} bytes")
     try:
-        return check(msgspec.convert(tomllib.loads(text), RuleTable))
+        raw = tomllib.loads(text)
+        _check_named(raw)
+        return check(msgspec.convert(raw, RuleTable))
     except tomllib.TOMLDecodeError as error:
         raise RuleFileError(_syntax(str(error), name)) from None
     except TableError as error:
@@ -34,6 +36,18 @@ def read_table(text: str, name: str) -> RuleTable:
     except msgspec.ValidationError as error:
         path, said = _said(str(error))
         raise RuleFileError(f"{_place(text, name, path)}: {said}") from None
+
+
+def _check_named(raw: dict[str, object]) -> None:
+    """Judge what stands under names of its own, of which a misfit would not tell the name."""
+    for group, kind in (("pair", Pair), ("outcome", Sentence)):
+        rows = raw.get(group)
+        for name, row in rows.items() if isinstance(rows, dict) else ():
+            try:
+                msgspec.convert(row, kind)
+            except msgspec.ValidationError as error:
+                path, said = _said(str(error))
+                raise TableError(said, (group, name, *path)) from None
 
 
 def _syntax(message: str, name: str) -> str:

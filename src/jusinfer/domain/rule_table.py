@@ -214,9 +214,9 @@ def _check_hint(hint: Hint, path: tuple[str | int, ...]) -> None:
         for language, phrases in found.items():
             if language not in LANGUAGES:
                 known = ", ".join(LANGUAGES)
-                raise TableError(f"`{language}` is not one of {known}", (*path, name))
+                raise TableError(f"`{language}` is not one of {known}", (*path, name, language))
             for phrase in phrases:
-                _check_phrase(phrase, (*path, name))
+                _check_phrase(phrase, (*path, name, language))
     for name, listed in (
         ("together", hint.together),
         ("counted", hint.counted),

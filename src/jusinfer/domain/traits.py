@@ -21,6 +21,7 @@ class Traits(msgspec.Struct, frozen=True):
 
     `hints` are ids of the rule table's hints that were found, in its order; `task` is one of the
     table's tasks if the caller declared it; `warm` is who holds the conversation in its cache.
+    `window_tokens` are what the input takes of a window at worst, where the router chooses.
     """
 
     input_tokens: int
@@ -39,3 +40,4 @@ class Traits(msgspec.Struct, frozen=True):
     hints: tuple[str, ...] = ()
     task: str = ""
     warm: Warmth | None = None
+    window_tokens: int = 0

@@ -13,7 +13,7 @@ from jusinfer.domain.completion import CompletionRequest
 from jusinfer.domain.errors import InvalidRequest
 from jusinfer.domain.preferences import NO_PREFERENCES
 from jusinfer.domain.stamps import NO_STAMP, Stamp
-from jusinfer.domain.tokens import estimate_json_tokens
+from jusinfer.domain.tokens import estimate_json_tokens, worst_json_tokens
 from jusinfer.domain.traits import Traits
 from jusinfer.wire.chat_content import Message, Reading, last_of_user, read_messages
 from jusinfer.wire.chat_misfits import misfit
@@ -139,7 +139,7 @@ def decode_request(body: bytes) -> CompletionRequest:
         output_tokens_max=asked.max_completion_tokens or asked.max_tokens,
         choice_count=asked.n or 1,
         fields=fields,
-        traits=_traits(asked, fields, reading, body),
+        traits=_traits(asked, fields, reading, body, is_routed=is_routed),
         body_bytes=len(body),
         last_user=last_of_user(asked.messages) if is_routed else None,
         wants_route=wants_route,
@@ -169,17 +169,24 @@ def _check_shapes(asked: _Request) -> None:
         )
 
 
-def _traits(asked: _Request, fields: dict[str, msgspec.Raw], read: Reading, body: bytes) -> Traits:
+def _traits(
+    asked: _Request,
+    fields: dict[str, msgspec.Raw],
+    read: Reading,
+    body: bytes,
+    *,
+    is_routed: bool,
+) -> Traits:
     text_bytes = read.text_bytes
     for name in _INPUTS:
         if name in fields:
             text_bytes += len(fields[name])
     message_count = len(asked.messages)
     form = asked.response_format
+    framing_tokens = read.media_tokens + message_count * MESSAGE_TOKENS
     return Traits(
-        input_tokens=estimate_json_tokens(text_bytes, body)
-        + read.media_tokens
-        + message_count * MESSAGE_TOKENS,
+        input_tokens=estimate_json_tokens(text_bytes, body) + framing_tokens,
+        window_tokens=worst_json_tokens(text_bytes, body) + framing_tokens if is_routed else 0,
         # JSON is never shorter than the text it carries, and no tokenizer makes more tokens than
         # bytes; whatever member an upstream reads as input is in the body.
         input_tokens_max=len(body)

@@ -131,7 +131,8 @@ class Fitting:
         needs = needed_bits(traits)
         input_tokens, output_tokens = traits.input_tokens, self.output_tokens(traits)
         margin = self.table.estimate.context_margin_percent
-        needed = input_tokens * (100 + margin) + output_tokens * 100
+        window_tokens = max(input_tokens, traits.window_tokens)
+        needed = window_tokens * (100 + margin) + output_tokens * 100
         tools, answers = traits.tool_count, traits.choice_count
         warm = "" if traits.warm is None else traits.warm.model_id
         fits: list[Fit] = []

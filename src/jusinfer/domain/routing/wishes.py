@@ -1,18 +1,18 @@
 """What a request wishes of the router: which models it may choose among, and how."""
 
 from collections.abc import Mapping
-from decimal import Decimal
 from typing import Final
 
 import msgspec
 
 from jusinfer.domain.catalog import Catalog
 from jusinfer.domain.errors import ModelNotFound
+from jusinfer.domain.money import parse_price
 from jusinfer.domain.preferences import NO_POLICY, NO_PREFERENCES, Preferences, TenantPolicy
 from jusinfer.domain.route_plan import AUTO, AUTO_PREFIX, Reason, reason
 from jusinfer.domain.routing.choosing import BALANCED, BEST, CHEAP, DIALS
 from jusinfer.domain.routing.gates import Candidate
-from jusinfer.domain.rule_table import MILLION, RuleTable
+from jusinfer.domain.rule_table import RuleTable
 
 _ASKED: Final[Mapping[str, tuple[Reason, ...]]] = {
     name: (reason(f"asked_{name}"),) for name in DIALS if name != BALANCED
@@ -46,7 +46,7 @@ class Wish(msgspec.Struct, frozen=True):
 
 def worth_of(table: RuleTable) -> int:
     """Give what a table says one more right answer is worth, in micro-USD."""
-    return int(Decimal(table.choose.balanced) * MILLION)
+    return parse_price(table.choose.balanced)
 
 
 def is_auto(policy: RoutingPolicy) -> bool:
