@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV ?= .venv
 JOBS ?= 2
 BIN = $(VENV)/bin
-.PHONY: help setup setup-run run check test coverage bench prove-money fuzz golden migrate lock clean
+.PHONY: help setup setup-run run check test coverage bench bench-routing prove-money fuzz golden migrate lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -31,6 +31,9 @@ coverage: setup ## every test, with branch coverage
 
 bench: setup ## measure beside bare nginx; ARGS="--peers" adds the peers
 	@"$(BIN)/python" -m bench $(ARGS)
+
+bench-routing: setup ## measure the router's rules on paired outcomes: ARGS="--data FOLDER"
+	@"$(BIN)/python" -m bench.routing $(ARGS)
 
 prove-money: setup ## three minutes of load, faults and kills, then the books; ARGS="--quick" is short
 	@"$(BIN)/python" -m tools.prove_money $(ARGS)
