@@ -106,13 +106,12 @@ def _planned(
     declared_task: bytes | None,
 ) -> tuple[RoutePlan, bytes]:
     """Plan the routes; also gives the digest by which a conversation is known, if it matters."""
-    policy = policy_of(principal, asked, epoch_seconds, door)
     router = context.snapshot.router(principal.mode)
     routes, conversation = None, b""
     if (
-        policy.tenant is NO_POLICY
-        and policy.preferences is NO_PREFERENCES
-        and not policy.is_cheapest
+        principal.policy is NO_POLICY
+        and asked.preferences is NO_PREFERENCES
+        and not principal.caps
         and context.health.is_calm
     ):
         # Most requests name a model with one route: its plan is always the same.
@@ -122,6 +121,7 @@ def _planned(
     if routes is None:
         now = context.loop.time()
         traits = asked.traits
+        policy = policy_of(principal, asked, epoch_seconds, door)
         if policy.is_cheapest or asked.last_user is not None:
             traits = _with_hints(context, asked, declared_task)
         beginning = beginning_of(asked.fields)

@@ -2,8 +2,7 @@
 
 from typing import Final
 
-from jusinfer.domain.catalog import Route
-from jusinfer.domain.routing.gates import Candidate
+from jusinfer.domain.routing.gates import ID, LATENCY, TIER, Who
 from jusinfer.domain.rule_table import MILLION, RuleTable
 
 CHEAP: Final = "cheap"
@@ -14,15 +13,11 @@ DIALS: Final = (CHEAP, BALANCED, BEST, FAST)
 
 
 # A model that every gate lets through, as plain values so that many are compared quickly: what its
-# cheapest open route costs in pico-USD, its tier below 0, microseconds to its first byte (where
-# they matter), its id, itself, and that route. Their own order is from the cheapest to the dearest.
-Fit = tuple[int, int, int, str, Candidate, Route]
+# cheapest open route costs in pico-USD, and who it is. Their own order is from the cheapest to the
+# dearest, and where costs are equal from the strongest to the weakest, the fastest first.
+Fit = tuple[int, Who]
 COST: Final = 0
-TIER: Final = 1
-LATENCY: Final = 2
-ID: Final = 3
-CANDIDATE: Final = 4
-ROUTE: Final = 5
+WHO: Final = 1
 
 
 class Gains:
@@ -53,15 +48,16 @@ class Gains:
         their own order; of two that are equal the cheaper, which stands first, is taken.
         """
         best = base = fits[0]
-        best_value, tier, steepest = -base[0], base[1], 0
+        weakest = tier = base[1][0]
+        best_value, steepest = -base[0], 0
         for fit in fits:
-            if fit[1] >= tier:
+            if fit[1][0] >= tier:
                 # It costs no less than one that is as strong: dominated.
                 continue
-            tier = fit[1]
-            (own, point), steps = self._default, base[1] - tier
+            tier = fit[1][0]
+            (own, point), steps = self._default, weakest - tier
             if self._pairs:
-                found = self._pairs.get(f"{base[3]} -> {fit[3]}")
+                found = self._pairs.get(f"{base[1][ID]} -> {fit[1][ID]}")
                 if found is not None:
                     (own, point), steps = found, 1
             steepest = max(steepest, point * steps)
@@ -74,16 +70,19 @@ class Gains:
 
 def strongest(fits: list[Fit]) -> Fit:
     """Give the strongest, and of those the cheapest."""
-    return min(fits, key=lambda fit: (fit[1], fit))
+    return min(fits, key=lambda fit: (fit[WHO][TIER], fit))
 
 
 def fastest(fits: list[Fit]) -> Fit:
     """Give the fastest of those that no other beats on one of tier, cost and latency."""
     kept: list[Fit] = []
     for fit in fits:
-        if not any(other[1] <= fit[1] and other[2] <= fit[2] for other in kept):
+        tier, latency_us = fit[WHO][TIER], fit[WHO][LATENCY]
+        if not any(
+            other[WHO][TIER] <= tier and other[WHO][LATENCY] <= latency_us for other in kept
+        ):
             kept.append(fit)
-    return min(kept, key=lambda fit: (fit[2], fit))
+    return min(kept, key=lambda fit: (fit[WHO][LATENCY], fit))
 
 
 def stand_ins(fits: list[Fit], chosen: Fit, dial: str, count: int) -> list[Fit]:
@@ -93,14 +92,14 @@ def stand_ins(fits: list[Fit], chosen: Fit, dial: str, count: int) -> list[Fit]:
     stronger ones, then weaker ones, and of each the cheapest first.
     """
     if dial == FAST:
-        others = sorted(fits, key=lambda fit: (fit[2], fit))
+        others = sorted(fits, key=lambda fit: (fit[WHO][LATENCY], fit))
     elif dial == CHEAP:
         others = fits
     else:
-        tier = chosen[1]
-        others = [fit for fit in fits if fit[1] == tier]
+        tier = chosen[1][0]
+        others = [fit for fit in fits if fit[1][0] == tier]
         if len(others) <= count:
-            others += [fit for fit in fits if fit[1] < tier]
+            others += [fit for fit in fits if fit[1][0] < tier]
         if len(others) <= count:
-            others += [fit for fit in fits if fit[1] > tier]
+            others += [fit for fit in fits if fit[1][0] > tier]
     return [fit for fit in others[: count + 1] if fit is not chosen][:count]

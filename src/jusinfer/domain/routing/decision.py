@@ -27,13 +27,10 @@ from jusinfer.domain.route_plan import (
     reason,
 )
 from jusinfer.domain.routing.choosing import (
-    CANDIDATE,
     CHEAP,
     COST,
     FAST,
-    ID,
-    ROUTE,
-    TIER,
+    WHO,
     Fit,
     Gains,
     fastest,
@@ -41,6 +38,7 @@ from jusinfer.domain.routing.choosing import (
     strongest,
 )
 from jusinfer.domain.routing.fitting import Fitting
+from jusinfer.domain.routing.gates import CANDIDATE, ID, ROUTE, TIER
 from jusinfer.domain.routing.named import (
     EXPLICIT,
     EXPLICIT_CODE,
@@ -174,10 +172,10 @@ class Router:
     def _staying(self, fits: list[Fit], traits: Traits, chosen: Fit, score: int) -> Fit | None:
         """Give the model that a conversation stays with, when it is not the one chosen anyway."""
         warm, rise = traits.warm, self.table.choose.keep_until_rise
-        if warm is None or not rise or warm.model_id == chosen[ID]:
+        if warm is None or not rise or warm.model_id == chosen[WHO][ID]:
             return None
-        stay = next((fit for fit in fits if fit[ID] == warm.model_id), None)
-        if stay is None or (score - warm.score >= rise and chosen[TIER] < stay[TIER]):
+        stay = next((fit for fit in fits if fit[WHO][ID] == warm.model_id), None)
+        if stay is None or (score - warm.score >= rise and chosen[WHO][TIER] < stay[WHO][TIER]):
             return None
         return stay
 
@@ -192,16 +190,16 @@ class Router:
         random: Dice,
     ) -> tuple[PlannedRoute, ...]:
         """Give the routes of the chosen model in order, then the cheapest of what stands in."""
-        candidate = chosen[CANDIDATE]
+        candidate = chosen[WHO][CANDIDATE]
         if len(candidate.routes) == 1:
-            steps = [PlannedRoute(candidate.model, chosen[ROUTE], chosen[COST])]
+            steps = [PlannedRoute(candidate.model, chosen[WHO][ROUTE], chosen[COST])]
         else:
             steps = self._replicas(chosen, traits, policy, health, random)
         if not policy.preferences.has_fallbacks:
             return tuple(steps[:1])
         if len(steps) < ATTEMPTS_MAX and len(fits) > 1:
             for fit in stand_ins(fits, chosen, wish.dial, ATTEMPTS_MAX - len(steps)):
-                steps.append(PlannedRoute(fit[CANDIDATE].model, fit[ROUTE], fit[COST]))
+                steps.append(PlannedRoute(fit[WHO][CANDIDATE].model, fit[WHO][ROUTE], fit[COST]))
         return tuple(steps[:ATTEMPTS_MAX])
 
     def _replicas(
@@ -213,9 +211,9 @@ class Router:
         random: Dice,
     ) -> list[PlannedRoute]:
         """Give the open routes of the chosen model, the cheapest first, and by health."""
-        model, cap_nano = chosen[CANDIDATE].model, policy.tenant.call_nano_max
+        model, cap_nano = chosen[WHO][CANDIDATE].model, policy.tenant.call_nano_max
         steps: list[PlannedRoute] = []
-        for route in chosen[CANDIDATE].routes:
+        for route in chosen[WHO][CANDIDATE].routes:
             cost = self.fitting.cost_pico(model, route, traits, policy, health)
             is_capped = cap_nano is not None and cost > cap_nano * PICO_PER_NANO
             if not is_capped and not health.shut_seconds(route.upstream):

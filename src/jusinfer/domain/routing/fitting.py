@@ -11,8 +11,10 @@ from jusinfer.domain.health import HealthSnapshot
 from jusinfer.domain.preferences import NO_POLICY, NO_PREFERENCES, TenantPolicy
 from jusinfer.domain.pricing import expected_pico
 from jusinfer.domain.route_plan import Exclusion, Reason, reason
-from jusinfer.domain.routing.choosing import CANDIDATE, FAST, ID, Fit
+from jusinfer.domain.routing.choosing import FAST, WHO, Fit
 from jusinfer.domain.routing.gates import (
+    CANDIDATE,
+    ID,
     Candidate,
     Row,
     closed_gates,
@@ -134,43 +136,25 @@ class Fitting:
         window_tokens = max(input_tokens, traits.window_tokens)
         needed = window_tokens * (100 + margin) + output_tokens * 100
         tools, answers = traits.tool_count, traits.choice_count
-        warm = "" if traits.warm is None else traits.warm.model_id
         fits: list[Fit] = []
         excluded: list[Exclusion] = []
         rest = self._among(field, wish, excluded)
         if not wish.only and _is_quick(policy, wish, health):
             # Nearly all decisions end here: one look at each candidate, and all of them fit.
             fits = [
-                (
-                    input_tokens * input_micro + output_tokens * answers * output_micro,
-                    tier,
-                    0,
-                    model_id,
-                    candidate,
-                    route,
-                )
-                for (
-                    bits,
-                    context,
-                    most,
-                    tools_max,
-                    input_micro,
-                    output_micro,
-                    tier,
-                    model_id,
-                    candidate,
-                    route,
-                ) in field.rows
+                (input_tokens * input_micro + output_tokens * answers * output_micro, who)
+                for bits, context, most, tools_max, input_micro, output_micro, who in field.rows
                 if not needs & ~bits
                 and needed <= context
                 and most >= output_tokens
                 and tools <= tools_max
-                and model_id != warm
             ]
+            if traits.warm is not None:
+                fits = [fit for fit in fits if fit[WHO][ID] != traits.warm.model_id]
             if fits and len(fits) == len(field.candidates):
                 fits.sort()
                 return fits, excluded
-            known = {fit[ID] for fit in fits}
+            known = {fit[WHO][ID] for fit in fits}
             rest = [one for one in field.candidates.values() if one.model_id not in known]
         for candidate in rest:
             gates = closed_gates(candidate, traits, needed)
@@ -213,7 +197,7 @@ class Fitting:
         if best is None:
             return Exclusion(model.model_id, "price_cap" if is_capped else "account")
         latency_us = _latency_us(health, best)
-        return best_pico, candidate.tier, latency_us, model.model_id, candidate, best
+        return best_pico, (candidate.tier, latency_us, model.model_id, candidate, best)
 
     def _sound(
         self, fits: list[Fit], excluded: list[Exclusion], health: HealthSnapshot
@@ -226,8 +210,8 @@ class Fitting:
         sound = [fit for fit in fits if not _is_failing(fit, health)]
         if not sound or len(sound) == len(fits):
             return fits, excluded
-        kept = {fit[ID] for fit in sound}
-        failing = [Exclusion(fit[ID], "health") for fit in fits if fit[ID] not in kept]
+        kept = {fit[WHO][ID] for fit in sound}
+        failing = [Exclusion(fit[WHO][ID], "health") for fit in fits if fit[WHO][ID] not in kept]
         return sound, [*excluded, *failing]
 
     def _refusal(self, excluded: list[Exclusion], health: HealthSnapshot) -> JusinferError:
@@ -296,5 +280,5 @@ def _is_failing(fit: Fit, health: HealthSnapshot) -> bool:
     return all(
         health.is_open(route.upstream, route.upstream_model)
         or health.shut_seconds(route.upstream) > 0
-        for route in fit[CANDIDATE].routes
+        for route in fit[WHO][CANDIDATE].routes
     )

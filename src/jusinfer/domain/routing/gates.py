@@ -46,7 +46,7 @@ class Candidate:
         """Give what a quick look needs, where the prices of input and output are all that counts.
 
         Bits of what it can do, its window in hundredths of a token, its longest answer, the most
-        tools, both prices, its tier, its id, itself, and its only route.
+        tools, both prices, and who it is.
         """
         model, route, price = self.model, self.routes[0], self.routes[0].price
         if len(self.routes) > 1 or route.windows or route.changes or price.tiers or price.extras:
@@ -58,14 +58,18 @@ class Candidate:
             model.tools_max,
             price.input_micro_per_mtok,
             price.output_micro_per_mtok,
-            self.tier,
-            model.model_id,
-            self,
-            route,
+            (self.tier, 0, model.model_id, self, route),
         )
 
 
-Row = tuple[int, int, int, int, int, int, int, str, Candidate, Route]
+# Tier below 0, microseconds to the first byte (where they matter), id, itself, cheapest route.
+Who = tuple[int, int, str, Candidate, Route]
+TIER: Final = 0
+LATENCY: Final = 1
+ID: Final = 2
+CANDIDATE: Final = 3
+ROUTE: Final = 4
+Row = tuple[int, int, int, int, int, int, Who]
 
 
 def open_routes(
