@@ -106,6 +106,8 @@ def _measure(
     }
     tls = msgspec.structs.replace(ours, model="bench/tls")
     rows["jusinfer, TLS upstream c=32"] = load.plain(tls, folder, connections=32, seconds=seconds)
+    routed = msgspec.structs.replace(ours, model="jusinfer/auto:bench/model,bench/tls")
+    rows["jusinfer, routed c=32"] = load.plain(routed, folder, connections=32, seconds=seconds)
     figures["plain"] = rows
     _say_plain(rows, idle_mb)
     counts = (64, 1_000) if chosen.quick else (64, 1_000, 5_000)

@@ -5,6 +5,7 @@ file at once; gateways look at that file every second and take it whole, or keep
 """
 
 import os
+import re
 from importlib import resources
 from pathlib import Path
 from typing import Final
@@ -19,6 +20,7 @@ BUILTIN_NAME: Final = "data/rules.toml"
 ACTIVE_NAME: Final = "active.toml"
 HISTORY_NAME: Final = "history"
 HISTORY_BYTES_MAX: Final = 1024 * 1024
+_VERSION: Final = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,31}")
 
 Stamp = tuple[int, int, int]
 
@@ -68,6 +70,8 @@ class RuleFiles:
 
     def kept(self, version: str) -> Found:
         """Read a table that was in force at some time, by its version."""
+        if not _VERSION.fullmatch(version):
+            raise RuleFileError(f"{version!r} is no version; see `jusinfer rules list`")
         own = builtin()
         if version in {BUILTIN, own.table.version} and not self._kept_path(version).is_file():
             return own

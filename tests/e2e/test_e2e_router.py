@@ -226,3 +226,15 @@ def test_a_tenant_has_a_dial_and_a_cap_on_a_call(product: Running) -> None:
     )
     bad = run(product, "tenants", "policy", tenant, "--dial", "sideways")
     assert b"sideways is not one of" in bad.stderr
+
+
+def test_no_word_of_a_request_is_left_behind(product: Running) -> None:
+    chat(product, f"{CODE} why", metadata={"task": CANARY})
+    metrics = httpx.get(f"http://127.0.0.1:{product.operator_port}/metrics", timeout=10).text
+    assert "jusinfer_completions_total" in metrics
+    assert CANARY not in metrics
+    assert CANARY not in product.err.read_text()
+    assert CANARY not in product.out.read_text()
+    for path in product.data_dir.rglob("*"):
+        if path.is_file():
+            assert CANARY.encode() not in path.read_bytes(), path

@@ -20,6 +20,8 @@ from jusinfer.cli import output, paths
 from jusinfer.cli.operate import ConfigFile, DataDir, Json
 from jusinfer.config import Overrides, Settings
 from jusinfer.domain.catalog import Upstream
+from jusinfer.domain.rule_file import RuleFileError
+from jusinfer.rules import RuleFiles
 from jusinfer.store.database import StoreError, is_current
 
 CONNECT_SECONDS: Final = 5.0
@@ -57,6 +59,7 @@ def doctor(
 def examine(settings: Settings) -> Iterator[Finding]:
     """Look at one thing after another."""
     yield _configuration(settings)
+    yield _rules(settings)
     yield from _files(settings)
     yield from _limits(settings)
     yield from _database(settings)
@@ -71,6 +74,14 @@ def _configuration(settings: Settings) -> Finding:
     where = settings.config_file or "built-in defaults"
     count = len(offers.live.models)
     return Finding("configuration", "ok", f"{where}; {count} live models on offer")
+
+
+def _rules(settings: Settings) -> Finding:
+    try:
+        version = RuleFiles(settings.rules_dir).active().table.version
+    except RuleFileError as error:
+        return Finding("rule table", "fail", f"{error}; or `jusinfer rules rollback builtin`")
+    return Finding("rule table", "ok", f"version {version} is in force")
 
 
 def _files(settings: Settings) -> Iterator[Finding]:

@@ -184,6 +184,15 @@ def _chat_request() -> Object:
                 "type": "object",
                 "description": "`include: true` adds the cost to the answer's usage.",
             },
+            "route": {
+                "type": "object",
+                "description": "`include: true` adds the plan of the route and its reasons.",
+            },
+            "metadata": {
+                "type": "object",
+                "description": "Yours; `task` may declare what the request is for, such as "
+                "`code` or `facts`.",
+            },
             "tools": {"type": "array", "items": {"type": "object"}},
             "response_format": {"type": "object"},
         },
@@ -219,7 +228,7 @@ def _headers() -> Object:
         "x-jusinfer-completion-id": "Names the completion on its receipt.",
         "x-jusinfer-model": "The model that served it.",
         "x-jusinfer-upstream": "Where it was served.",
-        "x-jusinfer-route": "Why: the ids of the reasons and the table's version.",
+        "x-jusinfer-route": "Why: reasons with their points, and the rule table's version.",
         "x-jusinfer-cost": "US dollars, as a decimal text (plain answers; in the last usage "
         "chunk of streams that ask for usage).",
         "x-jusinfer-overhead-us": "Microseconds this gateway added.",

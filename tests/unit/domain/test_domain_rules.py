@@ -142,6 +142,8 @@ def test_a_version_names_one_table_for_good(tmp_path: Path) -> None:
         files.activate(rules.read_file(write(tmp_path, edited)))
     with pytest.raises(RuleFileError, match="was ever in force"):
         files.kept("mine.9")
+    with pytest.raises(RuleFileError, match="is no version"):
+        files.kept("../active")
     assert files.active().table.version == "mine.1"
 
 

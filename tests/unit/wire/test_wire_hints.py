@@ -3,7 +3,10 @@
 import json
 from typing import Any
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from jusinfer import rules
 from jusinfer.domain.errors import InvalidRequest
@@ -190,3 +193,15 @@ def test_a_header_that_names_no_task_is_refused_with_those_there_are() -> None:
         declared(b"cooking", {})
     assert "code" in caught.value.hint
     assert "cooking" not in caught.value.message
+
+
+@given(st.text(max_size=3_000) | st.text(alphabet='\u4f60\U0001f600\\"x', max_size=3_000))
+def test_no_more_than_two_windows_are_ever_looked_at(text: str) -> None:
+    for ascii_only in (True, False):
+        content = msgspec.Raw(json.dumps(text, ensure_ascii=ascii_only).encode("utf-8", "replace"))
+        head, tail = windows_of_content(content)
+        size = len(head.encode()) + len(tail.encode())
+        assert size <= 2 * WINDOW_BYTES
+        assert text.startswith(head) or "\ufffd" in head
+        whole = len(text.encode("utf-8", "replace")) <= 2 * WINDOW_BYTES
+        assert not whole or len(json.dumps(text)) > WHOLE_BYTES_MAX or (head, tail) == (text, "")
