@@ -9,12 +9,13 @@ import importlib
 import os
 import unittest.mock
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import msgspec
 
 from bench.routing.outcomes import Outcome
+from jusinfer import rules
 from jusinfer.domain.route_plan import Reason
 from jusinfer.domain.routing.choosing import Gains
 from jusinfer.domain.routing.scoring import Scorer
@@ -35,21 +36,31 @@ class Features(msgspec.Struct, frozen=True):
 
     tin: int
     out: int
-    chars: int
-    tools: int = 0
-    modality: str = "text"
-    schema: bool = False
+    chars: int = 0
+    tools: int | list[object] | None = None
+    modality: str | list[str] | None = None
+    schema: object = None
     cost_weak: int = 0
     cost_strong: int = 1
+
+    @property
+    def tool_count(self) -> int:
+        """Give how many tools are offered, however that was said."""
+        return len(self.tools) if isinstance(self.tools, list) else self.tools or 0
 
 
 class Asked(msgspec.Struct, frozen=True):
     """One request to be ranked, for a pair `weak -> strong`."""
 
-    n: int
-    pair: str
+    n: int | str
+    pair: str | list[str]
     prompt: str
     features: Features
+
+    @property
+    def pair_name(self) -> str:
+        """Give the pair as a rule table names it."""
+        return self.pair if isinstance(self.pair, str) else " -> ".join(self.pair)
 
 
 def asked(row: Outcome) -> Asked:
@@ -80,21 +91,31 @@ class TableRule:
             input_tokens_max=features.tin,
             output_tokens_max=features.out,
             message_count=1,
-            tool_count=features.tools,
-            has_images="image" in features.modality,
-            needs_json_schema=features.schema,
+            tool_count=features.tool_count,
+            has_images="image" in (features.modality or ""),
+            needs_json_schema=bool(features.schema),
             hints=self._scanner.scan(*windows_of(one.prompt)),
         )
         return self._scorer.score(traits, features.out)
 
     def decision(self, one: Asked, worth_micro: int) -> str:
         """Give `weak` or `strong` where a right answer is worth so many micro-USD."""
-        gain = self._gains.gain(one.pair, self.points(one)[0])
+        gain = self._gains.gain(one.pair_name, self.points(one)[0])
         return "strong" if gain * worth_micro > extra_pico(one) else "weak"
 
     def __call__(self, one: Asked) -> float:
         """Give millionths of a right answer for each pico-USD that the strong model costs more."""
-        return self._gains.gain(one.pair, self.points(one)[0]) / extra_pico(one)
+        return self._gains.gain(one.pair_name, self.points(one)[0]) / extra_pico(one)
+
+
+@functools.cache
+def _builtin() -> TableRule:
+    return TableRule(rules.builtin().table)
+
+
+def score(request: Mapping[str, object]) -> float:
+    """Rank one request by the built-in table: the higher, the sooner to the strong model."""
+    return _builtin()(msgspec.convert(request, Asked))
 
 
 def extra_pico(one: Asked) -> int:

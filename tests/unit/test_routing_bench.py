@@ -27,6 +27,7 @@ from bench.routing.rules import (
     asked,
     cheapest_first,
     length_only,
+    score,
 )
 from bench.routing.writing import tables, write
 
@@ -112,6 +113,15 @@ def test_our_rule_is_gain_for_money() -> None:
     assert rule.decision(code, 1_000_000) == "strong"
     assert rule.decision(code, 0) == "weak"
     assert length_only(plain) > length_only(code)
+
+
+def test_requests_are_ranked_by_a_callable_however_they_are_written() -> None:
+    plain: dict[str, Any] = {"n": 1, "pair": "a -> b", "prompt": "```x```", "features": {}}
+    plain["features"] = {"tin": 40, "out": 250, "cost_weak": 0, "cost_strong": 1_000}
+    assert score(plain) == TableRule(TABLE)(ask("```x```"))
+    wordy = plain | {"n": "one", "pair": ["a", "b"], "more": 1}
+    wordy["features"] = plain["features"] | {"tools": [{}] * 6, "modality": ["text"], "schema": {}}
+    assert score(wordy) > score(plain)
 
 
 def test_requests_are_ranked_by_a_command(tmp_path: Path) -> None:
