@@ -11,8 +11,14 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 CONSECUTIVE_MAX: Final = 5
+# A fifth of at least twenty attempts within half a minute opens a breaker, too.
+WINDOW_SECONDS: Final = 30.0
+WINDOW_ATTEMPTS_MIN: Final = 20
+FAILED_SHARE_INVERSE: Final = 5
+# A failure counts as being so slow, or an upstream that fails at once would seem the fastest.
+FAILED_SECONDS: Final = 10.0
 OPEN_SECONDS: Final = 5.0
-OPEN_SECONDS_MAX: Final = 60.0
+OPEN_SECONDS_MAX: Final = 120.0
 QUOTA_SECONDS: Final = 60.0
 DECAY_SECONDS: Final = 10.0
 COLD_SECONDS: Final = 0.2
@@ -33,6 +39,9 @@ class Way:
     """What is known of one way: its breaker, and a latency that rises at once and falls slowly."""
 
     __slots__ = (
+        "counted",
+        "counted_failed",
+        "counted_from",
         "failed",
         "failures",
         "inflight",
@@ -45,6 +54,9 @@ class Way:
     )
 
     def __init__(self) -> None:
+        self.counted = 0
+        self.counted_failed = 0
+        self.counted_from = 0.0
         self.failures = 0
         self.inflight = 0
         self.is_probing = False
@@ -61,9 +73,31 @@ class Way:
             return "closed"
         return "open" if now < self.open_until or self.is_probing else "half_open"
 
-    def score(self) -> float:
+    def latency(self, now: float) -> float:
+        """Give the seconds to the first byte; what was slow is forgotten with time."""
+        known = self.latency_seconds
+        if known <= COLD_SECONDS:
+            return known
+        age = max(now - self.seen_at, 0.0)
+        return COLD_SECONDS + (known - COLD_SECONDS) * math.exp(-age / DECAY_SECONDS)
+
+    def score(self, now: float) -> float:
         """Give what is compared between ways; less is better."""
-        return self.latency_seconds * (self.inflight + 1)
+        return self.latency(now) * (self.inflight + 1)
+
+    def count(self, now: float, *, is_good: bool) -> bool:
+        """Count an end within the last half minute; tell whether too many of them failed."""
+        if not 0.0 <= now - self.counted_from <= WINDOW_SECONDS:
+            self.counted_from = now
+            self.counted = self.counted_failed = 0
+        self.counted += 1
+        if is_good:
+            return False
+        self.counted_failed += 1
+        return (
+            self.counted >= WINDOW_ATTEMPTS_MIN
+            and self.counted_failed * FAILED_SHARE_INVERSE >= self.counted
+        )
 
 
 class HealthSnapshot(Protocol):
@@ -151,11 +185,11 @@ class HealthView:
 
     def score(self, upstream: str, model: str) -> float:
         """Give latency by load; less is better."""
-        return self._health.score(upstream, model)
+        return self._health.score(upstream, model, self._now)
 
     def latency_seconds(self, upstream: str, model: str) -> float:
         """Give the time to the first byte."""
-        return self._health.latency_seconds(upstream, model)
+        return self._health.latency_seconds(upstream, model, self._now)
 
 
 class Health:
@@ -204,20 +238,26 @@ class Health:
     def ended(self, way: Way, now: float, *, is_good: bool) -> None:
         """Note an end that tells of the upstream: good, or its own fault."""
         way.inflight = max(way.inflight - 1, 0)
+        is_failing = way.count(now, is_good=is_good)
         if is_good:
             way.served += 1
             way.failures = 0
-            way.is_probing = False
-            way.open_until = 0.0
-            way.open_seconds = OPEN_SECONDS
-            self._troubled.discard(way)
+            # What began before the breaker opened does not close it: a probe does.
+            if way.is_probing or way.open_until == 0.0:
+                way.is_probing = False
+                way.open_until = 0.0
+                way.open_seconds = OPEN_SECONDS
+                self._troubled.discard(way)
             return
         way.failed += 1
         way.failures += 1
-        if way.is_probing or way.failures >= CONSECUTIVE_MAX:
+        way.latency_seconds = max(way.latency_seconds, FAILED_SECONDS)
+        way.seen_at = now
+        if way.is_probing or is_failing or way.failures >= CONSECUTIVE_MAX:
             if way.is_probing:
                 way.open_seconds = min(way.open_seconds * 2, OPEN_SECONDS_MAX)
             way.is_probing = False
+            way.counted = way.counted_failed = 0
             way.open_until = now + way.open_seconds * (0.75 + 0.5 * self.random())
             self._troubled.add(way)
 
@@ -259,15 +299,15 @@ class Health:
             return "up"
         return {"closed": "up", "half_open": "trying"}.get(way.state(now), "down")
 
-    def score(self, upstream: str, model: str) -> float:
+    def score(self, upstream: str, model: str, now: float) -> float:
         """Give a way's score; less is better."""
         way = self._ways.get((upstream, model))
-        return COLD_SECONDS if way is None else way.score()
+        return COLD_SECONDS if way is None else way.score(now)
 
-    def latency_seconds(self, upstream: str, model: str) -> float:
+    def latency_seconds(self, upstream: str, model: str, now: float) -> float:
         """Give a way's time to the first byte."""
         way = self._ways.get((upstream, model))
-        return COLD_SECONDS if way is None else way.latency_seconds
+        return COLD_SECONDS if way is None else way.latency(now)
 
     def take_retry(self, now: float) -> bool:
         """Take one retry from the budget, if there is one."""

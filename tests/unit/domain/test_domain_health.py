@@ -1,6 +1,7 @@
 """Breakers, latencies, the retry budget, and the order in which routes are tried."""
 
 import itertools
+import operator
 import random
 
 import pytest
@@ -10,12 +11,15 @@ from hypothesis import strategies as st
 from jusinfer.domain.catalog import Catalog, Model, Price, Route, Upstream, UpstreamFacts
 from jusinfer.domain.errors import InvalidRequest, PolicyRefused, Unavailable
 from jusinfer.domain.health import (
+    COLD_SECONDS,
     CONSECUTIVE_MAX,
+    FAILED_SECONDS,
     OPEN_SECONDS_MAX,
     QUOTA_SECONDS,
     RETRIES_FLOOR,
     Calm,
     Health,
+    Way,
 )
 from jusinfer.domain.preferences import (
     NO_POLICY,
@@ -72,12 +76,61 @@ def test_a_failed_probe_waits_longer_up_to_a_bound() -> None:
     assert waits[-1] <= OPEN_SECONDS_MAX * 1.25
 
 
-def test_one_success_forgives_failures() -> None:
+def test_one_success_forgives_failures_in_a_row() -> None:
     subject = health()
-    for _ in range(10):
+    for _ in range(3):
         fail(subject, CONSECUTIVE_MAX - 1)
         subject.ended(subject.began("a", "m", 0.0), 0.0, is_good=True)
     assert not subject.is_open("a", "m", 0.0)
+
+
+def served(subject: Health, times: int, now: float) -> None:
+    for _ in range(times):
+        subject.ended(subject.began("a", "m", now), now, is_good=True)
+
+
+def test_a_fifth_of_failures_opens_a_breaker_too() -> None:
+    subject = health()
+    for _ in range(6):
+        served(subject, 4, 0.0)
+        fail(subject, 1)
+    assert subject.is_open("a", "m", 0.0)
+    rare = health()
+    for _ in range(20):
+        served(rare, 9, 0.0)
+        fail(rare, 1)
+    assert not rare.is_open("a", "m", 0.0)
+    slow = health()
+    for second in range(40):
+        served(slow, 3, second * 10.0)
+        fail(slow, 1, second * 10.0)
+    assert not slow.is_open("a", "m", 400.0), "few attempts in half a minute prove nothing"
+
+
+def test_only_a_probe_closes_a_breaker_and_a_clock_that_goes_back_does_no_harm() -> None:
+    subject = health()
+    old = subject.began("a", "m", 0.0)
+    fail(subject, CONSECUTIVE_MAX, 10.0)
+    subject.ended(old, 10.0, is_good=True)
+    assert subject.is_open("a", "m", 10.5)
+    subject.answered(subject.began("a", "m", 3.0), 0.1, 3.0)
+    subject.ended(subject.began("a", "m", 3.0), 3.0, is_good=False)
+    assert subject.state("a", "m", 3.0) == "down"
+    late = 1_000.0
+    probe, other = subject.began("a", "m", late), subject.began("a", "m", late)
+    assert probe is other
+    assert subject.state("a", "m", late) == "down", "one probe at a time"
+    subject.ended(probe, late, is_good=True)
+    assert subject.state("a", "m", late) == "up"
+
+
+def test_a_failure_counts_as_slow_and_is_forgotten() -> None:
+    subject = health()
+    fail(subject, 1, 100.0)
+    assert subject.latency_seconds("a", "m", 100.0) == FAILED_SECONDS
+    assert 1.0 < subject.latency_seconds("a", "m", 115.0) < 3.0
+    assert subject.latency_seconds("a", "m", 200.0) < 0.21
+    assert subject.latency_seconds("b", "m", 200.0) == COLD_SECONDS
 
 
 def test_latency_rises_at_once_and_fades() -> None:
@@ -225,6 +278,43 @@ def test_equal_routes_share_alike_and_a_slow_one_is_spared() -> None:
         for _ in range(3_000)
     )
     assert slow < 333
+
+
+def simulated(
+    seconds: float, service: dict[str, float], failing: str = "", since: float = 0.0
+) -> dict[str, int]:
+    """Send twenty requests a second to routes that take their time; count who served them."""
+    dice = random.Random(11)  # noqa: S311
+    subject = Health(dice.random)
+    ends: list[tuple[float, str, Way]] = []
+    shares = dict.fromkeys(service, 0)
+    now = 0.0
+    while now < seconds:
+        now += 0.05
+        for end in sorted((one for one in ends if one[0] <= now), key=operator.itemgetter(0)):
+            ends.remove(end)
+            is_good = end[1] != failing
+            if is_good:
+                subject.answered(end[2], service[end[1]], end[0])
+            subject.ended(end[2], end[0], is_good=is_good)
+        found = by_health(steps(*service), subject.at(now, 0), dice.random, None, "")
+        name = found[0].route.upstream
+        if now >= since:
+            shares[name] += 1
+        took = 0.001 if name == failing else service[name]
+        ends.append((now + took, name, subject.began(name, "m", now)))
+    return shares
+
+
+def test_a_route_that_is_six_times_slower_gets_less_than_a_third_of_its_share() -> None:
+    shares = simulated(60.0, {"a": 0.3, "b": 0.3, "c": 1.8}, since=20.0)
+    assert shares["c"] < sum(shares.values()) / 9, shares
+    assert min(shares["a"], shares["b"]) > 0.8 * max(shares["a"], shares["b"]), shares
+
+
+def test_a_route_that_fails_at_once_gains_nothing_by_it() -> None:
+    shares = simulated(60.0, {"a": 0.3, "b": 0.3, "c": 0.3}, failing="c")
+    assert shares["c"] < sum(shares.values()) / 10, shares
 
 
 # ---------------------------------------------------------------- gates
