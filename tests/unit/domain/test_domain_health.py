@@ -256,6 +256,19 @@ def test_a_warm_conversation_stays_where_it_is() -> None:
         assert order(steps("a", "b", "c"), health(), value, "c")[0] == "c"
 
 
+def test_an_order_that_was_asked_for_is_kept_but_for_what_fails() -> None:
+    subject = health()
+    asked, warm = steps("a", "b", "c"), Warmth("c", "m")
+
+    def found() -> list[str]:
+        ordered = by_health(asked, subject.at(0.0, 0), lambda: 0.9, warm, "order")
+        return [step.route.upstream for step in ordered]
+
+    assert found() == ["a", "b", "c"]
+    fail(subject, CONSECUTIVE_MAX, upstream="a")
+    assert found() == ["b", "c", "a"]
+
+
 def test_a_warm_route_that_is_much_slower_is_left() -> None:
     subject = health()
     subject.answered(subject.began("c", "m", 0.0), 5.0, 0.0)

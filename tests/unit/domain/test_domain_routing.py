@@ -127,6 +127,18 @@ def test_a_list_of_models_is_tried_in_its_order() -> None:
     assert [step.model.model_id for step in alone.routes] == ["waste"]
     with pytest.raises(ModelNotFound):
         plan("nothing", preferences=Preferences(models=("none",)))
+    fitting = Preferences(models=("twin", "strong"), only=("e",))
+    assert [step.route.route_id for step in plan("small", preferences=fitting).routes] == ["e:twin"]
+    with pytest.raises(InvalidRequest, match="only"):
+        plan("small", preferences=Preferences(models=("strong",), only=("e",)))
+
+
+def test_a_catalog_of_nothing_serves_nothing() -> None:
+    empty = msgspec.structs.replace(CATALOG, models={})
+    for name, kind in (("jusinfer/auto", ModelNotFound), ("x", Unavailable)):
+        policy = RoutingPolicy(name, is_cheapest=kind is Unavailable)
+        with pytest.raises(kind):
+            decide(traits(), policy, TABLE, empty, Calm(), no_dice)
 
 
 # ---------------------------------------------------------------- names that say how

@@ -11,10 +11,8 @@ import msgspec
 
 from jusinfer.domain.catalog import Catalog, Model, Route
 from jusinfer.domain.errors import (
-    ContextTooLong,
     JusinferError,
     ModelNotFound,
-    PolicyRefused,
 )
 from jusinfer.domain.health import HealthSnapshot, no_dice
 from jusinfer.domain.preferences import NO_PREFERENCES
@@ -234,7 +232,7 @@ class Router:
             own = msgspec.structs.replace(policy, model=name, preferences=preferences)
             try:
                 plans.append(self.decide(traits, own, health, random))
-            except (ModelNotFound, ContextTooLong, PolicyRefused) as error:
+            except JusinferError as error:
                 refusal = refusal or error
         if not plans:
             raise refusal or ModelNotFound("no model was named", param="models")

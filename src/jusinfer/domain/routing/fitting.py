@@ -6,7 +6,7 @@ from typing import Final
 import msgspec
 
 from jusinfer.domain.catalog import Capability, Catalog, Model, Route, price_at
-from jusinfer.domain.errors import InvalidRequest, JusinferError, PolicyRefused
+from jusinfer.domain.errors import InvalidRequest, JusinferError, PolicyRefused, Unavailable
 from jusinfer.domain.health import HealthSnapshot
 from jusinfer.domain.preferences import NO_POLICY, NO_PREFERENCES, TenantPolicy
 from jusinfer.domain.pricing import expected_pico
@@ -226,6 +226,8 @@ class Fitting:
             ]
             return used_up(min((seconds for seconds in shut if seconds), default=1.0))
         names = ", ".join(sorted(found))
+        if not found:
+            return Unavailable("no model is on offer")
         if found <= POLICY_GATES:
             return PolicyRefused(
                 f"the policy of this account closes every model that fits: {names}",

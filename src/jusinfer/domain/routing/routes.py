@@ -43,14 +43,14 @@ def by_health(
     warm: Warmth | None,
     sort: str,
 ) -> list[PlannedRoute]:
-    """Order routes, those of the first one's model before all."""
+    """Order routes, those of the first one's model first; `sort` is the request's own order."""
     if len(steps) < PAIR:
         return steps
     if sort == "latency":
         steps = sorted(steps, key=lambda step: _score(health, step))
     elif not sort:
         steps = _drawn(steps, health, random)
-    if warm is not None:
+    if warm is not None and not sort:
         steps = _warm_first(steps, health, warm)
     if health.is_calm:
         return steps
