@@ -1,5 +1,6 @@
 """Clients that others wrote, used as their users would: LangChain, pydantic-ai and `llm`."""
 
+import asyncio
 import gc
 import json
 import subprocess
@@ -93,11 +94,18 @@ def test_langchain_embeds(product: Running, tmp_path: Path) -> None:
 def test_pydantic_ai_runs_an_agent(product: Running) -> None:
     provider = OpenAIProvider(base_url=f"http://127.0.0.1:{product.port}/v1", api_key=product.key)
     model = OpenAIChatModel("sandbox/echo", provider=provider)
-    said = Agent(model).run_sync("Hello there")
-    assert "Hello there" in said.output
-    assert said.usage.output_tokens > 0
-    shaped = Agent(model, output_type=City).run_sync("Where? Use the tool.")
-    assert isinstance(shaped.output, City)
+    # It runs on the thread's loop, or makes one that it never closes.
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    try:
+        said = Agent(model).run_sync("Hello there")
+        assert "Hello there" in said.output
+        assert said.usage.output_tokens > 0
+        shaped = Agent(model, output_type=City).run_sync("Where? Use the tool.")
+        assert isinstance(shaped.output, City)
+    finally:
+        asyncio.set_event_loop(None)
+        loop.close()
 
 
 def test_the_llm_command_prompts_and_streams(product: Running, tmp_path: Path) -> None:
