@@ -78,3 +78,25 @@ def test_children_are_told_by_their_environment(tmp_path: Path) -> None:
     assert child.parent_descriptor is None
     assert config.child_descriptors(env).ready_descriptor == 9
     assert config.run_dir(load(tmp_path), {"JUSINFER_RUN_DIR": "/r"}) == Path("/r")
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [("tools_max = 0", "tools_max must be above 0"), ("tier = 10", "tier 0 to 9")],
+)
+def test_a_model_says_how_strong_it_is_and_how_many_tools_it_takes(
+    tmp_path: Path, lines: str, said: str
+) -> None:
+    path = tmp_path / "jusinfer.toml"
+    text = (
+        '[[upstream]]\nname = "own"\nbase_url = "http://127.0.0.1:1"\nis_local = true\n'
+        '[[upstream.model]]\nid = "m"\ninput = "1"\noutput = "1"\n'
+    )
+    path.write_text(text + "tools_max = 7\ntier = 3\n", "utf-8")
+    settings = config.load(config.Overrides(config_file=str(path)), {})
+    model = config.offers(settings, 1).live.models["m"]
+    assert (model.tools_max, model.tier) == (7, 3)
+    path.write_text(text + lines + "\n", "utf-8")
+    settings = config.load(config.Overrides(config_file=str(path)), {})
+    with pytest.raises(config.ConfigError, match=said):
+        config.offers(settings, 1)

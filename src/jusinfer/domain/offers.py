@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from jusinfer.domain.catalog import (
+    TOOLS_MAX,
     Capability,
     Catalog,
     Model,
@@ -34,6 +35,7 @@ SANDBOX: Final = "sandbox"
 OUTPUT_TOKENS_DEFAULT: Final = 8_192
 CONTEXT_TOKENS_DEFAULT: Final = 131_072
 ATTEMPTS_MAX: Final = 3
+TIER_MAX: Final = 9
 DIALECTS: Final = ("openai_chat", "anthropic", "workers_ai")
 AUTHS: Final = ("bearer", "x-api-key", "api-key", "none")
 _QUERY: Final = re.compile(r"(?:[A-Za-z0-9._~-]+=[A-Za-z0-9._~-]*(?:&|$))*")
@@ -48,6 +50,7 @@ class ModelEntry(TieredEntry, frozen=True, forbid_unknown_fields=True, kw_only=T
     context_tokens: int = CONTEXT_TOKENS_DEFAULT
     output_tokens_max: int = OUTPUT_TOKENS_DEFAULT
     tier: int = 1
+    tools_max: int = TOOLS_MAX
     capabilities: tuple[Capability, ...] = ()
     windows: tuple[WindowEntry, ...] = ()
     changes: tuple[ChangeEntry, ...] = ()
@@ -236,6 +239,8 @@ def _add(
         raise OfferError(f"model id {row.id!r}: use 1 to 256 characters, not beginning jusinfer/")
     if row.context_tokens < 1 or row.output_tokens_max < 1:
         raise OfferError(f"model {row.id!r}: context_tokens and output_tokens_max must be above 0")
+    if row.tools_max < 1 or not 0 <= row.tier <= TIER_MAX:
+        raise OfferError(f"model {row.id!r}: tools_max must be above 0, tier 0 to {TIER_MAX}")
     if Capability.EMBEDDINGS in row.capabilities and route.price.output_micro_per_mtok:
         raise OfferError(f"model {row.id!r}: embeddings have no output; set output to 0")
     known = models.get(row.id)
@@ -245,6 +250,7 @@ def _add(
             routes=(*known.routes, route),
             context_tokens=min(known.context_tokens, row.context_tokens),
             output_tokens_max=min(known.output_tokens_max, row.output_tokens_max),
+            tools_max=min(known.tools_max, row.tools_max),
             capabilities=known.capabilities & frozenset(row.capabilities),
         )
         return
@@ -255,6 +261,7 @@ def _add(
         routes=(route,),
         owned_by=row.owned_by or upstream,
         tier=row.tier,
+        tools_max=row.tools_max,
         capabilities=frozenset(row.capabilities),
     )
 
