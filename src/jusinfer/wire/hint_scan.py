@@ -14,7 +14,6 @@ from jusinfer.domain.rule_table import Hint
 _LETTERS: Final = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789") | frozenset(range(128, 256))
 _FOLDED: Final = bytes(range(256)).lower()
 _SPACED: Final = bytes(byte if byte in _LETTERS else 32 for byte in _FOLDED)
-_NOT_DIGITS: Final = bytes(byte for byte in range(256) if not 48 <= byte <= 57)  # noqa: PLR2004 (0 to 9)
 _DIGITS: Final = bytes(byte if 48 <= byte <= 57 else 32 for byte in range(256))  # noqa: PLR2004 (0 to 9)
 _OPENING: Final = " \t\r\n\"'\u201c\u201d\u2018«*#>-\u2013\u2014([{"
 _POLITE: Final = ("please ", "hi ", "hi, ", "hello ", "hello, ", "bitte ")
@@ -93,8 +92,7 @@ class HintScanner:
         self._scan_marks(text, found)
         self._scan_counts(text, found)
         for least, index in self._numbers:
-            digits = 0 if index in found else len(raw.translate(None, _NOT_DIGITS))
-            if digits >= least and len(raw.translate(_DIGITS).split()) >= least:
+            if index not in found and len(raw.translate(_DIGITS).split()) >= least:
                 found.add(index)
         if self._openers:
             opening = _opening(head)

@@ -27,6 +27,7 @@ from jusinfer.domain.route_plan import RoutePlan, coded, read_codes
 from jusinfer.domain.routing.decision import Router, decide
 from jusinfer.domain.routing.explaining import sentence, sentence_of
 from jusinfer.domain.routing.wishes import RoutingPolicy
+from jusinfer.domain.rule_table import Pair, Signal
 from jusinfer.domain.traits import Traits, Warmth
 
 TABLE = rules.builtin().table
@@ -188,6 +189,30 @@ def test_what_speaks_for_a_strong_model_moves_the_request() -> None:
     said = sentence_of(found, TABLE)
     assert said.startswith("strong, because the message contains code")
     assert said.endswith(f"table {TABLE.version}.")
+
+
+def test_rows_of_pairs_count_but_never_for_a_weaker_or_a_dominated_model() -> None:
+    three = [model("m1", 1, 100_000), model("m2", 2, 200_000), model("m3", 3, 300_000)]
+    catalog = msgspec.structs.replace(
+        CATALOG, models={one.model_id: one for one in (*three, model("m4", 3, 301_000), AUTO)}
+    )
+
+    def chosen(score: int, **gains: tuple[float, float]) -> str:
+        rows = {
+            name.replace("_", " -> "): Pair(base_gain=base, per_point=point, evidence="made up")
+            for name, (base, point) in gains.items()
+        }
+        signal = Signal(id="made_up", sentence="made up", points=score, input_from=0)
+        table = msgspec.structs.replace(TABLE, pair=TABLE.pair | rows, signal=(signal,))
+        policy = RoutingPolicy("jusinfer/auto", TenantPolicy(worth_micro=1_000_000))
+        return first(decide(traits(), policy, table, catalog, Calm(), no_dice))
+
+    assert chosen(1) == "m3"
+    assert chosen(1, m1_m2=(0.9, 0.0)) == "m2"
+    # The stronger gains no less by a point than the weaker, whatever its own row says.
+    assert chosen(9, m1_m2=(0.0, 0.1), m1_m3=(0.05, 0.0)) == "m3"
+    # m4 is as strong as m3 and dearer: its row does not save it.
+    assert chosen(1, m1_m4=(1.0, 1.0)) == "m3"
 
 
 def test_a_declared_task_counts_instead_of_hints() -> None:
