@@ -10,9 +10,10 @@ from typing import Final
 
 import msgspec
 
-from bench.routing.measures import curve, measure, order_of
+from bench.routing.measures import aiq
 from bench.routing.outcomes import Outcome
 from bench.routing.rules import TableRule, asked, extra_pico
+from jusinfer.domain.routing.choosing import Gains
 from jusinfer.domain.rule_table import RuleTable
 
 RISE_LEAST: Final = 0.006
@@ -56,27 +57,11 @@ def fired(rows: Sequence[Outcome], table: RuleTable) -> Fired:
     return Fired(rows, ids, extra, aiq(rows, [0.0] * len(rows)), aiq(rows, best))
 
 
-def aiq(rows: Sequence[Outcome], scores: Sequence[float]) -> float:
-    """Give the AIQ of a ranking."""
-    return measure(curve(rows, order_of(scores), None)).aiq
-
-
-def scores_of(one: Fired, points: Points, base: int, per_point: int, least: int) -> list[float]:
-    """Rank by gain for each pico-USD under some points; gains are millionths."""
-    return [
-        max(base + per_point * sum([points[name] for name in ids]), least) / extra
-        for ids, extra in zip(one.ids, one.extra, strict=True)
-    ]
-
-
 class Fit:
     """Fits points to sets."""
 
     def __init__(self, table: RuleTable) -> None:
-        pair = table.pair["default"]
-        self._base = round(pair.base_gain * 1_000_000)
-        self._per_point = round(pair.per_point * 1_000_000)
-        self._least = round(table.choose.least_gain * 1_000_000)
+        self._gains = Gains(table)
 
     def share(self, one: Fired, points: Points) -> float:
         """Give the share of the oracle's headroom over random that points take on a set."""
@@ -85,7 +70,10 @@ class Fit:
 
     def scores(self, one: Fired, points: Points) -> list[float]:
         """Rank a set by some points."""
-        return scores_of(one, points, self._base, self._per_point, self._least)
+        return [
+            self._gains.gain(row.pair, sum([points[name] for name in ids])) / extra
+            for row, ids, extra in zip(one.rows, one.ids, one.extra, strict=True)
+        ]
 
     def fit(self, sets: Sequence[Fired]) -> Points:
         """Move single points by one as long as it helps enough."""

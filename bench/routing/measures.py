@@ -86,6 +86,11 @@ def measure(points: list[Point]) -> Measures:
     )
 
 
+def aiq(rows: Sequence[Outcome], scores: Sequence[float]) -> float:
+    """Give the AIQ of a ranking."""
+    return measure(curve(rows, order_of(scores), None)).aiq
+
+
 def upper_hull(points: list[Point]) -> list[Point]:
     """Give the non-decreasing upper hull of quality over cost."""
     hull: list[Point] = []

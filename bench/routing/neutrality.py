@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from bench.routing.measures import curve, measure, order_of
+from bench.routing.measures import aiq
 from bench.routing.outcomes import CHARS_PER_TOKEN, PAIRS, Outcome, pico
 from bench.routing.rules import TableRule, asked
 
@@ -46,7 +46,7 @@ def neutrality(rows: Sequence[Outcome], name: str, rule: TableRule) -> dict[str,
     asks = [asked(row) for row in rows]
     scores = [rule(one) for one in asks]
     threshold = sorted(scores, reverse=True)[int(len(scores) * STRONG_SHARE)]
-    before = measure(curve(rows, order_of(scores), None)).aiq
+    before = aiq(rows, scores)
     found: dict[str, Neutral] = {}
     for change, edit in CHANGES.items():
         changed = [_changed(row, edit(row.prompt), name) for row in rows]
@@ -55,8 +55,7 @@ def neutrality(rows: Sequence[Outcome], name: str, rule: TableRule) -> dict[str,
             (old > threshold) is not (new > threshold)
             for old, new in zip(scores, after, strict=True)
         )
-        aiq = measure(curve(rows, order_of(after), None)).aiq
-        found[change] = Neutral(flips / len(rows), before, aiq)
+        found[change] = Neutral(flips / len(rows), before, aiq(rows, after))
     return found
 
 

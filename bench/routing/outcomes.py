@@ -15,7 +15,6 @@ import msgspec
 CHARS_PER_TOKEN: Final = 4
 LETTER_TOKENS: Final = 1
 ANSWER_TOKENS: Final = 250
-PICO_PER_MICRO: Final = 1_000_000
 SETS: Final = ("A", "B", "C")
 PARTS: Final = ("dev", "check")
 NAMES: Final[Mapping[str, str]] = {

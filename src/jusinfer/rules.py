@@ -5,7 +5,6 @@ file at once; gateways look at that file every second and take it whole, or keep
 """
 
 import os
-import re
 from importlib import resources
 from pathlib import Path
 from typing import Final
@@ -13,14 +12,13 @@ from typing import Final
 import msgspec
 
 from jusinfer.domain.rule_file import TEXT_BYTES_MAX, RuleFileError, read_table
-from jusinfer.domain.rule_table import RuleTable
+from jusinfer.domain.rule_table import VERSION, RuleTable
 
 BUILTIN: Final = "builtin"
 BUILTIN_NAME: Final = "data/rules.toml"
 ACTIVE_NAME: Final = "active.toml"
 HISTORY_NAME: Final = "history"
 HISTORY_BYTES_MAX: Final = 1024 * 1024
-_VERSION: Final = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,31}")
 
 Stamp = tuple[int, int, int]
 
@@ -55,10 +53,16 @@ class RuleFiles:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._active = folder / ACTIVE_NAME
+        self._seen: Stamp | None = None
 
     def active(self) -> Found:
         """Read the table in force; raises RuleFileError when it was edited into something else."""
+        self._seen = self.stamp()
         return read_file(self._active) if self._active.is_file() else builtin()
+
+    def has_changed(self) -> bool:
+        """Tell whether another table was put in force since it was read here last."""
+        return self.stamp() != self._seen
 
     def stamp(self) -> Stamp | None:
         """Give what changes when another table is put in force; None for the built-in one."""
@@ -70,7 +74,7 @@ class RuleFiles:
 
     def kept(self, version: str) -> Found:
         """Read a table that was in force at some time, by its version."""
-        if not _VERSION.fullmatch(version):
+        if not VERSION.fullmatch(version):
             raise RuleFileError(f"{version!r} is no version; see `jusinfer rules list`")
         own = builtin()
         if version in {BUILTIN, own.table.version} and not self._kept_path(version).is_file():

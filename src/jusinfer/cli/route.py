@@ -4,7 +4,6 @@ import sys
 from pathlib import Path
 from typing import Annotated, Final
 
-import msgspec
 import typer
 
 from jusinfer.cli import output
@@ -24,9 +23,8 @@ from jusinfer.domain.rule_table import EFFORTS, TASKS, RuleTable
 from jusinfer.domain.traits import Traits
 from jusinfer.services import receipts
 from jusinfer.wire.chat_request import decode_request
-from jusinfer.wire.declared_task import declared
+from jusinfer.wire.declared_task import hinted
 from jusinfer.wire.hint_scan import HintScanner
-from jusinfer.wire.hint_windows import windows_of_content
 
 REQUEST_BYTES_MAX: Final = 20 * 1024 * 1024
 route_app = typer.Typer(help="Say which model would be chosen, and why; nothing is called.")
@@ -110,9 +108,7 @@ def explain(
             return
         table = found_in(files_of(config_file, data_dir), rules).table
         asked = decode_request(body)
-        task = declared(None, asked.fields)
-        hints = () if task else HintScanner(table.hint).scan(*windows_of_content(asked.last_user))
-        traits = msgspec.structs.replace(asked.traits, task=task, hints=hints)
+        traits = hinted(asked, None, HintScanner(table.hint))
         plan = decided(traits, asked.model, table, catalog_of(config_file, mode))
     shown(plan, table, as_json=as_json)
 
@@ -123,13 +119,7 @@ def decided(traits: Traits, model: str, table: RuleTable, catalog: Catalog) -> R
     policy = RoutingPolicy(model)
     view = Calm()
     plan = router.decide(traits, policy, view, no_dice)
-    steps = tuple(
-        msgspec.structs.replace(
-            step, estimate_pico=router.cost_pico(step.model, step.route, traits, policy, view)
-        )
-        for step in plan.routes
-    )
-    return msgspec.structs.replace(plan, routes=steps)
+    return router.estimated(plan, traits, policy, view)
 
 
 def shown(plan: RoutePlan, table: RuleTable, *, as_json: bool) -> None:

@@ -3,13 +3,15 @@
 from pathlib import Path
 from typing import Annotated, Final
 
+import msgspec
 import typer
 
 from jusinfer import config
 from jusinfer.cli import output
-from jusinfer.cli.operate import ConfigFile, DataDir, Json
+from jusinfer.cli.operate import ConfigFile, DataDir, Json, catalog_of
 from jusinfer.config import Overrides
-from jusinfer.domain.routing.comparing import Change, changes, flips
+from jusinfer.domain.identity import Mode
+from jusinfer.domain.routing.comparing import changes, flips
 from jusinfer.domain.rule_table import RuleTable
 from jusinfer.rules import BUILTIN, Found, RuleFiles, builtin, read_file
 
@@ -71,14 +73,14 @@ def diff(
     with output.faults(as_json=as_json):
         files = files_of(config_file, data_dir)
         now, then = files.active().table, found_in(files, file).table
-        settings = config.load(Overrides(config_file=config_file, data_dir=data_dir))
-        moved = flips(now, then, config.offers(settings, sandbox_port=1).test)
+        moved = flips(now, then, catalog_of(config_file, Mode.TEST))
     found = changes(now, then)
     if as_json:
         output.show_json({"changes": found, "moved": moved})
         return
     typer.echo(f"{now.version} (in force) -> {then.version}\n")
-    output.show([_row(one) for one in found[:SHOWN_MAX]], as_json=False, empty="No rule differs.")
+    rows = [msgspec.structs.asdict(one) for one in found[:SHOWN_MAX]]
+    output.show(rows, as_json=False, empty="No rule differs.")
     typer.echo(
         f"\nOf {moved.requests} made-up requests of every size and hint, {moved.stronger} would go "
         f"to a stronger model and {moved.weaker} to a weaker one."
@@ -157,10 +159,6 @@ def _summary(table: RuleTable) -> dict[str, str | int]:
         "hints": len(table.hint),
         "gates": len(table.gate),
     }
-
-
-def _row(change: Change) -> dict[str, output.Cell]:
-    return {"rule": change.rule, "now": change.now, "then": change.then}
 
 
 def _say(version: str, *, as_json: bool) -> None:

@@ -9,6 +9,7 @@ import msgspec
 
 from jusinfer.domain.catalog import Price, Route, Upstream
 from jusinfer.domain.errors import InvalidRequest, PolicyRefused
+from jusinfer.domain.money import PICO_PER_NANO
 from jusinfer.domain.route_plan import PlannedRoute
 
 NAMES_MAX: Final = 32
@@ -53,6 +54,10 @@ class TenantPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dial: str = ""
     worth_micro: int | None = None
     call_nano_max: int | None = None
+
+    def affords(self, cost_pico: int) -> bool:
+        """Tell whether a call that is expected to cost so much is under the cap on calls."""
+        return self.call_nano_max is None or cost_pico <= self.call_nano_max * PICO_PER_NANO
 
 
 NO_POLICY: Final = TenantPolicy()

@@ -94,11 +94,10 @@ def _lines(text: str) -> dict[Path, int]:
             names = tuple(a or b for a, b in _BARE.findall(header[2]))
             here = _within(names, counts)
             if header[1] == "[[":
+                found.setdefault(here, number)
                 counts[names] = counts.get(names, -1) + 1
-                here = (*here[: len(here)], counts[names])
+                here = (*here, counts[names])
             found.setdefault(here, number)
-            if header[1] == "[[":
-                found.setdefault(here[:-1], number)
             continue
         key = _KEY.match(line) if depth == 0 else None
         if key is not None:

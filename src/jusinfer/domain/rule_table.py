@@ -60,7 +60,7 @@ MILLION: Final = 1_000_000
 POINTS_MAX: Final = 9
 UNBOUNDED: Final = 10**15
 _ID: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
-_VERSION: Final = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,31}")
+VERSION: Final = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,31}")
 
 Id = Annotated[str, msgspec.Meta(min_length=1, max_length=32)]
 Sentence = Annotated[str, msgspec.Meta(min_length=3, max_length=120)]
@@ -128,6 +128,18 @@ class Signal(Strict, frozen=True):
     output_below: Tokens | None = None
     tools_from: Tokens | None = None
 
+    @property
+    def is_bounded(self) -> bool:
+        """Whether anything but a hint, a task or an effort narrows it."""
+        bounds = (
+            self.input_from,
+            self.input_below,
+            self.output_from,
+            self.output_below,
+            self.tools_from,
+        )
+        return any(bound is not None for bound in bounds)
+
 
 class Gate(Strict, frozen=True):
     """A filter by its id; what it does is fixed, its place and its sentence are data."""
@@ -172,7 +184,7 @@ class RuleTable(Strict, frozen=True, kw_only=True):
 
 def check(table: RuleTable) -> RuleTable:
     """Judge what types cannot say; raises TableError at the first rule that cannot stand."""
-    if not _VERSION.fullmatch(table.version):
+    if not VERSION.fullmatch(table.version):
         raise TableError("use letters, digits, `.`, `_` and `-` for a version", ("version",))
     _check_ids(table)
     hints = {hint.id for hint in table.hint}
@@ -243,15 +255,7 @@ def _check_signal(signal: Signal, hints: set[str], path: tuple[str | int, ...]) 
                 raise TableError(f"`{value}` is not one of {', '.join(known)}", (*path, name))
     if signal.points == 0:
         raise TableError("a signal of 0 points does nothing; leave it out", (*path, "points"))
-    bounds = (
-        signal.input_from,
-        signal.input_below,
-        signal.output_from,
-        signal.output_below,
-        signal.tools_from,
-    )
-    has_any = signal.hint or signal.task or signal.effort
-    if not has_any and all(bound is None for bound in bounds):
+    if not (signal.hint or signal.task or signal.effort or signal.is_bounded):
         raise TableError("this signal has no condition", path)
     for low, high, name in (
         (signal.input_from, signal.input_below, "input_below"),

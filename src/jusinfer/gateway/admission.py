@@ -19,13 +19,12 @@ from jusinfer.domain.preferences import NO_POLICY, NO_PREFERENCES, Preferences, 
 from jusinfer.domain.pricing import affordable_completion_tokens, bound_pico
 from jusinfer.domain.route_plan import RoutePlan
 from jusinfer.domain.routing.wishes import RoutingPolicy
-from jusinfer.domain.traits import Traits, Warmth
+from jusinfer.domain.traits import Warmth
 from jusinfer.gateway.context import Context
 from jusinfer.gateway.doors import Door
 from jusinfer.gateway.server import Request
 from jusinfer.wire.chat_content import beginning_of
-from jusinfer.wire.declared_task import declared
-from jusinfer.wire.hint_windows import windows_of_content
+from jusinfer.wire.declared_task import hinted
 
 KEY_BYTES_MAX: Final = 256
 OUTPUT_TOKENS_MIN: Final = 16
@@ -123,7 +122,7 @@ def _planned(
         traits = asked.traits
         policy = policy_of(principal, asked, epoch_seconds, door)
         if policy.is_cheapest or asked.last_user is not None:
-            traits = _with_hints(context, asked, declared_task)
+            traits = hinted(asked, declared_task, context.snapshot.scanner)
         beginning = beginning_of(asked.fields)
         if beginning:
             tenant_id, mode = principal.tenant_id, principal.mode
@@ -161,15 +160,6 @@ def policy_of(
         and in_force(principal.caps, CapAction.CHEAPEST, epoch_seconds)
     )
     return RoutingPolicy(asked.model, tenant, preferences, principal.price_list, is_cheapest)
-
-
-def _with_hints(context: Context, asked: CompletionRequest, declared_task: bytes | None) -> Traits:
-    """Give a request's traits with its declared task, or else with the hints in its words."""
-    task = declared(declared_task, asked.fields)
-    if task:
-        return msgspec.structs.replace(asked.traits, task=task)
-    hints = context.snapshot.scanner.scan(*windows_of_content(asked.last_user))
-    return msgspec.structs.replace(asked.traits, hints=hints) if hints else asked.traits
 
 
 def warmth_of(admission: Admission, index: int) -> Warmth:

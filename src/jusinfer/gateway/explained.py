@@ -18,20 +18,7 @@ def dry_run(
     router = context.snapshot.router(principal.mode)
     policy = policy_of(principal, asked, epoch_seconds, door)
     health = context.health.at(context.loop.time(), epoch_seconds)
-    shown = msgspec.structs.replace(
-        plan,
-        routes=tuple(
-            step
-            if step.estimate_pico is not None
-            else msgspec.structs.replace(
-                step,
-                estimate_pico=router.cost_pico(
-                    step.model, step.route, asked.traits, policy, health
-                ),
-            )
-            for step in plan.routes
-        ),
-    )
+    shown = router.estimated(plan, asked.traits, policy, health)
     decisive = router.decisive(plan, asked.traits, policy, health)
     return plan_json(shown, router.table, asked.traits, admission.bound_nano, decisive)
 

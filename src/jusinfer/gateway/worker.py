@@ -332,13 +332,10 @@ class Worker:
     async def _watch_rules(self) -> None:
         """Take another rule table as soon as it is put in force; keep this one if it is unsound."""
         context, rules = self._context, self._rules
-        seen = rules.stamp()
         while True:
             await asyncio.sleep(RULES_SECONDS)
-            stamp = rules.stamp()
-            if stamp == seen:
+            if not rules.has_changed():
                 continue
-            seen = stamp
             try:
                 table = rules.active().table
             except RuleFileError:

@@ -1,11 +1,15 @@
-"""Reads the task that a caller declares: in a header, or in `metadata`."""
+"""Reads what a request is for: the task that its caller declares, or else hints in its words."""
 
 from typing import Final
 
 import msgspec
 
+from jusinfer.domain.completion import CompletionRequest
 from jusinfer.domain.errors import InvalidRequest
 from jusinfer.domain.rule_table import TASKS
+from jusinfer.domain.traits import Traits
+from jusinfer.wire.hint_scan import HintScanner
+from jusinfer.wire.hint_windows import windows_of_content
 
 HEADER: Final = "x-jusinfer-task"
 
@@ -16,6 +20,15 @@ class _Metadata(msgspec.Struct):
 
 _metadata: Final = msgspec.json.Decoder(_Metadata).decode
 _text: Final = msgspec.json.Decoder(str).decode
+
+
+def hinted(asked: CompletionRequest, header: bytes | None, scanner: HintScanner) -> Traits:
+    """Give a request's traits with its declared task, or else with the hints in its words."""
+    task = declared(header, asked.fields)
+    if task:
+        return msgspec.structs.replace(asked.traits, task=task)
+    hints = scanner.scan(*windows_of_content(asked.last_user))
+    return msgspec.structs.replace(asked.traits, hints=hints) if hints else asked.traits
 
 
 def declared(header: bytes | None, fields: dict[str, msgspec.Raw]) -> str:

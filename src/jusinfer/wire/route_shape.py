@@ -1,6 +1,7 @@
 """A plan as people and programs read it: what would be tried, at which cost, and why."""
 
 from collections.abc import Collection
+from typing import Final
 
 import msgspec
 
@@ -9,6 +10,8 @@ from jusinfer.domain.route_plan import RoutePlan
 from jusinfer.domain.routing.explaining import sentence_of
 from jusinfer.domain.rule_table import RuleTable
 from jusinfer.domain.traits import Traits
+
+_members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 def plan_object(
@@ -83,11 +86,9 @@ def plan_json(
 
 def with_route(answer: bytes, route: bytes) -> bytes:
     """Put a plan's JSON into a JSON object, for a caller who asked for it."""
-    if not answer.rstrip().endswith(b"}"):
-        return answer
-    head = answer.rstrip()[:-1].rstrip()
-    comma = b"" if head.endswith(b"{") else b","
-    return b'%b%b"route":%b}' % (head, comma, route)
+    members = _members(answer)
+    members["route"] = msgspec.Raw(route)
+    return msgspec.json.encode(members)
 
 
 def event_with_route(event: bytes, route: bytes) -> bytes:

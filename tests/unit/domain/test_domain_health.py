@@ -364,7 +364,7 @@ def named(
         Catalog("v", upstreams, {"m": made}),
         Calm(),
         lambda: 0.99,
-        lambda _model, _route: 1,
+        lambda model, route: PlannedRoute(model, route, 1),
     )
 
 

@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from jusinfer.domain.catalog import Catalog, Model, Route
+from jusinfer.domain.catalog import Catalog
 from jusinfer.domain.errors import (
     JusinferError,
     ModelNotFound,
@@ -40,7 +40,6 @@ from jusinfer.domain.routing.gates import CANDIDATE, ID, ROUTE, TIER
 from jusinfer.domain.routing.named import (
     EXPLICIT,
     EXPLICIT_CODE,
-    PICO_PER_NANO,
     explicit_plan,
     plan_named,
 )
@@ -110,7 +109,7 @@ class Router:
                 self.catalog,
                 health,
                 random,
-                lambda model, route: self.fitting.cost_pico(model, route, traits, policy, health),
+                lambda model, route: self.fitting.step(model, route, traits, policy, health),
             )
             return RoutePlan(steps, EXPLICIT, EXPLICIT_CODE, self.table.version)
         field = self.fitting.field(policy)
@@ -137,6 +136,18 @@ class Router:
                     found.add(one.reason_id)
         return frozenset(found)
 
+    def estimated(
+        self, plan: RoutePlan, traits: Traits, policy: RoutingPolicy, health: HealthSnapshot
+    ) -> RoutePlan:
+        """Give a plan to be shown: with estimates where none were needed to make it."""
+        steps = tuple(
+            step
+            if step.estimate_pico is not None
+            else self.fitting.step(step.model, step.route, traits, policy, health)
+            for step in plan.routes
+        )
+        return msgspec.structs.replace(plan, routes=steps)
+
     # ------------------------------------------------------------------ choice
 
     def choose(self, fits: list[Fit], wish: Wish, traits: Traits, score: int) -> tuple[Fit, str]:
@@ -155,17 +166,6 @@ class Router:
         if stay is not None:
             return stay, "kept_warm"
         return chosen, "not_worth_it" if chosen is cheapest else "worth_it"
-
-    def cost_pico(
-        self,
-        model: Model,
-        route: Route,
-        traits: Traits,
-        policy: RoutingPolicy,
-        health: HealthSnapshot,
-    ) -> int:
-        """Give what a request is expected to cost on a route, with what is warm there."""
-        return self.fitting.cost_pico(model, route, traits, policy, health)
 
     def _staying(self, fits: list[Fit], traits: Traits, chosen: Fit, score: int) -> Fit | None:
         """Give the model that a conversation stays with, when it is not the one chosen anyway."""
@@ -192,32 +192,19 @@ class Router:
         if len(candidate.routes) == 1:
             steps = [PlannedRoute(candidate.model, chosen[WHO][ROUTE], chosen[COST])]
         else:
-            steps = self._replicas(chosen, traits, policy, health, random)
+            steps = by_health(
+                self.fitting.steps(candidate, traits, policy, health),
+                health,
+                random,
+                traits.warm,
+                policy.preferences.sorts,
+            )
         if not policy.preferences.has_fallbacks:
             return tuple(steps[:1])
         if len(steps) < ATTEMPTS_MAX and len(fits) > 1:
             for fit in stand_ins(fits, chosen, wish.dial, ATTEMPTS_MAX - len(steps)):
                 steps.append(PlannedRoute(fit[WHO][CANDIDATE].model, fit[WHO][ROUTE], fit[COST]))
         return tuple(steps[:ATTEMPTS_MAX])
-
-    def _replicas(
-        self,
-        chosen: Fit,
-        traits: Traits,
-        policy: RoutingPolicy,
-        health: HealthSnapshot,
-        random: Dice,
-    ) -> list[PlannedRoute]:
-        """Give the open routes of the chosen model, the cheapest first, and by health."""
-        model, cap_nano = chosen[WHO][CANDIDATE].model, policy.tenant.call_nano_max
-        steps: list[PlannedRoute] = []
-        for route in chosen[WHO][CANDIDATE].routes:
-            cost = self.fitting.cost_pico(model, route, traits, policy, health)
-            is_capped = cap_nano is not None and cost > cap_nano * PICO_PER_NANO
-            if not is_capped and not health.shut_seconds(route.upstream):
-                steps.append(PlannedRoute(model, route, cost))
-        steps.sort(key=lambda step: step.estimate_pico or 0)
-        return by_health(steps, health, random, traits.warm, policy.preferences.sorts)
 
     def _listed(
         self, traits: Traits, policy: RoutingPolicy, health: HealthSnapshot, random: Dice

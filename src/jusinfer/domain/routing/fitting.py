@@ -10,7 +10,7 @@ from jusinfer.domain.errors import InvalidRequest, JusinferError, PolicyRefused,
 from jusinfer.domain.health import HealthSnapshot
 from jusinfer.domain.preferences import NO_POLICY, NO_PREFERENCES, TenantPolicy
 from jusinfer.domain.pricing import expected_pico
-from jusinfer.domain.route_plan import Exclusion, Reason, reason
+from jusinfer.domain.route_plan import Exclusion, PlannedRoute, Reason, reason
 from jusinfer.domain.routing.choosing import FAST, WHO, Fit
 from jusinfer.domain.routing.gates import (
     CANDIDATE,
@@ -30,7 +30,6 @@ from jusinfer.domain.traits import Traits
 POLICY_GATES: Final = frozenset({"residency", "upstreams", "retention", "training", "price_cap"})
 FIELDS_MAX: Final = 256
 US_PER_SECOND: Final = 1_000_000
-PICO_PER_NANO: Final = 1_000
 
 
 class Field(msgspec.Struct, frozen=True):
@@ -69,29 +68,31 @@ class Fitting:
             return estimate.output_with_json
         return estimate.output_plain
 
-    def cost_pico(
+    def step(
         self,
         model: Model,
         route: Route,
         traits: Traits,
         policy: RoutingPolicy,
         health: HealthSnapshot,
-    ) -> int:
-        """Give what a request is expected to cost on a route, with what is warm there."""
+    ) -> PlannedRoute:
+        """Give a route with what a request is expected to cost on it, with what is warm there."""
         output_tokens = min(self.output_tokens(traits), model.output_tokens_max)
         cached = 0
         warm = traits.warm
         if warm is not None and (warm.upstream, warm.model_id) == (route.upstream, model.model_id):
             cached = min(warm.cached_tokens, traits.input_tokens)
+        priced = route
         if policy.price_list and policy.price_list in self.catalog.price_lists:
-            route = self.catalog.listed(policy.price_list, route)
-        return expected_pico(
-            price_at(route, health.epoch_seconds),
+            priced = self.catalog.listed(policy.price_list, route)
+        cost = expected_pico(
+            price_at(priced, health.epoch_seconds),
             traits.input_tokens,
             cached,
             output_tokens * traits.choice_count,
             traits.image_count,
         )
+        return PlannedRoute(model, route, cost)
 
     def field(self, policy: RoutingPolicy) -> Field:
         """Give the candidates with the routes that policy and preferences leave open."""
@@ -181,23 +182,28 @@ class Fitting:
         self, candidate: Candidate, traits: Traits, policy: RoutingPolicy, health: HealthSnapshot
     ) -> Fit | Exclusion:
         """Find the cheapest route to a model that may be taken, or the gate that closes them."""
-        model = candidate.model
-        best: Route | None = None
-        best_pico = 0
-        is_capped = False
-        cap_nano = policy.tenant.call_nano_max
-        for route in candidate.routes:
-            if health.shut_seconds(route.upstream):
-                continue
-            cost = self.cost_pico(model, route, traits, policy, health)
-            if cap_nano is not None and cost > cap_nano * PICO_PER_NANO:
-                is_capped = True
-            elif best is None or cost < best_pico:
-                best, best_pico = route, cost
-        if best is None:
-            return Exclusion(model.model_id, "price_cap" if is_capped else "account")
-        latency_us = _latency_us(health, best)
-        return best_pico, (candidate.tier, latency_us, model.model_id, candidate, best)
+        steps = self.steps(candidate, traits, policy, health)
+        if not steps:
+            is_used_up = all(health.shut_seconds(one.upstream) for one in candidate.routes)
+            return Exclusion(candidate.model_id, "account" if is_used_up else "price_cap")
+        best = steps[0]
+        latency_us = _latency_us(health, best.route)
+        who = (candidate.tier, latency_us, candidate.model_id, candidate, best.route)
+        return best.estimate_pico or 0, who
+
+    def steps(
+        self, candidate: Candidate, traits: Traits, policy: RoutingPolicy, health: HealthSnapshot
+    ) -> list[PlannedRoute]:
+        """Give the routes to a model that may be taken, the cheapest first."""
+        found = [
+            self.step(candidate.model, route, traits, policy, health)
+            for route in candidate.routes
+            if not health.shut_seconds(route.upstream)
+        ]
+        if policy.tenant.call_nano_max is not None:
+            found = [step for step in found if policy.tenant.affords(step.estimate_pico or 0)]
+        found.sort(key=lambda step: step.estimate_pico or 0)
+        return found
 
     def _sound(
         self, fits: list[Fit], excluded: list[Exclusion], health: HealthSnapshot

@@ -17,11 +17,10 @@ from jusinfer.domain.traits import Traits
 
 EXPLICIT: Final = (reason("explicit"),)
 EXPLICIT_CODE: Final = "explicit"
-PICO_PER_NANO: Final = 1_000
 SANDBOX_PREFIX: Final = "sandbox/"
 SANDBOX_BASE: Final = "sandbox/echo"
 
-Estimate = Callable[[Model, Route], int]
+Estimated = Callable[[Model, Route], PlannedRoute]
 
 
 def explicit_plan(model: Model, version: str) -> RoutePlan:
@@ -36,7 +35,7 @@ def plan_named(
     catalog: Catalog,
     health: HealthSnapshot,
     random: Callable[[], float],
-    estimate: Estimate,
+    estimated: Estimated,
 ) -> tuple[PlannedRoute, ...]:
     """Give the routes to the model that is named, in order; never another model.
 
@@ -56,8 +55,17 @@ def plan_named(
         routes, closed = open_routes(model, tenant, preferences, catalog)
         if not routes:
             raise refused(closed)
-        steps = [PlannedRoute(model, route, estimate(model, route)) for route in routes]
-        steps = _affordable(steps, tenant.call_nano_max)
+        steps = [
+            step
+            for step in [estimated(model, route) for route in routes]
+            if tenant.affords(step.estimate_pico or 0)
+        ]
+        if not steps:
+            raise PolicyRefused(
+                "this call is expected to cost more than this account allows for one: price_cap",
+                param="model",
+                hint="Shorten the input, set max_tokens, or choose a cheaper model.",
+            )
     if preferences is not NO_PREFERENCES:
         steps = ordered(steps, preferences)
         if not preferences.has_fallbacks:
@@ -65,20 +73,6 @@ def plan_named(
     # What comes beyond the attempts would never be tried: health decides among the rest.
     steps = serving(steps[:ATTEMPTS_MAX], health)
     return tuple(by_health(steps, health, random, traits.warm, preferences.sorts))
-
-
-def _affordable(steps: list[PlannedRoute], call_nano_max: int | None) -> list[PlannedRoute]:
-    if call_nano_max is None:
-        return steps
-    cap_pico = call_nano_max * PICO_PER_NANO
-    kept = [step for step in steps if (step.estimate_pico or 0) <= cap_pico]
-    if not kept:
-        raise PolicyRefused(
-            "this call is expected to cost more than this account allows for one: price_cap",
-            param="model",
-            hint="Shorten the input, set max_tokens, or choose a cheaper model.",
-        )
-    return kept
 
 
 def _model(name: str, catalog: Catalog) -> Model:

@@ -22,15 +22,7 @@ class _Rule:
         self.input = (signal.input_from or 0, signal.input_below or TOKENS_MAX)
         self.output = (signal.output_from or 0, signal.output_below or TOKENS_MAX)
         self.tools_from = signal.tools_from or 0
-        bounds = (
-            signal.input_from,
-            signal.input_below,
-            signal.output_from,
-            signal.output_below,
-            signal.tools_from,
-        )
-        is_narrowed = any(bound is not None for bound in bounds)
-        self.is_bounded = is_narrowed or bool(signal.task or signal.effort)
+        self.is_bounded = signal.is_bounded or bool(signal.task or signal.effort)
 
     def holds(self, traits: Traits, output_tokens: int) -> bool:
         """Tell whether all conditions but the hint hold."""
