@@ -7,7 +7,7 @@ import msgspec
 import typer
 
 from jusinfer import config
-from jusinfer.cli import output
+from jusinfer.cli import output, paths
 from jusinfer.cli.operate import ConfigFile, DataDir, Json, catalog_of
 from jusinfer.config import Overrides
 from jusinfer.domain.identity import Mode
@@ -30,6 +30,13 @@ def add_to(app: typer.Typer) -> None:
 def files_of(config_file: str | None, data_dir: str | None) -> RuleFiles:
     """Give the folder of tables of an installation."""
     settings = config.load(Overrides(config_file=config_file, data_dir=data_dir))
+    return RuleFiles(settings.rules_dir)
+
+
+def made_files(config_file: str | None, data_dir: str | None) -> RuleFiles:
+    """Give the folder of tables to be written to; the data directory is made, and made private."""
+    settings = config.load(Overrides(config_file=config_file, data_dir=data_dir))
+    paths.prepare(settings)
     return RuleFiles(settings.rules_dir)
 
 
@@ -97,7 +104,7 @@ def activate(
 ) -> None:
     """Put a table in force; every gateway on this data directory takes it within a second."""
     with output.faults(as_json=as_json):
-        files = files_of(config_file, data_dir)
+        files = made_files(config_file, data_dir)
         found = found_in(files, file)
         files.activate(found)
     _say(found.table.version, as_json=as_json)
@@ -115,7 +122,7 @@ def rollback(
 ) -> None:
     """Put the table in force that was before, or any that ever was."""
     with output.faults(as_json=as_json):
-        files = files_of(config_file, data_dir)
+        files = made_files(config_file, data_dir)
         found = files.kept(version or files.before())
         files.activate(found)
     _say(found.table.version, as_json=as_json)

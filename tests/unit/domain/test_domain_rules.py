@@ -147,6 +147,16 @@ def test_a_version_names_one_table_for_good(tmp_path: Path) -> None:
     assert files.active().table.version == "mine.1"
 
 
+def test_a_table_put_in_force_after_the_last_look_is_seen(tmp_path: Path) -> None:
+    files, operator = RuleFiles(tmp_path / "rules"), RuleFiles(tmp_path / "rules")
+    assert files.active().table == FOUND.table
+    assert not files.has_changed()
+    operator.activate(rules.read_file(write(tmp_path, own("mine.1"))))
+    assert files.has_changed()
+    assert files.active().table.version == "mine.1"
+    assert not files.has_changed()
+
+
 def test_a_file_that_cannot_be_read_is_a_fault_that_is_told(tmp_path: Path) -> None:
     with pytest.raises(RuleFileError, match="cannot be read"):
         rules.read_file(tmp_path / "none.toml")
