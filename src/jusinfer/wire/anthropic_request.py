@@ -8,6 +8,7 @@ import msgspec
 
 from jusinfer.domain.completion import CompletionRequest
 from jusinfer.domain.errors import InvalidRequest
+from jusinfer.wire.call_ids import portable
 from jusinfer.wire.tolerant import member, objects
 
 OUTPUT_TOKENS_DEFAULT: Final = 8_192
@@ -161,7 +162,7 @@ def _blocks(message: dict[str, Any], role: str, where: str) -> list[Block]:
         content = _parts(message.get("content"), where)
         result: Block = {
             "type": "tool_result",
-            "tool_use_id": message.get("tool_call_id", ""),
+            "tool_use_id": portable(str(message.get("tool_call_id") or "")),
             "content": content,
         }
         if message.get("is_error") is True:
@@ -245,7 +246,7 @@ def _call(call: object, where: str) -> Block:
         )
     block: Block = {
         "type": "tool_use",
-        "id": call.get("id", ""),
+        "id": portable(str(call.get("id") or "")),
         "name": function.get("name", ""),
         "input": given,
     }

@@ -10,6 +10,7 @@ from jusinfer.domain.errors import InvalidRequest
 from jusinfer.domain.usage import TokenUsage
 from jusinfer.wire.anthropic_turns import chat_messages
 from jusinfer.wire.anthropic_writer import MessageWriter, stop_reason_of, usage_members
+from jusinfer.wire.call_ids import portable
 from jusinfer.wire.chat_misfits import misfit
 from jusinfer.wire.pivot import SurfaceStream
 from jusinfer.wire.tolerant import first_choice, member, objects, text
@@ -291,7 +292,7 @@ def _content(message: Mapping[str, Any]) -> list[dict[str, Any]]:
         blocks.append(
             {
                 "type": "tool_use",
-                "id": text(call.get("id")),
+                "id": portable(text(call.get("id"))),
                 "name": text(function.get("name")),
                 "input": _input(function),
             }

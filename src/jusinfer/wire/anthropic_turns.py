@@ -6,6 +6,7 @@ import msgspec
 
 from jusinfer.domain.errors import InvalidRequest
 from jusinfer.wire.anthropic_request import FORMAT
+from jusinfer.wire.call_ids import original
 
 # Tuples, as what is looked for in them may be anything, and need not have a hash.
 SHOWN: Final = ("image", "document")
@@ -75,7 +76,7 @@ def _result(block: dict[str, Any], where: str) -> tuple[dict[str, Any], list[dic
     plain = len(texts) == 1 and "cache_control" not in texts[0]
     message: dict[str, Any] = {
         "role": "tool",
-        "tool_call_id": str(block.get("tool_use_id") or ""),
+        "tool_call_id": original(str(block.get("tool_use_id") or "")),
         "content": texts[0]["text"] if plain else texts or "",
     }
     if block.get("is_error") is True:
@@ -129,7 +130,7 @@ def _call(block: dict[str, Any], where: str) -> dict[str, Any]:
     if not isinstance(given, dict):
         raise _misfit(f"{where}.input", "must be an object")
     call: dict[str, Any] = {
-        "id": str(block.get("id") or ""),
+        "id": original(str(block.get("id") or "")),
         "type": "function",
         "function": {"name": str(block.get("name") or ""), "arguments": _json(given)},
     }

@@ -8,6 +8,7 @@ import msgspec
 
 from jusinfer.domain.usage import TokenUsage
 from jusinfer.wire.anthropic_native import error_event
+from jusinfer.wire.call_ids import portable
 from jusinfer.wire.tolerant import objects
 from jusinfer.wire.tolerant import text as text_of
 
@@ -203,7 +204,7 @@ class MessageWriter:
         if tool is None:
             tool = self._tools[index] = _Tool()
         if bytes(call.id) not in _NOTHING:
-            tool.call_id = bytes(call.id)
+            tool.call_id = _portable(bytes(call.id))
         if function is not None and bytes(function.name) not in _NOTHING:
             tool.name = bytes(function.name)
         part = b"" if function is None else bytes(function.arguments) or bytes(function.input)
@@ -263,6 +264,13 @@ _EMPTY: Final[Mapping[str, bytes]] = MappingProxyType(
         "thinking": b'{"type":"thinking","thinking":"","signature":""}',
     }
 )
+
+
+def _portable(call_id: bytes) -> bytes:
+    try:
+        return _encode(portable(str(_any(call_id))))
+    except ValueError:
+        return call_id
 
 
 def stop_reason_of(finish_reason: object) -> str:

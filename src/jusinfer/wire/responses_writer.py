@@ -7,6 +7,7 @@ import msgspec
 
 from jusinfer.domain.usage import TokenUsage
 from jusinfer.wire.responses_items import seal
+from jusinfer.wire.responses_tools import NO_NAMES, call_item
 from jusinfer.wire.tolerant import member, objects, text
 
 _HALVES: Final = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
@@ -184,23 +185,10 @@ def _reasoning_item(item_id: str, said: str, details: list[dict[str, Any]]) -> d
 
 def _call_item(item_id: str, call: dict[str, Any]) -> dict[str, Any]:
     custom = call.get("custom")
-    if isinstance(custom, dict):
-        return {
-            "id": item_id,
-            "type": "custom_tool_call",
-            "call_id": text(call.get("id")),
-            "name": text(custom.get("name")),
-            "input": text(custom.get("input")),
-        }
-    function = member(call.get("function"))
-    return {
-        "id": item_id,
-        "type": "function_call",
-        "status": "completed",
-        "call_id": text(call.get("id")),
-        "name": text(function.get("name")),
-        "arguments": text(function.get("arguments")),
-    }
+    function = custom if isinstance(custom, dict) else member(call.get("function"))
+    shape = NO_NAMES.shape_of(text(function.get("name")), is_custom=isinstance(custom, dict))
+    given = text(function.get("input" if shape.kind == "custom" else "arguments"))
+    return call_item(shape, item_id, text(call.get("id")), given)
 
 
 class _Item:
