@@ -193,14 +193,15 @@ class StreamAttempt:
                 if payload.lstrip().startswith(DONE):
                     tail = self._done(passed)
                 else:
-                    tail = self._fail(_broken("malformed_stream", "an event could not be read"))
+                    failure = _broken("malformed_stream", "an event could not be read")
+                    tail = self._fail(failure, passed)
                 break
             if chunk.usage is not None:
                 self.usage = chunk.usage
                 self.raw_usage = chunk.raw_usage
             if chunk.failure is not None:
                 self.is_error_finish = True
-                tail = self._fail(chunk.failure)
+                tail = self._fail(chunk.failure, passed)
                 break
             if not chunk.is_usage_only:
                 self._take(chunk, payload, passed)
@@ -215,7 +216,7 @@ class StreamAttempt:
             return b""
         self._last_sent_at = now
         if self.content_event_count == 0 and self.finish_reason is None:
-            return self._fail(_broken("empty_answer", "the upstream produced nothing"))
+            return self._fail(_broken("empty_answer", "the upstream produced nothing"), [])
         return self.cut()
 
     def cut(self) -> bytes:
@@ -223,10 +224,8 @@ class StreamAttempt:
         if self.is_over:
             return b""
         if len(self._finished) < self._choice_count:
-            return self._fail(_broken("upstream_cut", "the upstream broke off before its end"))
-        passed: list[bytes] = []
-        tail = self._complete(passed)
-        return self._frame(passed) + tail if passed else tail
+            return self._fail(_broken("upstream_cut", "the upstream broke off before its end"), [])
+        return self._complete([])
 
     def tick(self, now: float) -> Verdict:
         """Judge the time; after KEEP_ALIVE a comment is expected to be sent."""
@@ -297,22 +296,38 @@ class StreamAttempt:
 
     def _done(self, passed: list[bytes]) -> bytes:
         if self.content_event_count == 0 and self.finish_reason is None:
-            return self._fail(_broken("empty_answer", "the upstream produced nothing"))
+            return self._fail(_broken("empty_answer", "the upstream produced nothing"), passed)
         return self._complete(passed)
 
     def _complete(self, passed: list[bytes]) -> bytes:
-        """End well: gives the last events, after adding what was held to those passed on."""
+        """End well: gives what was held or not yet passed on, framed, then the last events."""
         if not self.has_sent_content:
             self._let_go(passed)
         self.state = AttemptState.COMPLETED
+        before = self._framed(passed)
         end = self._done_event
-        return self._render.usage_event(self) + end if self._wants_usage else end
+        return before + self._render.usage_event(self) + end if self._wants_usage else before + end
 
-    def _fail(self, failure: UpstreamFailure) -> bytes:
+    def _fail(self, failure: UpstreamFailure, passed: list[bytes]) -> bytes:
+        """End as failed: gives what was not yet passed on, framed, then the error event."""
         self.state = AttemptState.FAILED
         self.failure = failure
         self._held.clear()
-        return self._render.error_event(self, failure) if self.has_sent_content else b""
+        if not self.has_sent_content:
+            return b""
+        before = self._framed(passed)
+        return before + self._render.error_event(self, failure)
+
+    def _framed(self, passed: list[bytes]) -> bytes:
+        """Frame what is to be passed on and empty the list.
+
+        A writer keeps a state: what closes a stream may be asked of it only after this.
+        """
+        if not passed:
+            return b""
+        out = self._frame(passed)
+        passed.clear()
+        return out
 
 
 def framed(payloads: list[bytes]) -> bytes:

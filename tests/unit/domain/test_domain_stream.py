@@ -314,3 +314,55 @@ def test_a_failure_does_not_show_the_upstreams_words() -> None:
     assert "SECRET" not in repr(FAILURE)
     assert "SECRET" not in str(FAILURE)
     assert "upstream_error" in repr(FAILURE)
+
+
+def told(*words: str) -> list[str]:
+    """Feed words at once to a machine whose writer keeps a state; gives what it was asked for."""
+    order: list[str] = []
+
+    class Writer:
+        def usage_event(self, machine: StreamAttempt) -> bytes:
+            assert machine.state is AttemptState.COMPLETED
+            order.append("finish")
+            return b""
+
+        def error_event(self, machine: StreamAttempt, failure: UpstreamFailure) -> bytes:
+            assert machine.failure is failure
+            order.append("fail")
+            return b""
+
+    def frame(payloads: list[bytes]) -> bytes:
+        order.extend(payload.decode() for payload in payloads)
+        return b""
+
+    machine = StreamAttempt(
+        decode,
+        Writer(),
+        wants_usage=True,
+        choice_count=1,
+        deadlines=Deadlines(30.0, 20.0, 100.0, 15.0),
+        now=0.0,
+        frame=frame,
+    )
+    fed(machine, *words)
+    if not machine.is_over:
+        machine.cut()
+    return order
+
+
+@pytest.mark.parametrize(
+    ("words", "order"),
+    [
+        (("text", "stop", "[DONE]"), ["text", "stop", "finish"]),
+        (("stop", "[DONE]"), ["stop", "finish"]),
+        (("stop",), ["stop", "finish"]),
+        (("text", "fail"), ["text", "fail"]),
+        (("text", "gibberish"), ["text", "fail"]),
+        (("text",), ["text", "fail"]),
+        (("role", "fail"), []),
+    ],
+)
+def test_a_writer_sees_every_event_before_it_is_asked_to_end(
+    words: tuple[str, ...], order: list[str]
+) -> None:
+    assert told(*words) == order
