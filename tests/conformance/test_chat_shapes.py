@@ -391,7 +391,8 @@ USAGES: tuple[tuple[str, dict[str, Any], TokenUsage], ...] = (
         USAGE | {"server_tool_use_details": {"tool_calls_executed": 1}},
         TokenUsage(9, 0, 0, 2),
     ),
-    ("U27", USAGE | {"total_tokens": 999}, TokenUsage(9, 0, 0, 2)),
+    ("U27", USAGE | {"total_tokens": 999}, TokenUsage(9, 0, 0, 990, is_estimated=True)),
+    ("U27", USAGE | {"total_tokens": 3}, TokenUsage(9, 0, 0, 2)),
 )
 
 

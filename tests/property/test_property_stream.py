@@ -26,10 +26,10 @@ from jusinfer.wire.openai_chat import (
     decode_answer,
     decode_chunk,
     ident_of,
-    read_usage,
     usage_chunk,
 )
 from jusinfer.wire.upstream_errors import read_error, read_inner_error
+from jusinfer.wire.usage_shapes import read_usage
 
 TEXTS = st.sampled_from(["a", "é", "世界", "😀", "a b", "data: ", "[DONE]"]).map(text)
 BROKEN = st.sampled_from(
@@ -185,7 +185,8 @@ def test_any_json_is_usage_or_nothing(value: object) -> None:
     if usage is not None:
         event = usage_chunk(ident_of(None), plausible(usage), raw, "0")
         read = decode_chunk(event[6:-2])
-        assert read.usage == plausible(msgspec.structs.replace(usage, reported_cost_pico=-1))
+        said = msgspec.structs.replace(usage, reported_cost_pico=0, is_estimated=False)
+        assert read.usage == plausible(said)
 
 
 @given(

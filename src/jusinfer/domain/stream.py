@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from jusinfer.domain.usage import TokenUsage, plausible
+from jusinfer.domain.usage import TokenUsage, newer, plausible
 
 HELD_EVENTS_MAX: Final = 64
 HELD_BYTES_MAX: Final = 256 * 1024
@@ -111,6 +111,7 @@ class StreamAttempt:
         "_frame",
         "_held",
         "_held_bytes",
+        "_is_usage_early",
         "_last_event_at",
         "_last_sent_at",
         "_render",
@@ -150,6 +151,7 @@ class StreamAttempt:
         self._finished: set[int] = set()
         self._held: list[bytes] = []
         self._held_bytes = 0
+        self._is_usage_early = False
         self._started_at = now
         self._last_event_at = now
         self._last_sent_at = now
@@ -197,8 +199,9 @@ class StreamAttempt:
                     tail = self._fail(failure, passed)
                 break
             if chunk.usage is not None:
-                self.usage = chunk.usage
+                self.usage = newer(self.usage, chunk.usage)
                 self.raw_usage = chunk.raw_usage
+                self._is_usage_early = self.content_event_count == 0 and not chunk.has_content
             if chunk.failure is not None:
                 self.is_error_finish = True
                 tail = self._fail(chunk.failure, passed)
@@ -252,8 +255,12 @@ class StreamAttempt:
         if self.usage is None and not has_content and self.finish_reason is None:
             return TokenUsage()
         counted = estimate_completion_tokens(self.content_event_count, self.content_bytes)
+        usage = self.usage
+        if usage is not None and self._is_usage_early and counted > usage.completion_tokens:
+            # Said before the first word, and never again: it cannot count the answer.
+            usage = msgspec.structs.replace(usage, completion_tokens=0)
         return usage_to_charge(
-            self.usage,
+            usage,
             has_content=has_content,
             prompt_tokens=prompt_tokens_estimate,
             completion_tokens=counted,

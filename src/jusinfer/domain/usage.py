@@ -53,6 +53,27 @@ class KeySpending(msgspec.Struct, frozen=True):
     cap_period: str | None
 
 
+def newer(known: TokenUsage | None, said: TokenUsage) -> TokenUsage:
+    """Give the later of two running counts; a kind that it leaves out keeps the earlier one."""
+    if known is None or (said.prompt_tokens and said.completion_tokens):
+        return said
+    if not said.prompt_tokens:
+        said = msgspec.structs.replace(
+            said,
+            prompt_tokens=known.prompt_tokens,
+            cached_prompt_tokens=known.cached_prompt_tokens,
+            cache_write_tokens=known.cache_write_tokens,
+            cache_write_1h_tokens=known.cache_write_1h_tokens,
+        )
+    if not said.completion_tokens:
+        said = msgspec.structs.replace(
+            said,
+            completion_tokens=known.completion_tokens,
+            reasoning_tokens=known.reasoning_tokens,
+        )
+    return said
+
+
 def plausible(usage: TokenUsage) -> TokenUsage:
     """Clamp what an upstream reported so that no kind exceeds the kind that contains it."""
     prompt = max(usage.prompt_tokens, 0)

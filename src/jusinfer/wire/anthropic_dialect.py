@@ -11,6 +11,7 @@ from jusinfer.domain.stream import DONE, ChunkMalformed, UpstreamFailure
 from jusinfer.wire.anthropic_request import FORMAT, encode_messages
 from jusinfer.wire.pivot import DialectStream, Headers
 from jusinfer.wire.upstream_errors import read_error
+from jusinfer.wire.usage_shapes import MessagesUsage, merged, messages_usage, neutral_usage
 
 FINISH: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -26,21 +27,6 @@ FINISH: Final[Mapping[str, str]] = MappingProxyType(
 _ABSENT: Final = msgspec.Raw(b"null")
 _QUOTES: Final = msgspec.Raw(b'""')
 _encode: Final = msgspec.json.Encoder().encode
-
-
-class _CacheCreation(msgspec.Struct, gc=False):
-    ephemeral_5m_input_tokens: int | None = None
-    ephemeral_1h_input_tokens: int | None = None
-
-
-class Usage(msgspec.Struct, gc=False):
-    """Usage as Anthropic reports it: `input_tokens` leaves out what was cached."""
-
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    cache_read_input_tokens: int | None = None
-    cache_creation_input_tokens: int | None = None
-    cache_creation: _CacheCreation | None = None
 
 
 class Block(msgspec.Struct, gc=False):
@@ -74,7 +60,7 @@ class Message(msgspec.Struct, gc=False):
     model: str = ""
     content: list[Block] = []
     stop_reason: str | None = None
-    usage: Usage | None = None
+    usage: msgspec.Raw = _ABSENT
 
 
 class Event(msgspec.Struct, gc=False):
@@ -85,7 +71,7 @@ class Event(msgspec.Struct, gc=False):
     message: Message | None = None
     content_block: Block | None = None
     delta: Delta | None = None
-    usage: Usage | None = None
+    usage: msgspec.Raw = _ABSENT
     error: msgspec.Raw = _ABSENT
 
 
@@ -120,7 +106,7 @@ class AnthropicDialect:
             message = read_message(body)
         except (ValueError, RecursionError) as error:
             raise ChunkMalformed("the answer is no message") from error
-        if message.usage is None and not message.content:
+        if messages_usage(message.usage) is None and not message.content:
             return body
         return _encode(whole(message))
 
@@ -174,43 +160,10 @@ def whole(message: Message) -> dict[str, Any]:
         "model": message.model,
         "choices": [choice],
     }
-    if message.usage is not None:
-        answer["usage"] = neutral_usage(message.usage)
+    usage = messages_usage(message.usage)
+    if usage is not None:
+        answer["usage"] = neutral_usage(usage)
     return answer
-
-
-def neutral_usage(usage: Usage) -> dict[str, Any]:
-    """Count as OpenAI does: the prompt with all that was cached."""
-    read = max(usage.cache_read_input_tokens or 0, 0)
-    written = max(usage.cache_creation_input_tokens or 0, 0)
-    creation = usage.cache_creation
-    hour = 0
-    if creation is not None:
-        hour = max(creation.ephemeral_1h_input_tokens or 0, 0)
-        written = max(written, hour + max(creation.ephemeral_5m_input_tokens or 0, 0))
-    prompt = max(usage.input_tokens or 0, 0) + read + written
-    completion = max(usage.output_tokens or 0, 0)
-    details: dict[str, int] = {"cached_tokens": read, "cache_write_tokens": written}
-    if hour:
-        details["cache_write_1h_tokens"] = hour
-    return {
-        "prompt_tokens": prompt,
-        "completion_tokens": completion,
-        "total_tokens": prompt + completion,
-        "prompt_tokens_details": details,
-    }
-
-
-def merged(known: Usage, said: Usage) -> Usage:
-    """Take the newer count of each kind: counts are cumulative, so they are never added."""
-    return Usage(
-        *[
-            old if new is None else new
-            for old, new in zip(
-                msgspec.structs.astuple(known), msgspec.structs.astuple(said), strict=True
-            )
-        ]
-    )
 
 
 class AnthropicStream:
@@ -220,7 +173,7 @@ class AnthropicStream:
 
     def __init__(self) -> None:
         self._head = b'{"id":"","object":"chat.completion.chunk","created":0,"model":""'
-        self._usage = Usage()
+        self._usage = MessagesUsage()
         self._slots: dict[int, int] = {}
         self._calls = 0
         self._has_delta = False
@@ -246,9 +199,10 @@ class AnthropicStream:
             _encode(message.model),
         )
         begun = [self._chunk(b'{"role":"assistant","content":""}')]
-        if message.usage is not None:
+        said = messages_usage(message.usage)
+        if said is not None:
             # Said at once, so that it is known if the stream breaks; callers do not see it.
-            self._usage = merged(self._usage, message.usage)
+            self._usage = merged(self._usage, said)
             begun.append(self._usage_chunk())
         return begun
 
@@ -303,8 +257,9 @@ class AnthropicStream:
         return [] if said is None else [self._chunk(said)]
 
     def _close(self, event: Event) -> list[bytes]:
-        if event.usage is not None:
-            self._usage = merged(self._usage, event.usage)
+        said = messages_usage(event.usage)
+        if said is not None:
+            self._usage = merged(self._usage, said)
             self._has_delta = True
         delta = event.delta
         if delta is None or delta.stop_reason is None:
@@ -337,7 +292,7 @@ class AnthropicStream:
         usage = self._usage
         if not self._has_delta:
             # The first event counts an answer that had only begun.
-            usage = merged(usage, Usage(output_tokens=0))
+            usage = merged(usage, MessagesUsage(output_tokens=0))
         return b'%b,"choices":[],"usage":%b}' % (self._head, _encode(neutral_usage(usage)))
 
     def _chunk(self, delta: bytes) -> bytes:

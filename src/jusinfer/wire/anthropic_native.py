@@ -7,9 +7,15 @@ import msgspec
 from jusinfer.domain.stamps import Stamp
 from jusinfer.domain.stream import DONE, Chunk, ChunkMalformed
 from jusinfer.domain.usage import TokenUsage
-from jusinfer.wire.anthropic_dialect import FINISH, Event, Usage, merged, neutral_usage, read_event
-from jusinfer.wire.openai_chat import read_usage
+from jusinfer.wire.anthropic_dialect import FINISH, Event, read_event
 from jusinfer.wire.upstream_errors import read_inner_error
+from jusinfer.wire.usage_shapes import (
+    MessagesUsage,
+    merged,
+    messages_usage,
+    neutral_usage,
+    read_usage,
+)
 
 _members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _encode: Final = msgspec.json.Encoder().encode
@@ -58,7 +64,7 @@ class NativeDecoder:
     __slots__ = ("_has_delta", "_usage")
 
     def __init__(self) -> None:
-        self._usage = Usage()
+        self._usage = MessagesUsage()
         self._has_delta = False
 
     def decode(self, payload: bytes) -> Chunk:
@@ -82,8 +88,9 @@ class NativeDecoder:
             chunk.has_content = block is not None and block.type not in {"text", "thinking"}
             chunk.content_bytes = 1 if chunk.has_content else 0
         elif kind == "message_start" and event.message is not None:
-            if event.message.usage is not None:
-                self._usage = merged(self._usage, event.message.usage)
+            said = messages_usage(event.message.usage)
+            if said is not None:
+                self._usage = merged(self._usage, said)
                 self._count(chunk)
         elif kind == "message_delta":
             self._close(event, chunk)
@@ -92,8 +99,9 @@ class NativeDecoder:
         return chunk
 
     def _close(self, event: Event, chunk: Chunk) -> None:
-        if event.usage is not None:
-            self._usage = merged(self._usage, event.usage)
+        said = messages_usage(event.usage)
+        if said is not None:
+            self._usage = merged(self._usage, said)
             self._has_delta = True
             self._count(chunk)
         delta = event.delta
@@ -104,7 +112,7 @@ class NativeDecoder:
     def _count(self, chunk: Chunk) -> None:
         usage = self._usage
         if not self._has_delta:
-            usage = merged(usage, Usage(output_tokens=0))
+            usage = merged(usage, MessagesUsage(output_tokens=0))
         chunk.raw_usage = _encode(neutral_usage(usage))
         chunk.usage = read_usage(chunk.raw_usage)
 

@@ -13,9 +13,10 @@ from jusinfer.domain.tokens import estimate_json_tokens
 from jusinfer.domain.traits import Traits
 from jusinfer.domain.usage import TokenUsage
 from jusinfer.wire.chat_misfits import misfit
-from jusinfer.wire.openai_chat import Answer, read_usage
+from jusinfer.wire.openai_chat import Answer
 from jusinfer.wire.preferences import read_preferences
 from jusinfer.wire.upstream_errors import read_inner_error
+from jusinfer.wire.usage_shapes import read_usage
 
 INPUTS_MAX: Final = 2_048
 TOKENS_MAX: Final = 300_000

@@ -1,8 +1,6 @@
 """Chat Completions as upstreams speak it: events, whole answers, usage in its many shapes."""
 
-from collections.abc import Callable
-from decimal import ROUND_HALF_UP, Decimal
-from typing import Annotated, Final, TypeVar
+from typing import Final
 
 import msgspec
 
@@ -16,11 +14,8 @@ from jusinfer.domain.stream import (
 )
 from jusinfer.domain.usage import TokenUsage
 from jusinfer.wire.upstream_errors import read_inner_error
+from jusinfer.wire.usage_shapes import UsualUsage, read_usage, tried, usual_usage
 
-# More tokens than any model can take or give: such a count is as if there were none.
-TOKENS_MAX: Final = 2**31
-PICO_DIGITS: Final = 12
-REPORTED_PICO_MAX: Final = 2**63 - 1
 FAILING_REASONS: Final = frozenset({"error", "insufficient_system_resource"})
 # What JSON writes for nothing at all; an empty text is no content either.
 _NOTHING: Final = frozenset({b"", b"null", b'""', b"[]", b"{}"})
@@ -28,8 +23,6 @@ _ABSENT: Final = frozenset({b"", b"null"})
 _NULL: Final = msgspec.Raw(b"null")
 # Stands for a member that is missing; compared by identity, which copies nothing.
 _UNSAID: Final = msgspec.Raw()
-
-T = TypeVar("T")
 
 
 class _Delta(msgspec.Struct, gc=False):
@@ -51,6 +44,7 @@ class _Choice(msgspec.Struct, gc=False):
     message: _Delta | None = None
     finish_reason: str | None = None
     error: msgspec.Raw = _UNSAID
+    usage: msgspec.Raw = _UNSAID
 
 
 class _Groq(msgspec.Struct, gc=False):
@@ -65,29 +59,11 @@ class _Event(msgspec.Struct, gc=False):
     x_groq: _Groq | None = None
 
 
-_Count = Annotated[int, msgspec.Meta(ge=0, le=TOKENS_MAX)]
-
-
-class _UsualDetails(msgspec.Struct, gc=False):
-    cached_tokens: _Count | None = None
-    cache_write_tokens: _Count | None = None
-    reasoning_tokens: _Count | None = None
-
-
-class _UsualUsage(msgspec.Struct, gc=False):
-    prompt_tokens: _Count
-    completion_tokens: _Count
-    prompt_cache_hit_tokens: _Count | None = None
-    prompt_tokens_details: _UsualDetails | None = None
-    completion_tokens_details: _UsualDetails | None = None
-    cost: msgspec.Raw | None = None
-
-
 class _UsualAnswer(msgspec.Struct, gc=False):
     """An answer of the shape that nearly all have: read in one go, else member by member."""
 
     choices: list[_Choice]
-    usage: _UsualUsage
+    usage: UsualUsage
     error: msgspec.Raw | None = None
     x_groq: msgspec.Raw | None = None
 
@@ -138,10 +114,12 @@ def decode_chunk(payload: bytes) -> Chunk:
         event = _read_loosely(payload)
     chunk = Chunk()
     choices = event.choices
+    has_usage = event.x_groq is not None or event.usage is not _UNSAID
     if choices:
         for choice in choices:
             _read_choice(choice, chunk)
-    if event.x_groq is not None or (event.usage is not _UNSAID and bytes(event.usage) != b"null"):
+            has_usage = has_usage or choice.usage is not _UNSAID
+    if has_usage:
         _read_event_usage(event, chunk)
         chunk.is_usage_only = not choices and chunk.raw_usage is not None
     if event.error is not _UNSAID and bytes(event.error) not in _ABSENT:
@@ -158,30 +136,24 @@ def _read_loosely(payload: bytes) -> _Event:
     return _Event(
         choices=[
             _choice_of(row)
-            for raw in _tried(_rows, members.get("choices", _NULL)) or []
-            if (row := _tried(_members, raw)) is not None
+            for raw in tried(_rows, members.get("choices", _NULL)) or []
+            if (row := tried(_members, raw)) is not None
         ],
         usage=members.get("usage", _UNSAID),
         error=members.get("error", _UNSAID),
-        x_groq=_tried(_groq, members.get("x_groq", _NULL)),
+        x_groq=tried(_groq, members.get("x_groq", _NULL)),
     )
 
 
 def _choice_of(row: dict[str, msgspec.Raw]) -> _Choice:
     return _Choice(
-        index=_tried(_whole, row.get("index", _NULL)),
-        delta=_tried(_delta, row.get("delta", _NULL)),
-        message=_tried(_delta, row.get("message", _NULL)),
-        finish_reason=_tried(_text, row.get("finish_reason", _NULL)),
+        index=tried(_whole, row.get("index", _NULL)),
+        delta=tried(_delta, row.get("delta", _NULL)),
+        message=tried(_delta, row.get("message", _NULL)),
+        finish_reason=tried(_text, row.get("finish_reason", _NULL)),
         error=row.get("error", _UNSAID),
+        usage=row.get("usage", _UNSAID),
     )
-
-
-def _tried(decode: Callable[[msgspec.Raw], T], raw: msgspec.Raw) -> T | None:
-    try:
-        return decode(raw)
-    except (ValueError, RecursionError):
-        return None
 
 
 def _read_choice(choice: _Choice, chunk: Chunk) -> None:
@@ -233,7 +205,9 @@ def _shown_bytes(raw: msgspec.Raw) -> int:
 def _read_event_usage(event: _Event, holder: Chunk | Answer) -> None:
     """Take the usage from where an event has it; what says nothing is noted as raw only."""
     groq = event.x_groq
-    for raw in (event.usage, _UNSAID if groq is None else groq.usage):
+    inside = [choice.usage for choice in event.choices or () if choice.usage is not _UNSAID]
+    # Moonshot's stands in the choice that ends; of several each repeats the whole.
+    for raw in (event.usage, _UNSAID if groq is None else groq.usage, *reversed(inside)):
         said = bytes(raw)
         if said in _ABSENT:
             continue
@@ -246,59 +220,6 @@ def _read_event_usage(event: _Event, holder: Chunk | Answer) -> None:
         holder.failure = read_inner_error(bytes(groq.error))
 
 
-def read_usage(raw: bytes) -> TokenUsage | None:
-    """Read a usage object of any shape we know; None when it says nothing; never raises."""
-    usage = _tried(_members, msgspec.Raw(raw))
-    if usage is None:
-        return None
-    prompt = _first(usage, "prompt_tokens", "input_tokens", "prompt_eval_count")
-    completion = _first(usage, "completion_tokens", "output_tokens", "eval_count")
-    hit = _first(usage, "prompt_cache_hit_tokens")
-    miss = _first(usage, "prompt_cache_miss_tokens")
-    if prompt is None and hit is not None and miss is not None:
-        prompt = hit + miss
-    if prompt is None and completion is None:
-        return None
-    taken = _inner(usage, "prompt_tokens_details")
-    produced = _inner(usage, "completion_tokens_details")
-    cached = _first(taken, "cached_tokens")
-    return TokenUsage(
-        prompt_tokens=prompt or 0,
-        cached_prompt_tokens=(hit if cached is None else cached) or 0,
-        cache_write_tokens=_first(taken, "cache_write_tokens") or 0,
-        completion_tokens=completion or 0,
-        reasoning_tokens=_first(produced, "reasoning_tokens") or 0,
-        cache_write_1h_tokens=_first(taken, "cache_write_1h_tokens") or 0,
-        reported_cost_pico=_reported(usage.get("cost")),
-    )
-
-
-def _reported(raw: msgspec.Raw | None) -> int:
-    """Read the cost in US dollars that an upstream reports, as pico-USD; -1 for none."""
-    if raw is None:
-        return -1
-    try:
-        dollars = Decimal(bytes(raw).decode("ascii"))
-        pico = int(dollars.scaleb(PICO_DIGITS).to_integral_value(ROUND_HALF_UP))
-    except (ArithmeticError, ValueError):
-        return -1
-    return pico if 0 <= pico <= REPORTED_PICO_MAX else -1
-
-
-def _inner(members: dict[str, msgspec.Raw], name: str) -> dict[str, msgspec.Raw]:
-    return _tried(_members, members.get(name, _NULL)) or {}
-
-
-def _first(members: dict[str, msgspec.Raw], *names: str) -> int | None:
-    """Give the first of these counts that is there and can be one."""
-    for name in names:
-        raw = members.get(name)
-        count = None if raw is None else _tried(_whole, raw)
-        if count is not None and 0 <= count <= TOKENS_MAX:
-            return count
-    return None
-
-
 def decode_answer(body: bytes) -> Answer:
     """Read a whole answer that came with status 200; what is no answer is a failure."""
     try:
@@ -309,23 +230,10 @@ def decode_answer(body: bytes) -> Answer:
         return _decode_unusual(body)
     answer = _read_choices(usual.choices)
     if answer.failure is None:
-        answer.usage = _usual_usage(usual.usage)
+        answer.usage = usual_usage(usual.usage)
+        if answer.usage is None:
+            return _decode_unusual(body)
     return answer
-
-
-def _usual_usage(usage: _UsualUsage) -> TokenUsage:
-    taken, produced = usage.prompt_tokens_details, usage.completion_tokens_details
-    cached = None if taken is None else taken.cached_tokens
-    if cached is None:
-        cached = usage.prompt_cache_hit_tokens
-    return TokenUsage(
-        usage.prompt_tokens,
-        cached or 0,
-        0 if taken is None else taken.cache_write_tokens or 0,
-        usage.completion_tokens,
-        0 if produced is None else produced.reasoning_tokens or 0,
-        reported_cost_pico=_reported(usage.cost),
-    )
 
 
 def _decode_unusual(body: bytes) -> Answer:
@@ -365,12 +273,12 @@ def answer_as_events(body: bytes) -> list[bytes]:
     end mark comes last: a whole answer has ended, whether or not it gives a reason.
     """
     whole = _members(body)
-    rows = _tried(_rows, whole.pop("choices", _NULL)) or []
+    rows = tried(_rows, whole.pop("choices", _NULL)) or []
     usage = whole.pop("usage", _NULL)
     kept: dict[str, object] = {**whole, "object": "chat.completion.chunk"}
     events: list[bytes] = []
     for raw in rows:
-        choice = _tried(_members, raw)
+        choice = tried(_members, raw)
         if choice is None:
             continue
         message = choice.pop("message", choice.pop("delta", _NULL))
@@ -388,10 +296,10 @@ def answer_as_events(body: bytes) -> list[bytes]:
 
 def _streamed(message: msgspec.Raw) -> dict[str, object]:
     """Give a message as a delta: its tool calls need the index by which callers join them."""
-    members = _tried(_members, message)
+    members = tried(_members, message)
     if members is None:
         return {}
-    calls = [_tried(_members, raw) for raw in _tried(_rows, members.get("tool_calls", _NULL)) or []]
+    calls = [tried(_members, raw) for raw in tried(_rows, members.get("tool_calls", _NULL)) or []]
     delta: dict[str, object] = {**members}
     if calls:
         known = [call for call in calls if call is not None]
@@ -401,29 +309,33 @@ def _streamed(message: msgspec.Raw) -> dict[str, object]:
 
 def ident_of(payload: bytes | None) -> ChunkIdent:
     """Read how a stream names itself from one of its events; empty where it does not say."""
-    members = None if payload is None else _tried(_members, msgspec.Raw(payload))
+    members = None if payload is None else tried(_members, msgspec.Raw(payload))
     if members is None:
         members = {}
     return ChunkIdent(
-        id=_tried(_text, members.get("id", _NULL)) or "",
-        created=_tried(_whole, members.get("created", _NULL)) or 0,
-        model=_tried(_text, members.get("model", _NULL)) or "",
+        id=tried(_text, members.get("id", _NULL)) or "",
+        created=tried(_whole, members.get("created", _NULL)) or 0,
+        model=tried(_text, members.get("model", _NULL)) or "",
     )
 
 
 def usage_chunk(
     ident: ChunkIdent, usage: TokenUsage, raw_usage: bytes | None, cost_usd: str
 ) -> bytes:
-    """Build the last usage event: the upstream's own members, with our counts and our cost."""
+    """Build the last usage event: the upstream's own members, with our counts and our cost.
+
+    `cost_usd` is a number as text: it is written as it stands, never as a float.
+    """
     members: dict[str, object] = {}
     if raw_usage is not None and not usage.is_estimated:
-        members.update(_tried(_members, msgspec.Raw(raw_usage)) or {})
+        members.update(tried(_members, msgspec.Raw(raw_usage)) or {})
     members["prompt_tokens"] = usage.prompt_tokens
     members["completion_tokens"] = usage.completion_tokens
     members["total_tokens"] = usage.prompt_tokens + usage.completion_tokens
     _detail(members, "prompt_tokens_details", "cached_tokens", usage.cached_prompt_tokens)
+    _detail(members, "prompt_tokens_details", "cache_write_tokens", usage.cache_write_tokens)
     _detail(members, "completion_tokens_details", "reasoning_tokens", usage.reasoning_tokens)
-    members["cost"] = cost_usd
+    members["cost"] = msgspec.Raw(cost_usd.encode("ascii"))
     if usage.is_estimated:
         members["is_estimated"] = True
     return _framed(ident, {"choices": [], "usage": members})
@@ -431,10 +343,14 @@ def usage_chunk(
 
 def _detail(members: dict[str, object], group: str, name: str, count: int) -> None:
     """Set a count inside a group of the usage; a count of nothing only where one stands."""
-    raw = members.get(group)
-    details = _tried(_members, raw) if isinstance(raw, msgspec.Raw) else None
-    if count or (details is not None and name in details):
-        members[group] = {**(details or {}), name: count}
+    held = members.get(group)
+    details: dict[str, object] = {}
+    if isinstance(held, msgspec.Raw):
+        details.update(tried(_members, held) or {})
+    elif isinstance(held, dict):
+        details = held
+    if count or name in details:
+        members[group] = {**details, name: count}
 
 
 def error_chunk(ident: ChunkIdent, code: str, message: str) -> bytes:

@@ -4,7 +4,6 @@ import pytest
 from jusinfer.domain.stream import Chunk, ChunkMalformed
 from jusinfer.domain.usage import TokenUsage
 from jusinfer.wire.openai_chat import (
-    TOKENS_MAX,
     Answer,
     ChunkIdent,
     answer_as_events,
@@ -12,9 +11,9 @@ from jusinfer.wire.openai_chat import (
     decode_chunk,
     error_chunk,
     ident_of,
-    read_usage,
     usage_chunk,
 )
+from jusinfer.wire.usage_shapes import TOKENS_MAX, read_usage
 
 IDENT = ChunkIdent(id="c-1", created=1_790_000_000, model="m")
 MISFITS = [
@@ -377,7 +376,7 @@ def test_the_usage_event_keeps_the_upstreams_members() -> None:
             "prompt_tokens": 3,
             "completion_tokens": 4,
             "total_tokens": 7,
-            "cost": "0.000123",
+            "cost": 0.000123,
             "queue_time": 0.1,
             "prompt_tokens_details": {"cached_tokens": 3, "audio_tokens": 0},
         },
@@ -394,7 +393,7 @@ def test_the_usage_event_says_in_one_place_what_was_cached() -> None:
         "total_tokens": 7,
         "prompt_tokens_details": {"cached_tokens": 2},
         "completion_tokens_details": {"reasoning_tokens": 1},
-        "cost": "0",
+        "cost": 0,
     }
 
 
@@ -406,7 +405,7 @@ def test_the_usage_event_says_when_it_is_estimated(raw: bytes | None) -> None:
         "prompt_tokens": 3,
         "completion_tokens": 4,
         "total_tokens": 7,
-        "cost": "0",
+        "cost": 0,
         "is_estimated": True,
     }
 
@@ -417,7 +416,7 @@ def test_usage_that_cannot_be_read_again_is_left_out() -> None:
         "prompt_tokens": 1,
         "completion_tokens": 1,
         "total_tokens": 2,
-        "cost": "0",
+        "cost": 0,
     }
 
 
