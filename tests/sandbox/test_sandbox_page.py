@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from jusinfer.sandbox.agent.script import KINDS
 from jusinfer.sandbox.faults import FLAGS, KNOWN, NUMBERS, WORDS
 from jusinfer.sandbox.likeness import KNOWN as LIKENESSES
 
@@ -28,3 +29,8 @@ def test_the_page_names_no_fault_that_is_not_there() -> None:
 
 def test_every_habit_is_named() -> None:
     assert all(f"`{name}`" in PAGE for name in LIKENESSES)
+
+
+def test_every_script_of_the_model_behind_an_agent_is_told() -> None:
+    for kind, what in KINDS.items():
+        assert f"| `mock-agent{'-' if kind else ''}{kind}` | {what} |" in PAGE

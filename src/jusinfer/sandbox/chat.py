@@ -27,11 +27,12 @@ class Piece(NamedTuple):
 
 
 class Call(NamedTuple):
-    """A tool call: its id, its kind (function or custom) and its name."""
+    """A tool call: its id, its kind (function or custom), its name and where that is from."""
 
     call_id: str
     kind: str
     name: str
+    namespace: str = ""
 
 
 class Choice(NamedTuple):
@@ -141,16 +142,7 @@ class Answer:
         return {"content": None, "refusal": None} | {name: [row]}
 
     def _choice(self, index: int) -> Choice:
-        seed = f"{self.seed}{index}"
-        calls = self._calls(seed)
-        pieces = self._reasoning(seed)
-        if self.fault.has("refusal"):
-            calls = []
-            pieces += [Piece("refusal", token) for token in tokens_of(REFUSAL)]
-        elif calls:
-            pieces += self._call_pieces([arguments for _, arguments in calls])
-        else:
-            pieces += [Piece("content", token) for token in self._stopped(self._tokens(seed))]
+        pieces, calls = self._made(f"{self.seed}{index}")
         finish = "tool_calls" if calls else "stop"
         if calls and self.fault.has("function_call"):
             finish = "function_call"
@@ -161,6 +153,19 @@ class Answer:
         said = {piece.call for piece in pieces if piece.kind == "call"}
         told = [call for number, (call, _) in enumerate(calls) if number in said]
         return Choice(pieces, told, None if asked == "null" else asked)
+
+    def _made(self, seed: str) -> tuple[list[Piece], list[tuple[Call, str]]]:
+        """Make up one choice: all its tokens, and its calls with their arguments."""
+        calls = self._calls(seed)
+        pieces = self._reasoning(seed)
+        if self.fault.has("refusal"):
+            calls = []
+            pieces += [Piece("refusal", token) for token in tokens_of(REFUSAL)]
+        elif calls:
+            pieces += self.call_pieces([arguments for _, arguments in calls])
+        else:
+            pieces += [Piece("content", token) for token in self._stopped(self._tokens(seed))]
+        return pieces, calls
 
     def _reasoning(self, seed: str) -> list[Piece]:
         effort = self.request.get("reasoning_effort")
@@ -184,7 +189,7 @@ class Answer:
             calls.append((Call(call_id, kind, str(body["name"])), arguments))
         return calls
 
-    def _call_pieces(self, arguments: list[str]) -> list[Piece]:
+    def call_pieces(self, arguments: list[str]) -> list[Piece]:
         """Cut tool calls into tokens: the first of each, without text, says its name."""
         rows = [
             [Piece("call", text, number) for text in ["", *fragments(whole)]]
@@ -228,7 +233,8 @@ class Answer:
 
     def _message(self, choice: Choice) -> dict[str, Any]:
         refusal = choice.text("refusal") or None
-        content = None if choice.calls or refusal else choice.text("content")
+        said = choice.text("content")
+        content = (said or None) if choice.calls or refusal else said
         message: dict[str, Any] = {"role": "assistant", "content": content, "refusal": refusal}
         reasoning = choice.text("reasoning")
         if reasoning:

@@ -15,6 +15,8 @@ from jusinfer.sandbox.stream import struck
 from jusinfer.sandbox.text import compact, digest
 
 VERSIONS: Final = frozenset({"2023-06-01", "2026-10-21"})
+ROLES: Final = frozenset({"assistant", "user"})
+MID_SYSTEM: Final = "mid-conversation-"
 SAMPLING: Final = ("temperature", "top_p", "top_k")
 CACHED_TOKENS: Final = 3
 STOP: Final[Mapping[str | None, str]] = {
@@ -50,13 +52,26 @@ def judge_messages(request: object, headers: Mapping[str, str]) -> dict[str, Any
     messages = request.get("messages")
     if not isinstance(messages, list) or not messages:
         raise _refused("messages: at least one message is required")
-    _judge_turns(messages)
+    betas = headers.get("anthropic-beta", "")
+    _judge_betas(request, betas)
+    _judge_turns(messages, ROLES | ({"system"} if MID_SYSTEM in betas else set()))
     _judge_rest(request)
     return request
 
 
+def _judge_betas(request: dict[str, Any], betas: str) -> None:
+    """Refuse what is taken only from those who name its beta."""
+    if request.get("context_management") is not None and "context-management-" not in betas:
+        raise _refused("context_management: Extra inputs are not permitted")
+    for number, tool in enumerate(request.get("tools") or []):
+        if tool.get("defer_loading") is not None and "advanced-tool-use-" not in betas:
+            raise _refused(f"tools.{number}.custom.defer_loading: Extra inputs are not permitted")
+
+
 def _judge_rest(request: dict[str, Any]) -> None:
     for number, tool in enumerate(request.get("tools") or []):
+        if tool.get("type", "custom") != "custom":
+            continue
         if not isinstance(tool.get("input_schema"), dict) or not tool.get("name"):
             raise _refused(f"tools.{number}.input_schema: field required")
     thinking = request.get("thinking") or {}
@@ -66,11 +81,11 @@ def _judge_rest(request: dict[str, Any]) -> None:
             raise _refused("thinking.budget_tokens: must be at least 1024 and below max_tokens")
 
 
-def _judge_turns(messages: list[dict[str, Any]]) -> None:
+def _judge_turns(messages: list[dict[str, Any]], roles: set[str] | frozenset[str]) -> None:
     open_calls: set[str] = set()
     for number, turn in enumerate(messages):
         role = turn.get("role")
-        if role not in {"user", "assistant"}:
+        if role not in roles:
             raise _refused(f"messages.{number}.role: must be user or assistant")
         content = turn.get("content")
         blocks = [{"type": "text", "text": content}] if isinstance(content, str) else content
@@ -113,6 +128,7 @@ def as_chat(request: Mapping[str, Any]) -> dict[str, Any]:
         "tools": [
             {"type": "function", "function": {"name": t["name"], "parameters": t["input_schema"]}}
             for t in request.get("tools") or []
+            if "input_schema" in t
         ],
     }
     choice = request.get("tool_choice") or {}

@@ -6,6 +6,9 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import unquote
 
 from jusinfer.sandbox import likeness
+from jusinfer.sandbox.agent.answer import Counterpart
+from jusinfer.sandbox.agent.heard import Heard, heard_chat, heard_messages, heard_responses
+from jusinfer.sandbox.agent.script import kind_of
 from jusinfer.sandbox.chat import CREATED, Answer
 from jusinfer.sandbox.embeddings import embed
 from jusinfer.sandbox.faces import Face, credential_of, face_of, judge_face
@@ -16,6 +19,8 @@ from jusinfer.sandbox.messages import as_chat, judge_messages, message_script
 from jusinfer.sandbox.meter import Count, Meter
 from jusinfer.sandbox.play import answer_script, before
 from jusinfer.sandbox.refusals import Refused, judge_chat, judge_embeddings
+from jusinfer.sandbox.responses import as_chat as response_as_chat
+from jusinfer.sandbox.responses import judge_responses, response_script
 from jusinfer.sandbox.steps import Script
 from jusinfer.sandbox.text import compact
 from jusinfer.sandbox.usage import reported_usage
@@ -45,6 +50,14 @@ class Asked(NamedTuple):
     query: str = ""
 
 
+class _Wanted(NamedTuple):
+    """What an answer is made from: the API it is asked by, and the request as a chat request."""
+
+    api: str
+    chat: dict[str, Any]
+    like: str = ""
+
+
 class Told(NamedTuple):
     """The script of an answer, and where to count what becomes of it."""
 
@@ -58,6 +71,7 @@ class Upstream:
     def __init__(self) -> None:
         self.meter = Meter()
         self._faults = Faults()
+        self._counterpart = Counterpart()
         self._served = 0
         self._generations: dict[str, dict[str, Any]] = {}
 
@@ -97,6 +111,7 @@ class Upstream:
         answers: Mapping[str, Callable[[Asked, Http, Face], Told]] = {
             "/chat/completions": self._chat,
             "/embeddings": self._embeddings,
+            "/responses": self._responses,
         }
         if path not in answers:
             raise Refused.of(f"unknown request URL: {path}", None, "unknown_url", status=404)
@@ -107,9 +122,9 @@ class Upstream:
         request = judge_chat(_decoded(asked.body))
         judge_face(face, request, asked.headers)
         fault = self._begin(asked, request)
-        answer = Answer(request, fault, face.like)
-        http = Http(fault, plain.request_id, is_old=asked.is_old)
-        count = self._counted(answer.model, fault)
+        answer = self._made(_Wanted("chat", request, face.like), fault, heard_chat, request)
+        http = Http(answer.fault, plain.request_id, is_old=asked.is_old)
+        count = self._counted(answer.model, answer.fault)
         if face.like == "openrouter":
             self._remember(answer)
         return Told(answer_script(answer, http, _said(asked, fault)), count)
@@ -117,17 +132,40 @@ class Upstream:
     def _messages(self, asked: Asked, plain: Http, _face: Face) -> Told:
         request = judge_messages(_decoded(asked.body), asked.headers)
         fault = self._begin(asked, request)
-        answer = Answer(as_chat(request), fault)
-        http = Http(fault, plain.request_id, is_old=asked.is_old)
-        count = self._counted(answer.model, fault)
+        wanted = _Wanted("messages", as_chat(request))
+        answer = self._made(wanted, fault, heard_messages, request)
+        http = Http(answer.fault, plain.request_id, is_old=asked.is_old)
+        count = self._counted(answer.model, answer.fault)
         return Told(message_script(answer, http, _said(asked, fault)), count)
+
+    def _responses(self, asked: Asked, plain: Http, face: Face) -> Told:
+        request = judge_responses(_decoded(asked.body))
+        fault = self._begin(asked, request)
+        wanted = _Wanted("responses", response_as_chat(request), face.like)
+        answer = self._made(wanted, fault, heard_responses, request)
+        http = Http(answer.fault, plain.request_id, is_old=asked.is_old)
+        count = self._counted(answer.model, answer.fault)
+        return Told(response_script(answer, request, http, _said(asked, fault)), count)
+
+    def _made(
+        self,
+        wanted: "_Wanted",
+        fault: Fault,
+        hear: Callable[[Mapping[str, Any]], Heard],
+        request: dict[str, Any],
+    ) -> Answer:
+        """Make the answer up, or let the model behind an agent give it."""
+        api, chat, like = wanted
+        if kind_of(chat["model"]) is None:
+            return Answer(chat, fault, like)
+        return self._counterpart.answer(api, chat, fault, like, hear(request))
 
     def _run(self, asked: Asked, plain: Http, face: Face) -> Told:
         request = judge_run(_decoded(asked.body), asked.headers, unquote(face.model))
         fault = self._begin(asked, request)
         answer = Answer(request, fault)
         http = Http(fault, plain.request_id, is_old=asked.is_old)
-        count = self._counted(answer.model, fault)
+        count = self._counted(answer.model, answer.fault)
         return Told(run_script(answer, http, _said(asked, fault)), count)
 
     def _remember(self, answer: Answer) -> None:
@@ -181,6 +219,7 @@ class Upstream:
             _must("POST", asked)
             self.meter.reset()
             self._faults.reset()
+            self._counterpart.reset()
             return {"status": "ok"}
         _must("GET", asked)
         if asked.path == "/sandbox/counts":
