@@ -120,13 +120,7 @@ class Offers(msgspec.Struct, frozen=True):
 def upstream_of(entry: UpstreamEntry, api_key: str) -> Upstream:
     """Turn an entry into an upstream, or say what is wrong with it."""
     where = f"upstream {entry.name!r}"
-    if not _NAME.fullmatch(entry.name):
-        raise OfferError(f"{where}: use lower-case letters, digits, `-` and `_` for its name")
-    if entry.dialect not in DIALECTS:
-        known = ", ".join(DIALECTS)
-        raise OfferError(f"{where}: dialect {entry.dialect!r} is not known; use one of {known}")
-    if entry.auth and entry.auth not in AUTHS:
-        raise OfferError(f"{where}: auth {entry.auth!r} is not known; use {', '.join(AUTHS)}")
+    _refuse_words(entry, where)
     if not 1 <= entry.attempts_max <= ATTEMPTS_MAX:
         raise OfferError(f"{where}: attempts_max must be 1 to {ATTEMPTS_MAX}")
     if not _QUERY.fullmatch(entry.query):
@@ -172,6 +166,19 @@ def upstream_of(entry: UpstreamEntry, api_key: str) -> Upstream:
         between_events_seconds=entry.between_events_seconds,
         total_seconds=entry.total_seconds,
     )
+
+
+def _refuse_words(entry: UpstreamEntry, where: str) -> None:
+    """Refuse a name, a dialect, a way to log in or a quirk that is not one."""
+    if not _NAME.fullmatch(entry.name):
+        raise OfferError(f"{where}: use lower-case letters, digits, `-` and `_` for its name")
+    if entry.dialect not in DIALECTS:
+        known = ", ".join(DIALECTS)
+        raise OfferError(f"{where}: dialect {entry.dialect!r} is not known; use one of {known}")
+    if "responses" in entry.quirks and entry.dialect != "openai_chat":
+        raise OfferError(f"{where}: the quirk `responses` is for dialect openai_chat")
+    if entry.auth and entry.auth not in AUTHS:
+        raise OfferError(f"{where}: auth {entry.auth!r} is not known; use {', '.join(AUTHS)}")
 
 
 def offers_of(

@@ -7,7 +7,14 @@ from typing import Final
 import msgspec
 
 from jusinfer.domain.completion import CompletionRequest
-from jusinfer.gateway.speech import EMBEDDING, PLAIN, Native, Speech, Translated
+from jusinfer.gateway.speech import (
+    EMBEDDING,
+    PLAIN,
+    Native,
+    NativeResponses,
+    Speech,
+    Translated,
+)
 from jusinfer.wire.anthropic_surface import AnthropicSurface
 from jusinfer.wire.chat_request import decode_request
 from jusinfer.wire.completions_surface import CompletionsSurface
@@ -17,6 +24,7 @@ from jusinfer.wire.responses_surface import ResponsesSurface
 
 CHAT_PATH: Final = "/chat/completions"
 EMBEDDINGS_PATH: Final = "/embeddings"
+RESPONSES_PATH: Final = "/responses"
 
 
 class Door(msgspec.Struct, frozen=True):
@@ -26,23 +34,44 @@ class Door(msgspec.Struct, frozen=True):
     surface: Surface | None = None
     is_embedding: bool = False
 
-    def speech(self, dialect: Dialect | None) -> Speech:
-        """Give how an attempt speaks between this door and a dialect."""
+    def speech(
+        self,
+        dialect: Dialect | None,
+        *,
+        quirks: tuple[str, ...] = (),
+        completion_id: str = "",
+        is_reasoning: bool = False,
+    ) -> Speech:
+        """Give how an attempt speaks between this door and a dialect with its quirks."""
         if self.is_embedding:
             return EMBEDDING
+        if self.surface is not None and self._speaks_responses(dialect, quirks):
+            return NativeResponses(self.surface, completion_id, is_reasoning=is_reasoning)
         if self.surface is None and dialect is None:
             return PLAIN
         if self.surface is not None and dialect is not None and self.surface.name == dialect.name:
             return Native(self.surface, dialect)
         return Translated(self.surface, dialect)
 
-    def path(self, dialect: Dialect | None, upstream_model: str, *, is_stream: bool) -> str:
+    def path(
+        self,
+        dialect: Dialect | None,
+        upstream_model: str,
+        *,
+        is_stream: bool,
+        quirks: tuple[str, ...] = (),
+    ) -> str:
         """Give the path below the upstream's base."""
         if self.is_embedding:
             return EMBEDDINGS_PATH
+        if self._speaks_responses(dialect, quirks):
+            return RESPONSES_PATH
         if dialect is None:
             return CHAT_PATH
         return dialect.path(upstream_model, is_stream=is_stream)
+
+    def _speaks_responses(self, dialect: Dialect | None, quirks: tuple[str, ...]) -> bool:
+        return self.surface is RESPONSES and dialect is None and "responses" in quirks
 
 
 def through(surface: Surface) -> Callable[[bytes], CompletionRequest]:

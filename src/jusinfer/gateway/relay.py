@@ -13,7 +13,7 @@ from jusinfer.domain.stream import (
 )
 from jusinfer.gateway.pool import Exchange, Failure, FailureKind
 from jusinfer.gateway.speech import Speech
-from jusinfer.wire.openai_chat import Answer, answer_as_events
+from jusinfer.wire.openai_chat import Answer
 from jusinfer.wire.pivot import DialectStream
 from jusinfer.wire.sse import SseDecoder, SseTooLarge, encode_event
 
@@ -226,7 +226,7 @@ class StreamedAttempt:
         if answer is None or answer.failure is not None:
             plain.upstream_end()
             return
-        payloads = answer_as_events(body)
+        payloads = self._speech.as_events(body)
         raw = b"".join(encode_event(payload) for payload in payloads)
         out = self.machine.feed(payloads, raw, self._clock())
         if not self.machine.is_over:

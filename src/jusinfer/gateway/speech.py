@@ -20,9 +20,13 @@ from jusinfer.wire.anthropic_native import (
 from jusinfer.wire.chat_request import encode_request, plain_request, stamped
 from jusinfer.wire.embeddings import as_asked, encode_embeddings, read_embeddings
 from jusinfer.wire.errors import render, status_of
-from jusinfer.wire.openai_chat import Answer, decode_answer, decode_chunk
+from jusinfer.wire.openai_chat import Answer, answer_as_events, decode_answer, decode_chunk
 from jusinfer.wire.own_records import with_cost
 from jusinfer.wire.pivot import Dialect, DialectStream, Headers, Surface, SurfaceStream
+from jusinfer.wire.responses_answer import read_response, whole_response
+from jusinfer.wire.responses_native import Target
+from jusinfer.wire.responses_native import native_request as native_response
+from jusinfer.wire.responses_relay import ResponsesRelay, response_as_events
 from jusinfer.wire.upstream_errors import read_error
 
 
@@ -64,6 +68,10 @@ class Speech:
         """Give a whole answer as the caller gets it."""
         del asked_body, usage
         return with_cost(body, cost) if asked.wants_cost else body
+
+    def as_events(self, body: bytes) -> list[bytes]:
+        """Turn a good whole answer into events, for an upstream that did not stream."""
+        return answer_as_events(body)
 
     def reader(self) -> DialectStream | None:
         """Begin to translate a stream; None when its events pass."""
@@ -183,6 +191,59 @@ class Native(Translated):
         """Frame events as they came."""
         del asked_body
         return NativeWriter()
+
+
+class NativeResponses(Translated):
+    """Responses on both sides: bytes pass. One for each attempt, as a stream has a state."""
+
+    __slots__ = ("_is_reasoning", "_relay", "_response_id")
+
+    def __init__(self, surface: Surface, completion_id: str, *, is_reasoning: bool) -> None:
+        super().__init__(surface, None)
+        self._response_id = f"resp_{completion_id}"
+        self._is_reasoning = is_reasoning
+        self._relay = ResponsesRelay(self._response_id, b"{}")
+
+    def encode(
+        self,
+        asked: CompletionRequest,
+        body: bytes,
+        upstream_model: str,
+        output_tokens_max: int | None,
+        quirks: tuple[str, ...],
+        stamp: Stamp,
+    ) -> bytes:
+        """Write the caller's own request; raises InvalidRequest for what is never sent on."""
+        target = Target(upstream_model, output_tokens_max, quirks, stamp, self._is_reasoning)
+        return native_response(asked, body, target)
+
+    def answer(self, body: bytes) -> tuple[Answer, bytes]:
+        """Judge a whole answer."""
+        return read_response(body), body
+
+    def whole(
+        self, body: bytes, asked: CompletionRequest, asked_body: bytes, usage: TokenUsage, cost: str
+    ) -> bytes:
+        """Give the upstream's own answer, with our id and what is charged."""
+        del asked
+        return whole_response(body, self._response_id, asked_body, usage, cost)
+
+    def as_events(self, body: bytes) -> list[bytes]:
+        """Turn a good whole answer into events."""
+        return response_as_events(body)
+
+    def reader(self) -> DialectStream:
+        """Pass events."""
+        return self._relay
+
+    def decoder(self) -> Callable[[bytes], Chunk]:
+        """Read content, usage and ends from events as they pass."""
+        return self._relay.decode
+
+    def writer(self, asked_body: bytes) -> SurfaceStream:
+        """Frame events as they came; comes before the reader and the decoder of a stream."""
+        self._relay = ResponsesRelay(self._response_id, asked_body)
+        return self._relay
 
 
 class Embedding(Speech):

@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from typing import Final
 
-from jusinfer.domain.catalog import Upstream
+from jusinfer.domain.catalog import Capability, Upstream
 from jusinfer.domain.errors import JusinferError, PolicyRefused
 from jusinfer.domain.identity import Mode
 from jusinfer.domain.preferences import NO_POLICY, closed_gate
@@ -38,7 +38,13 @@ class Trying(Arrival):
         route = step.route
         dispatch = context.snapshot.dispatch(principal.mode, route.upstream)
         asked = admission.asked
-        speech = self._speech = self._door.speech(dispatch.dialect)
+        quirks = dispatch.upstream.quirks
+        speech = self._speech = self._door.speech(
+            dispatch.dialect,
+            quirks=quirks,
+            completion_id=self.completion_id,
+            is_reasoning=Capability.REASONING in step.model.capabilities,
+        )
         try:
             if (
                 principal.policy is not NO_POLICY
@@ -51,7 +57,7 @@ class Trying(Arrival):
                 self._body,
                 route.upstream_model,
                 admission.clamped_tokens,
-                dispatch.upstream.quirks,
+                quirks,
                 stamp_of(dispatch.upstream, principal, admission.prices[index]),
             )
         except JusinferError as error:
@@ -66,7 +72,9 @@ class Trying(Arrival):
             self._overhead_seconds = now - self._started_at
         self._dispatched_at = now
         self._way = context.health.began(route.upstream, route.upstream_model, now)
-        path = self._door.path(dispatch.dialect, route.upstream_model, is_stream=asked.is_stream)
+        path = self._door.path(
+            dispatch.dialect, route.upstream_model, is_stream=asked.is_stream, quirks=quirks
+        )
         head = dispatch.chat_head if path is CHAT_PATH else dispatch.head(path)
         if dispatch.is_gateway:
             lines = gateway_lines(

@@ -76,7 +76,7 @@ def adapt(
         if change is not None:
             change(fields, request, stamp)
         elif quirk.startswith("refuse:"):
-            _refuse(fields, quirk.removeprefix("refuse:"))
+            refuse_member(fields, quirk.removeprefix("refuse:"))
         elif quirk.startswith("rename:"):
             old, _, new = quirk.removeprefix("rename:").partition("=")
             if old in fields:
@@ -210,7 +210,8 @@ def effort_of(budget_tokens: int) -> str:
     return "high"
 
 
-def _refuse(fields: Fields, name: str) -> None:
+def refuse_member(fields: Fields, name: str) -> None:
+    """Refuse by name a member that an upstream does not take; raises InvalidRequest."""
     if name in fields and _plain(fields[name]) not in (None, False):
         raise _cannot(name, "the upstream of this model does not take it")
 
