@@ -23,7 +23,7 @@ from jusinfer.domain.catalog import (
 )
 from jusinfer.domain.errors import InvalidRequest, JusinferError, PolicyRefused, Unavailable
 from jusinfer.domain.health import CONSECUTIVE_MAX, Calm, Health, no_dice
-from jusinfer.domain.preferences import TenantPolicy
+from jusinfer.domain.preferences import TenantPolicy, closed_gate
 from jusinfer.domain.route_plan import AUTO, RoutePlan, read_codes
 from jusinfer.domain.routing.decision import Router, decide
 from jusinfer.domain.routing.explaining import sentence_of
@@ -146,6 +146,21 @@ def first(found: RoutePlan) -> Model:
 # ---------------------------------------------------------------- gates
 
 
+def may_do(model: Model, traits: Traits) -> bool:
+    needs = (
+        (Capability.TOOLS, traits.tool_count > 0),
+        (Capability.VISION, traits.has_images),
+        (Capability.AUDIO, traits.has_audio),
+        (Capability.JSON_SCHEMA, traits.needs_json_schema),
+    )
+    has_all = all(one in model.capabilities for one, is_needed in needs if is_needed)
+    return has_all and traits.tool_count <= model.tools_max
+
+
+def reaches(model: Model, tenant: TenantPolicy) -> bool:
+    return any(closed_gate(tenant, UPSTREAMS[route.upstream]) is None for route in model.routes)
+
+
 @settings(max_examples=300)
 @given(TRAITS, models(), POLICIES, EVENTS, DIALS, st.floats(0, 0.999))
 def test_gates_hold_under_any_health_and_draw(
@@ -163,20 +178,17 @@ def test_gates_hold_under_any_health_and_draw(
     except (InvalidRequest, PolicyRefused, Unavailable):
         return
     output = router.fitting.output_tokens(traits)
+    if traits.output_tokens_max is not None:
+        # A budget beyond all that can do the rest is cut to the longest of theirs.
+        longest = [m.output_tokens_max for m in found if may_do(m, traits) and reaches(m, tenant)]
+        output = min(output, max(longest))
     assert 1 <= len(made.routes) <= 3
     assert len({step.route.route_id for step in made.routes}) == len(made.routes)
     for step in made.routes:
         model, facts = step.model, UPSTREAMS[step.route.upstream].facts
         assert traits.input_tokens * 115 + output * 100 <= model.context_tokens * 100
-        assert (traits.output_tokens_max or 0) <= model.output_tokens_max
-        assert traits.tool_count <= model.tools_max
-        needs = (
-            (Capability.TOOLS, traits.tool_count > 0),
-            (Capability.VISION, traits.has_images),
-            (Capability.AUDIO, traits.has_audio),
-            (Capability.JSON_SCHEMA, traits.needs_json_schema),
-        )
-        assert all(one in model.capabilities for one, is_needed in needs if is_needed)
+        assert traits.output_tokens_max is None or output <= model.output_tokens_max
+        assert may_do(model, traits)
         assert facts.is_zdr or not tenant.is_zdr
         assert not tenant.regions or facts.region in tenant.regions
         assert not tenant.upstreams or step.route.upstream in tenant.upstreams

@@ -16,6 +16,8 @@ import msgspec
 FORMAT_VERSION: Final = 1
 FRAME_HEAD: Final = struct.Struct("<II")
 RECORD_BYTES_MAX: Final = 16_384
+# Stands in the records of what is free, for which nothing was lent.
+NO_LEASE_ID: Final = "0" * 32
 
 
 class Opened(msgspec.Struct, frozen=True, array_like=True, tag="o"):
@@ -49,7 +51,7 @@ class Ended(msgspec.Struct, frozen=True, array_like=True, tag="e"):
     admission; `first_byte_us` is -1 when none came. `error_text` is cleaned and at most 500
     characters. `attempt_log` names each route that was tried and how it ended; `cap_leases` are
     leases of hard caps that the charge is counted against. `reasons` are codes of the router's
-    rules, and `rules_version` names their table.
+    rules, and `rules_version` names their table. `lease_id` is NO_LEASE_ID for what was free.
     No field can hold a part of a prompt or of an answer.
     """
 

@@ -24,6 +24,11 @@ def bound_pico(
     return PicoUsd(bound)
 
 
+def is_free(price: Price) -> bool:
+    """Tell whether nothing can cost anything at a price, however much is used."""
+    return bound_pico(price, TOKENS_MAX, TOKENS_MAX, 1) == 0
+
+
 def expected_pico(
     price: Price, input_tokens: int, cached_tokens: int, output_tokens: int, image_count: int = 0
 ) -> PicoUsd:

@@ -16,12 +16,13 @@ from jusinfer.domain.identity import Mode, Principal, fingerprint
 from jusinfer.domain.limits import CapAction, in_force
 from jusinfer.domain.money import charge_nano
 from jusinfer.domain.preferences import NO_POLICY, NO_PREFERENCES, Preferences, rehearsed
-from jusinfer.domain.pricing import affordable_completion_tokens, bound_pico
+from jusinfer.domain.pricing import affordable_completion_tokens, bound_pico, is_free
 from jusinfer.domain.route_plan import RoutePlan
 from jusinfer.domain.routing.wishes import RoutingPolicy
 from jusinfer.domain.traits import Warmth
 from jusinfer.gateway.context import Context
 from jusinfer.gateway.doors import Door
+from jusinfer.gateway.permits import tokens_of
 from jusinfer.gateway.server import Request
 from jusinfer.wire.chat_content import beginning_of
 from jusinfer.wire.declared_task import hinted
@@ -43,6 +44,11 @@ class Admission(msgspec.Struct):
     clamped_tokens: int | None = None
     price_list: str = ""
     conversation: bytes = b""
+
+    @property
+    def is_free(self) -> bool:
+        """Whether no route can cost anything: it is then served without credit or lease."""
+        return self.bound_nano == 0 and all(map(is_free, self.prices))
 
 
 def credential(request: Request) -> bytes:
@@ -80,16 +86,17 @@ def examine(
         prices = (price_at(steps[0].route, epoch_seconds),)
     else:
         prices = tuple([price_at(step.route, epoch_seconds) for step in steps])
-    output_tokens = asked.output_tokens_max
-    if output_tokens is None:
-        output_tokens = max([step.model.output_tokens_max for step in steps])
+    # No model writes more than its limit, whatever was asked for.
+    output_tokens = max([step.model.output_tokens_max for step in steps])
+    if asked.output_tokens_max is not None:
+        output_tokens = min(output_tokens, asked.output_tokens_max)
     return Admission(
         asked,
         routes,
         prices,
         catalog.version,
         output_tokens,
-        _bound_nano(asked, prices, output_tokens),
+        _bound_nano(asked, routes, prices, output_tokens),
         None,
         principal.price_list,
         conversation,
@@ -182,14 +189,32 @@ def _listed_prices(
     )
 
 
-def _bound_nano(asked: CompletionRequest, prices: tuple[Price, ...], output_tokens: int) -> int:
-    """Give the bound at the dearest of the routes that may be tried."""
+def _bound_nano(
+    asked: CompletionRequest, plan: RoutePlan, prices: tuple[Price, ...], output_tokens: int
+) -> int:
+    """Give the bound at the dearest of the routes that may be tried, each within its limit."""
     input_tokens = asked.traits.input_tokens_max
-    answers = output_tokens * asked.choice_count
     bound = 0
-    for price in prices:
+    for step, price in zip(plan.routes, prices, strict=True):
+        answers = min(output_tokens, step.model.output_tokens_max) * asked.choice_count
         bound = max(bound, bound_pico(price, input_tokens, answers, asked.traits.image_count))
     return charge_nano(bound)
+
+
+def sent_budget(admission: Admission, index: int) -> int | None:
+    """Give the output budget that a route is sent in place of the caller's; None to keep that."""
+    limit = admission.plan.routes[index].model.output_tokens_max
+    if admission.clamped_tokens is not None:
+        return min(admission.clamped_tokens, limit)
+    asked = admission.asked.output_tokens_max
+    return limit if asked is not None and asked > limit else None
+
+
+def limited_tokens(admission: Admission) -> int:
+    """Estimate what a request will take of a limit on tokens; its answer corrects it."""
+    asked = admission.asked
+    budget = None if asked.output_tokens_max is None else admission.output_tokens
+    return tokens_of(asked.traits.input_tokens, budget)
 
 
 def clamp(admission: Admission, available_nano: int) -> None:
@@ -213,4 +238,4 @@ def clamp(admission: Admission, available_nano: int) -> None:
             affordable_tokens=affordable,
         )
     admission.output_tokens = admission.clamped_tokens = affordable
-    admission.bound_nano = _bound_nano(asked, admission.prices, affordable)
+    admission.bound_nano = _bound_nano(asked, admission.plan, admission.prices, affordable)

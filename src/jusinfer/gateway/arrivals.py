@@ -8,12 +8,11 @@ from jusinfer.domain.errors import JusinferError, Unavailable
 from jusinfer.domain.health import Way
 from jusinfer.domain.identity import Principal
 from jusinfer.domain.limits import CapAction, in_force
-from jusinfer.gateway.admission import Admission, clamp, credential, examine
+from jusinfer.gateway.admission import Admission, clamp, credential, examine, limited_tokens
 from jusinfer.gateway.context import Context
 from jusinfer.gateway.doors import Door
 from jusinfer.gateway.holds import NO_HOLD, SLOW_SECONDS, Hold
-from jusinfer.gateway.leases import Reservation
-from jusinfer.gateway.permits import tokens_of
+from jusinfer.gateway.leases import Reservation, nothing_reserved
 from jusinfer.gateway.rates import RateWindow
 from jusinfer.gateway.receipt import admitted_record, country_of
 from jusinfer.gateway.relay import PlainAttempt, StreamedAttempt
@@ -140,8 +139,7 @@ class Arrival:
     def _take_hold(self, principal: Principal, admission: Admission) -> None:
         """Take what limits ask for, now if it is here; caps and slowness take their time."""
         context = self._context
-        traits = admission.asked.traits
-        tokens = tokens_of(traits.input_tokens, traits.output_tokens_max)
+        tokens = limited_tokens(admission)
         hold = context.holds.take(principal, tokens)
         if hold is None or principal.caps:
             context.spawn(self._hold_later(principal, admission, hold, tokens))
@@ -160,7 +158,8 @@ class Arrival:
             epoch_seconds = context.clock_us() // US_PER_SECOND
             if in_force(principal.caps, CapAction.SLOW, epoch_seconds):
                 await asyncio.sleep(SLOW_SECONDS)
-            await context.holds.reserve(principal, hold, admission.bound_nano, epoch_seconds)
+            if not admission.is_free:
+                await context.holds.reserve(principal, hold, admission.bound_nano, epoch_seconds)
             if self._is_over:
                 hold.release()
             else:
@@ -172,6 +171,9 @@ class Arrival:
         """Reserve the bound from the credit that is lent here, or ask for more."""
         context = self._context
         now = context.loop.time()
+        if admission.is_free:
+            self._open(principal, admission, nothing_reserved(now))
+            return
         purse = context.purses.purse(principal.tenant_id, principal.mode)
         reservation = purse.reserve(admission.bound_nano, now)
         if reservation is None:

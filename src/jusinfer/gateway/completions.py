@@ -10,7 +10,7 @@ from jusinfer.domain.pricing import cost_pico
 from jusinfer.domain.redaction import clean
 from jusinfer.domain.stream import AttemptState, StreamAttempt, UpstreamFailure
 from jusinfer.domain.usage import Outcome, TokenUsage
-from jusinfer.gateway.admission import Admission
+from jusinfer.gateway.admission import Admission, sent_budget
 from jusinfer.gateway.arrivals import US_PER_SECOND
 from jusinfer.gateway.explained import route_json
 from jusinfer.gateway.failures import (
@@ -310,7 +310,7 @@ class Completion(Trying):
             own_ids(self.request_id, self.completion_id),
             admission.plan,
             self._index,
-            admission.clamped_tokens,
+            sent_budget(admission, self._index),
             self._window,
         )
         if principal.caps:

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Final, Protocol
 
 from jusinfer.domain.errors import Unavailable
+from jusinfer.domain.journal import NO_LEASE_ID
 
 REFILL_SHARE: Final = 4
 IDLE_RETURN_SECONDS: Final = 60.0
@@ -77,6 +78,11 @@ class Reservation:
         covered = min(overrun_nano, self.lease.free_nano)
         self.lease.free_nano -= covered
         return overrun_nano - covered
+
+
+def nothing_reserved(now: float) -> Reservation:
+    """Give the reservation of what is free: of nothing, from no lease of anybody's."""
+    return Reservation(Lease(NO_LEASE_ID, 0, now), 0)
 
 
 class Purse:

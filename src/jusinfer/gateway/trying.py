@@ -9,7 +9,7 @@ from jusinfer.domain.identity import Mode
 from jusinfer.domain.preferences import NO_POLICY, closed_gate
 from jusinfer.domain.stream import DONE_EVENT, StreamAttempt, UpstreamFailure
 from jusinfer.domain.usage import Outcome, TokenUsage
-from jusinfer.gateway.admission import Admission, warmth_of
+from jusinfer.gateway.admission import Admission, sent_budget, warmth_of
 from jusinfer.gateway.arrivals import US_PER_SECOND, Arrival
 from jusinfer.gateway.doors import CHAT_PATH
 from jusinfer.gateway.failures import RATE_STATUS, STOPPING, error_of, outcome_of
@@ -56,7 +56,7 @@ class Trying(Arrival):
                 asked,
                 self._body,
                 route.upstream_model,
-                admission.clamped_tokens,
+                sent_budget(admission, index),
                 quirks,
                 stamp_of(dispatch.upstream, principal, admission.prices[index]),
             )

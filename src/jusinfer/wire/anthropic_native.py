@@ -15,10 +15,13 @@ from jusinfer.wire.usage_shapes import (
     messages_usage,
     neutral_usage,
     read_usage,
+    tried,
 )
 
 _members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_count: Final = msgspec.json.Decoder(int).decode
 _encode: Final = msgspec.json.Encoder().encode
+_NULL: Final = msgspec.Raw(b"null")
 
 
 class _Kind(msgspec.Struct, gc=False):
@@ -36,10 +39,20 @@ def native_request(
     members["model"] = upstream_model
     if output_tokens_max is not None:
         members["max_tokens"] = output_tokens_max
+        _shorten_thinking(members, output_tokens_max)
     members.pop("metadata", None)
     if stamp.sender:
         members["metadata"] = {"user_id": stamp.sender}
     return _encode(members)
+
+
+def _shorten_thinking(members: dict[str, object], output_tokens_max: int) -> None:
+    """Keep the budget of thinking below that of output, as the provider demands."""
+    thinking = members.get("thinking")
+    asked = tried(_members, thinking) if isinstance(thinking, msgspec.Raw) else None
+    tokens = None if asked is None else tried(_count, asked.get("budget_tokens", _NULL))
+    if asked is not None and tokens is not None and tokens >= output_tokens_max:
+        members["thinking"] = {**asked, "budget_tokens": max(output_tokens_max - 1, 1)}
 
 
 class NativeReader:

@@ -265,13 +265,21 @@ def test_gates_say_whom_they_kept_out(changes: dict[str, object], gate: str) -> 
     ("changes", "gate"),
     [
         ({"input_tokens": 90_000}, "context"),
-        ({"output_tokens_max": 4_001}, "budget"),
         ({"tool_count": 129}, "tools"),
     ],
 )
 def test_what_nobody_can_do_is_refused_by_name(changes: dict[str, object], gate: str) -> None:
     with pytest.raises(InvalidRequest, match=gate):
         plan(asked=traits(**changes))
+
+
+def test_a_budget_chooses_a_model_and_is_cut_where_none_has_so_much() -> None:
+    longest = max(model.output_tokens_max for model in CATALOG.models.values())
+    found = plan(asked=traits(output_tokens_max=longest + 1))
+    assert not {one.gate for one in found.excluded} - {"budget"}
+    assert first(found) == first(plan(asked=traits(output_tokens_max=longest)))
+    with pytest.raises(InvalidRequest, match="context"):
+        plan(asked=traits(input_tokens=90_000, output_tokens_max=longest + 1))
 
 
 def test_a_policy_closes_routes_and_models() -> None:

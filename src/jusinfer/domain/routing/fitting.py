@@ -167,8 +167,26 @@ class Fitting:
                 excluded.append(fit)
             else:
                 fits.append(fit)
+        shorter = None if fits else self._within_reach(field, wish, traits)
+        if shorter is not None:
+            return self.through(shorter, policy, field, wish, health)
         fits.sort()
         return self._sound(fits, excluded, health)
+
+    def _within_reach(self, field: Field, wish: Wish, traits: Traits) -> Traits | None:
+        """Cut a budget that is beyond every model which can do the rest to the longest of theirs.
+
+        None when it is not: then it keeps out the models that give less, as any gate does.
+        """
+        able = [
+            one.model.output_tokens_max
+            for one in self._among(field, wish, [])
+            if not closed_gates(one, traits, 0) - {"budget"}
+        ]
+        longest = max(able, default=0)
+        if not 0 < longest < (traits.output_tokens_max or 0):
+            return None
+        return msgspec.structs.replace(traits, output_tokens_max=longest)
 
     def _among(self, field: Field, wish: Wish, excluded: list[Exclusion]) -> Iterable[Candidate]:
         """Give the candidates that a request may mean, and note those that a policy closes."""
