@@ -10,7 +10,9 @@ from typing import ClassVar
 class JusinferError(Exception):
     """What all refusals share: a stable code, a message, a hint, and the field at fault."""
 
-    code: ClassVar[str] = "internal_error"
+    code: str = "internal_error"
+    # Whether asking again can help; SDKs are told when it cannot.
+    is_final: bool = False
     default_hint: ClassVar[str] = ""
 
     def __init__(
@@ -35,9 +37,22 @@ class InvalidRequest(JusinferError):
 
 
 class ContextTooLong(JusinferError):
-    """The input does not fit the model that was named."""
+    """The input does not fit the model; sizes are tokens of the input and the most it holds."""
 
     code = "context_length_exceeded"
+    default_hint = "Shorten the input or choose a model with a longer context."
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        asked_tokens: int = 0,
+        context_tokens: int = 0,
+        param: str | None = None,
+    ) -> None:
+        super().__init__(message, param=param or "messages")
+        self.asked_tokens = asked_tokens
+        self.context_tokens = context_tokens
 
 
 class MalformedFraming(JusinferError):
@@ -148,13 +163,20 @@ class RateLimited(JusinferError):
 
 
 class UpstreamRefused(JusinferError):
-    """The upstream refused the request itself; `status` is its answer."""
+    """The upstream refused the request itself; `status` is its answer.
+
+    `kind` is the code of a reason that clients act on, from the closed list of the wire.
+    """
 
     code = "upstream_refused"
 
-    def __init__(self, message: str, *, status: int, param: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, status: int, param: str | None = None, kind: str = ""
+    ) -> None:
         super().__init__(message, param=param)
         self.status = status
+        if kind:
+            self.code = kind
 
 
 class UpstreamFailed(JusinferError):
@@ -176,3 +198,14 @@ class Unavailable(JusinferError):
 
     code = "unavailable"
     default_hint = "Try again after the time in Retry-After."
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        retry_after_seconds: int | None = None,
+        is_final: bool = False,
+    ) -> None:
+        super().__init__(message, hint=hint, retry_after_seconds=retry_after_seconds)
+        self.is_final = is_final

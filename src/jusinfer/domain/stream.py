@@ -22,7 +22,11 @@ ONE_TOKEN_BYTES_MAX: Final = 12
 
 
 class UpstreamFailure(msgspec.Struct, frozen=True):
-    """Why an attempt failed. `message` is the upstream's raw text: in memory only, never shown."""
+    """Why an attempt failed. `message` is the upstream's raw text: in memory only, never shown.
+
+    `kind` is what it means to a client, from a closed list; `context_tokens` are what was asked
+    and the most, 0 where an input that is too long did not say.
+    """
 
     code: str
     message: str
@@ -32,6 +36,8 @@ class UpstreamFailure(msgspec.Struct, frozen=True):
     is_callers_fault: bool = False
     is_quota: bool = False
     param: str | None = None
+    kind: str = ""
+    context_tokens: tuple[int, int] = (0, 0)
 
     def __repr__(self) -> str:
         """Show the code, not the upstream's words."""

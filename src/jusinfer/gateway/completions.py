@@ -16,6 +16,7 @@ from jusinfer.gateway.explained import route_json
 from jusinfer.gateway.failures import (
     EMPTY,
     STOPPING,
+    code_of,
     error_of,
     finished,
 )
@@ -30,7 +31,7 @@ from jusinfer.gateway.receipt import (
 )
 from jusinfer.gateway.relay import PlainAttempt, StreamedAttempt
 from jusinfer.gateway.settlement import settle
-from jusinfer.gateway.speech import rendered
+from jusinfer.gateway.speech import rendered, worded
 from jusinfer.gateway.trying import NO_USAGE, Trying
 from jusinfer.wire.errors import status_of
 from jusinfer.wire.openai_chat import (
@@ -128,10 +129,13 @@ class Completion(Trying):
 
     def error_event(self, machine: StreamAttempt, failure: UpstreamFailure) -> bytes:
         """Build the one error event that ends a stream which broke after it had begun."""
-        message = error_of(failure).message
+        admission, _ = self._known()
+        step = admission.plan.routes[self._index]
+        sizes = (admission.asked.traits.input_tokens, step.model.context_tokens)
+        message = worded(self._door.surface, error_of(failure, sizes))
         if self._writer is not None:
-            return self._writer.fail(failure.code, message)
-        return error_chunk(ident_of(machine.first_payload), failure.code, message)
+            return self._writer.fail(code_of(failure), message)
+        return error_chunk(ident_of(machine.first_payload), code_of(failure), message)
 
     def caller_gone(self) -> None:
         """Stop the upstream and settle what was produced."""

@@ -3,6 +3,7 @@
 from typing import Final
 
 from jusinfer.domain.errors import (
+    ContextTooLong,
     JusinferError,
     RateLimited,
     Unavailable,
@@ -13,6 +14,7 @@ from jusinfer.domain.errors import (
 from jusinfer.domain.redaction import mask_secrets
 from jusinfer.domain.stream import UpstreamFailure
 from jusinfer.domain.usage import Outcome
+from jusinfer.wire.error_kinds import CONTEXT
 
 TIMEOUT_STATUSES: Final = frozenset({408, 504, 524})
 RATE_STATUS: Final = 429
@@ -21,19 +23,15 @@ TEXT_CHARS_MAX: Final = 500
 RETRY_SECONDS_DEFAULT: Final = 5
 
 
-def error_of(failure: UpstreamFailure) -> JusinferError:
+def error_of(failure: UpstreamFailure, sizes: tuple[int, int] = (0, 0)) -> JusinferError:
     """Say a failed attempt in our own words; only a refused request carries the upstream's.
 
     The upstream's text may repeat the prompt, which the caller knows already, but never a secret
-    of ours: it is masked before it goes back.
+    of ours: it is masked before it goes back. `sizes` are our own counts, of the input and of
+    what the model holds, for an upstream that says no numbers.
     """
     if failure.is_callers_fault:
-        text = mask_secrets(failure.message)[:TEXT_CHARS_MAX]
-        return UpstreamRefused(
-            text or "the upstream refused this request",
-            status=failure.status,
-            param=failure.param,
-        )
+        return _refused(failure, sizes)
     if failure.code == "gateway_stopped":
         return Unavailable("the gateway is stopping", retry_after_seconds=1)
     if failure.status == RATE_STATUS and not failure.is_quota:
@@ -46,11 +44,39 @@ def error_of(failure: UpstreamFailure) -> JusinferError:
         return Unavailable(
             "the upstream cannot serve our account right now",
             hint="Choose another model, or try again later.",
+            is_final=True,
             retry_after_seconds=failure.retry_after_seconds or RETRY_SECONDS_DEFAULT,
         )
     if failure.status in TIMEOUT_STATUSES:
         return UpstreamTimeout("the upstream did not answer in time")
     return UpstreamFailed(f"the upstream failed ({failure.code})")
+
+
+def _refused(failure: UpstreamFailure, sizes: tuple[int, int]) -> JusinferError:
+    text = mask_secrets(failure.message)[:TEXT_CHARS_MAX]
+    if failure.kind == CONTEXT:
+        asked, most = failure.context_tokens
+        return ContextTooLong(
+            text or "the input is too long for this model",
+            asked_tokens=asked or sizes[0],
+            context_tokens=most or sizes[1],
+            param=failure.param,
+        )
+    return UpstreamRefused(
+        text or "the upstream refused this request",
+        status=failure.status,
+        param=failure.param,
+        kind=failure.kind,
+    )
+
+
+def code_of(failure: UpstreamFailure) -> str:
+    """Give the code that ends a stream: what it means to a client, or how it broke."""
+    if failure.kind:
+        return failure.kind
+    if failure.status == RATE_STATUS and not failure.is_quota:
+        return RateLimited.code
+    return failure.code
 
 
 def outcome_of(failure: UpstreamFailure) -> Outcome:

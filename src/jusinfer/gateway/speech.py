@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from jusinfer.domain.completion import CompletionRequest
-from jusinfer.domain.errors import JusinferError
+from jusinfer.domain.errors import ContextTooLong, JusinferError
 from jusinfer.domain.stamps import Stamp
 from jusinfer.domain.stream import Chunk, ChunkMalformed, UpstreamFailure
 from jusinfer.domain.usage import TokenUsage
@@ -19,6 +19,7 @@ from jusinfer.wire.anthropic_native import (
 )
 from jusinfer.wire.chat_request import encode_request, plain_request, stamped
 from jusinfer.wire.embeddings import as_asked, encode_embeddings, read_embeddings
+from jusinfer.wire.error_kinds import prompt_too_long
 from jusinfer.wire.errors import render, status_of
 from jusinfer.wire.openai_chat import Answer, answer_as_events, decode_answer, decode_chunk
 from jusinfer.wire.own_records import with_cost
@@ -283,6 +284,13 @@ NOT_AN_ANSWER: Final = UpstreamFailure(
 PLAIN: Final = Speech()
 
 
+def worded(surface: Surface | None, error: JusinferError) -> str:
+    """Give the words of an error, those that Anthropic's clients look for where it is spoken."""
+    if surface is None or surface.name != "anthropic" or not isinstance(error, ContextTooLong):
+        return error.message
+    return f"{prompt_too_long(error.asked_tokens, error.context_tokens)}."
+
+
 def rendered(
     surface: Surface | None, error: JusinferError, request_id: str
 ) -> tuple[int, bytes, bytes]:
@@ -290,7 +298,8 @@ def rendered(
     status, block, body = render(error, request_id)
     if surface is None:
         return status, block, body
-    message = f"{error.message} {error.hint}".strip() if error.hint else error.message
+    message = worded(surface, error)
+    message = f"{message} {error.hint}".strip() if error.hint else message
     return (
         status_of(error),
         block,

@@ -230,7 +230,8 @@ class Trying(Arrival):
             upstream = self._context.snapshot.dispatch(principal.mode, step.route.upstream).upstream
             if self._retry(failure, admission, upstream):
                 return
-        self._settle(outcome_of(failure), NO_USAGE, error_of(failure), failure)
+        sizes = (admission.asked.traits.input_tokens, step.model.context_tokens)
+        self._settle(outcome_of(failure), NO_USAGE, error_of(failure, sizes), failure)
 
     def _retry(self, failure: UpstreamFailure, admission: Admission, upstream: Upstream) -> bool:
         """Try the next route at once, or the same one after a pause, if the budget allows it."""

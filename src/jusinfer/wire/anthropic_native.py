@@ -8,6 +8,7 @@ from jusinfer.domain.stamps import Stamp
 from jusinfer.domain.stream import DONE, Chunk, ChunkMalformed
 from jusinfer.domain.usage import TokenUsage
 from jusinfer.wire.anthropic_dialect import FINISH, Event, read_event
+from jusinfer.wire.error_kinds import kind_of
 from jusinfer.wire.upstream_errors import read_inner_error
 from jusinfer.wire.usage_shapes import (
     MessagesUsage,
@@ -151,7 +152,12 @@ class NativeWriter:
 
 def error_event(code: str, message: str) -> bytes:
     """Write an error event as Anthropic does."""
-    kind = "overloaded_error" if "overload" in code else "api_error"
+    if "overload" in code:
+        kind = "overloaded_error"
+    elif code == "rate_limit_exceeded":
+        kind = "rate_limit_error"
+    else:
+        kind = "invalid_request_error" if kind_of((code,)) else "api_error"
     error = {"type": kind, "message": f"{message} ({code})"}
     return b"event: error\ndata: %b\n\n" % _encode({"type": "error", "error": error})
 

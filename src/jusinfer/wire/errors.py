@@ -52,6 +52,9 @@ def render(error: JusinferError, request_id: str) -> tuple[int, bytes, bytes]:
     block = b"content-type: application/json\r\n"
     if error.retry_after_seconds is not None:
         block += b"retry-after: %d\r\n" % error.retry_after_seconds
+    if error.is_final:
+        # OpenAI's and Anthropic's SDKs obey it.
+        block += b"x-should-retry: false\r\n"
     if isinstance(error, InvalidKey):
         block += b"www-authenticate: Bearer\r\n"
     members: dict[str, object] = {

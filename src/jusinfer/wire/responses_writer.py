@@ -6,6 +6,7 @@ from typing import Any, Final
 import msgspec
 
 from jusinfer.domain.usage import TokenUsage
+from jusinfer.wire.error_kinds import failed_error
 from jusinfer.wire.responses_items import seal
 from jusinfer.wire.responses_tools import NO_NAMES, call_item
 from jusinfer.wire.tolerant import member, objects, text
@@ -267,7 +268,7 @@ class ResponseWriter:
         out: list[bytes] = []
         response = self._response or self._begin(_Chunk(), out)
         response["status"] = "failed"
-        response["error"] = {"code": "server_error", "message": f"{message} ({code})"}
+        response["error"] = failed_error(code, message)
         response["output"] = [_whole(item) for item in self._items]
         self._emit("response.failed", {"response": response}, out)
         return b"".join(out)

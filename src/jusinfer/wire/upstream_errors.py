@@ -10,12 +10,15 @@ from typing import Final
 import msgspec
 
 from jusinfer.domain.stream import UpstreamFailure
+from jusinfer.wire.error_kinds import CONTEXT, kind_of, too_long
 
 BODY_BYTES_MAX: Final = 64 * 1024
 TEXT_CHARS_MAX: Final = 4_096
 PARAM_CHARS_MAX: Final = 200
 RETRY_SECONDS_MAX: Final = 86_400
 BAD_GATEWAY: Final = 502
+# Where an input that is too long is looked for; 500 because some local servers say it so.
+TOO_LONG_STATUSES: Final = frozenset({400, 413, 422, 500, 502})
 CALLERS_FAULT: Final = frozenset({400, 413, 422})
 RETRYABLE: Final = frozenset({408, 409, 425, 429, 498, 499})
 STATUS_MIN: Final = 400
@@ -182,15 +185,25 @@ def _judge(
     is_ours = (
         is_quota or not codes.isdisjoint(OUR_CODES) or _OUR_KEY.search(said.message) is not None
     )
+    kind, sizes = "" if is_ours else kind_of(said.codes), (0, 0)
+    if not is_ours and status in TOO_LONG_STATUSES:
+        read = too_long(said.message)
+        if read is not None and kind in {"", CONTEXT, "invalid_value", "invalid_prompt"}:
+            kind, sizes = CONTEXT, read
     return UpstreamFailure(
         code=code,
         message=said.message,
         status=status,
         retry_after_seconds=retry_after_seconds,
-        is_retryable=not is_quota and (status in RETRYABLE or status >= SERVER),
-        is_callers_fault=is_refusal or is_guarded or (status in CALLERS_FAULT and not is_ours),
+        is_retryable=not is_quota and kind != CONTEXT and (status in RETRYABLE or status >= SERVER),
+        is_callers_fault=is_refusal
+        or is_guarded
+        or kind == CONTEXT
+        or (status in CALLERS_FAULT and not is_ours),
         is_quota=is_quota,
         param=said.param,
+        kind=kind,
+        context_tokens=sizes,
     )
 
 

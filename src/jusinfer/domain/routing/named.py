@@ -45,8 +45,8 @@ def plan_named(
     if traits.input_tokens > model.context_tokens:
         raise ContextTooLong(
             f"the input is too long for this model, which holds {model.context_tokens} tokens",
-            param="messages",
-            hint="Shorten the input or choose a model with a longer context.",
+            asked_tokens=traits.input_tokens,
+            context_tokens=model.context_tokens,
         )
     tenant, preferences = policy.tenant, policy.preferences
     if tenant is NO_POLICY and preferences is NO_PREFERENCES:

@@ -32,6 +32,7 @@ def used_up(seconds: float) -> Unavailable:
     return Unavailable(
         "the upstream cannot serve our account right now",
         hint="Choose another model, or try again later.",
+        is_final=True,
         retry_after_seconds=math.ceil(seconds) or 1,
     )
 
