@@ -28,6 +28,8 @@ from jusinfer.wire.anthropic_native import NativeDecoder, NativeReader, NativeWr
 from jusinfer.wire.anthropic_surface import AnthropicSurface
 from jusinfer.wire.openai_chat import decode_answer, decode_chunk
 from jusinfer.wire.pivot import DialectStream, SurfaceStream
+from jusinfer.wire.responses_answer import read_response
+from jusinfer.wire.responses_relay import ResponsesRelay
 from jusinfer.wire.responses_surface import ResponsesSurface
 from jusinfer.wire.sse import SseDecoder, SseTooLarge
 from jusinfer.wire.upstream_errors import read_error
@@ -60,6 +62,13 @@ SEEDS: Final = (
     (
         b'data: {"response":"gamma"}\n\ndata: {"response":"","tool_calls":[{"name":"f",'
         b'"arguments":{"a":1}}],"usage":{"prompt_tokens":1}}\n\ndata: [DONE]\n\n'
+    ),
+    (
+        b'event: response.created\ndata: {"type":"response.created","sequence_number":0,"response":'
+        b'{"id":"r","status":"in_progress"}}\n\nevent: response.output_text.delta\ndata: {"type":'
+        b'"response.output_text.delta","output_index":0,"delta":"zeta"}\n\ndata: {"type":'
+        b'"response.completed","response":{"id":"r","status":"completed","output":[{"type":'
+        b'"message","content":[{"text":"zeta"}]}],"usage":{"input_tokens":3,"output_tokens":1}}}\n\n'
     ),
     b'data: {"error":{"code":502,"message":"m","metadata":{"error_type":"timeout"}}}\n\n',
     b'{"result":{"response":"delta"},"success":true,"errors":[]}',
@@ -122,6 +131,10 @@ class Passing:
         return []
 
 
+def _relay() -> ResponsesRelay:
+    return ResponsesRelay("resp_1", b"{}")
+
+
 Pair = tuple[
     Callable[[], DialectStream],
     Callable[[], Callable[[bytes], Chunk]],
@@ -135,6 +148,7 @@ PAIRS: Final[tuple[Pair, ...]] = (
     (AnthropicDialect().stream, lambda: decode_chunk, lambda: ResponsesSurface().stream(b"{}")),
     (WorkersAiDialect().stream, lambda: decode_chunk, lambda: AnthropicSurface().stream(b"{}")),
     (NativeReader, lambda: NativeDecoder().decode, NativeWriter),
+    (_relay, lambda: _relay().decode, _relay),
 )
 
 
@@ -193,6 +207,7 @@ def judge(data: bytes, rng: random.Random) -> None:
         if line and line != b"[DONE]" and line[:40] not in data:
             raise Fell("an event was delivered that did not come")
     decode_answer(data)
+    read_response(data)
     read_error(500, [], data, 0.0)
     for dialect in (AnthropicDialect(), WorkersAiDialect()):
         try:

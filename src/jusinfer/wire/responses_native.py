@@ -35,14 +35,21 @@ STORED: Final[Mapping[str, frozenset[bytes]]] = MappingProxyType(
         "prompt": frozenset({b"null"}),
     }
 )
-# Options of prompt caching that cost what has no price here, or compare with a stored response.
-CACHE_OPTIONS: Final[Mapping[str, frozenset[bytes]]] = MappingProxyType(
+# What costs what has no price here, compares with a stored response or asks for an account's
+# rights, by its path, with the values that ask for nothing.
+NOT_OFFERED: Final[Mapping[tuple[str, ...], frozenset[bytes]]] = MappingProxyType(
     {
-        "comparison_response_id": frozenset({b"null"}),
-        "prewarm": frozenset({b"null", b"false"}),
-        "ttl": frozenset({b"null", b'"30m"'}),
+        ("access_programs",): frozenset({b"null", b"{}"}),
+        ("context_management",): frozenset({b"null", b"[]"}),
+        ("moderation",): frozenset({b"null"}),
+        ("prompt_cache_options", "comparison_response_id"): frozenset({b"null"}),
+        ("prompt_cache_options", "prewarm"): frozenset({b"null", b"false"}),
+        ("prompt_cache_options", "ttl"): frozenset({b"null", b'"30m"'}),
+        ("reasoning", "mode"): frozenset({b"null", b'"standard"'}),
     }
 )
+# Members that name somebody; null names nobody.
+NAMES: Final = ("prompt_cache_key", "safety_identifier", "user")
 # How an id of an item must begin, where it is checked and may be left out.
 PREFIXES: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -96,9 +103,7 @@ def native_request(asked: CompletionRequest, body: bytes, target: Target) -> byt
 def _fields(asked: CompletionRequest, body: bytes, target: Target) -> Fields:
     fields: Fields = dict(_members(body))
     _refuse(fields)
-    for name in (OURS | PRIVATE) & fields.keys():
-        if name != "sandbox" or "sandbox" not in target.quirks:
-            del fields[name]
+    _leave_out(fields, target.quirks)
     name_sender(fields, target.quirks, target.stamp)
     fields["model"] = target.upstream_model
     fields["store"] = False
@@ -119,6 +124,16 @@ def _fields(asked: CompletionRequest, body: bytes, target: Target) -> Fields:
     return fields
 
 
+def _leave_out(fields: Fields, quirks: tuple[str, ...]) -> None:
+    """Take out members of ours, what is private, and names that name nobody."""
+    for name in (OURS | PRIVATE) & fields.keys():
+        if name != "sandbox" or "sandbox" not in quirks:
+            del fields[name]
+    for name in NAMES:
+        if fields.get(name) == _NULL:
+            del fields[name]
+
+
 def _refuse(fields: Fields) -> None:
     raws = {name: raw for name, raw in fields.items() if isinstance(raw, msgspec.Raw)}
     refuse_unpriced(raws)
@@ -127,10 +142,10 @@ def _refuse(fields: Fields) -> None:
             raise InvalidRequest(
                 f"`{name}` cannot be served here: no response is kept", param=name, hint=WHOLE
             )
-    options = _object(raws.get("prompt_cache_options"))
-    for name in CACHE_OPTIONS.keys() & options.keys():
-        if bytes(options[name]).strip() not in CACHE_OPTIONS[name]:
-            raise misfit(f"prompt_cache_options.{name}", "is not offered: it has no price here")
+    for path, allowed in NOT_OFFERED.items():
+        outer = raws if len(path) == 1 else _object(raws.get(path[0]))
+        if bytes(outer.get(path[-1], _NULL)).strip() not in allowed:
+            raise misfit(".".join(path), "is not offered here: its price is not known")
 
 
 def _including(fields: Fields) -> list[object]:

@@ -6,6 +6,7 @@ charged is known.
 
 import re
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
@@ -53,6 +54,17 @@ ERROR_CODES: Final = frozenset(
 _TYPE: Final = b'{"type":"'
 _TYPE_CHARS_MAX: Final = 80
 _NAME: Final = re.compile(rb"[A-Za-z0-9_.]{1,80}")
+# Heads of the events that most of a stream is made of.
+_HEADS: Final[Mapping[bytes, bytes]] = MappingProxyType(
+    {
+        kind: b"event: %b\ndata: " % kind
+        for kind in (
+            b"response.output_text.delta",
+            b"response.function_call_arguments.delta",
+            b"response.reasoning_summary_text.delta",
+        )
+    }
+)
 _NULL: Final = msgspec.Raw(b"null")
 _UNSAID: Final = msgspec.Raw()
 _NOTHING: Final = frozenset({b"", b"null"})
@@ -216,6 +228,10 @@ class ResponsesRelay:
         out: list[bytes] = []
         for payload in payloads:
             kind = kind_of(payload)
+            if not self._last and kind not in BEGUN:
+                # Clients wait for a response to begin before they take anything of it.
+                number = max(_number_of(payload) - 2, 0)
+                out.append(_made(b"response.created", number, self._known("in_progress")))
             if kind in BEGUN:
                 if self._begun is None:
                     self._begun = payload
@@ -235,27 +251,25 @@ class ResponsesRelay:
         """End as failed; what came before was sent and stays true."""
         number = _number_of(self._last)
         out: list[bytes] = []
-        response = self._known()
-        if self._begun is None:
-            response["status"] = "in_progress"
-            out.append(_made(b"response.created", number, response))
+        if not self._last:
+            out.append(_made(b"response.created", number, self._known("in_progress")))
             number += 1
+        response = self._known("failed")
         shown = code if code in ERROR_CODES else "server_error"
         text = message if shown == code else f"{message} ({code})"
-        response["status"] = "failed"
         response["error"] = {"code": shown, "message": text}
         response["output"] = [self._items[place] for place in sorted(self._items)]
         out.append(_made(b"response.failed", number, response))
         return b"".join(out)
 
-    def _known(self) -> dict[str, object]:
+    def _known(self, status: str) -> dict[str, object]:
         """Give the response as far as it is known."""
         begun = None if self._begun is None else members_of(_read(self._begun).response)
         told = {**(begun or {}), **(self._failed or {})}
         made: dict[str, object] = dict(response_of(self._asked_body, "", ""))
         asked_model = (members_of(self._asked_body) or {}).get("model", _NULL)
         right = put_right(told, self._response_id, self._asked_body)
-        return {**made, "model": asked_model, **right, "usage": None}
+        return {**made, "model": asked_model, **right, "status": status, "usage": None}
 
     def _right(self, payload: bytes, more: Mapping[str, object]) -> bytes:
         members = members_of(payload) or {}
@@ -343,10 +357,13 @@ def _made(kind: bytes, number: int, response: dict[str, object]) -> bytes:
 
 
 def _framed(kind: bytes, payload: bytes) -> bytes:
-    name = kind if _NAME.fullmatch(kind) else b"message"
+    head = _HEADS.get(kind)
+    if head is None:
+        name = kind if _NAME.fullmatch(kind) else b"message"
+        head = b"event: %b\ndata: " % name
     if b"\n" in payload:
         payload = payload.replace(b"\n", b"\ndata: ")
-    return b"event: %b\ndata: %b\n\n" % (name, payload)
+    return head + payload + b"\n\n"
 
 
 def _failure() -> UpstreamFailure:

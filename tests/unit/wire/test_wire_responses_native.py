@@ -66,7 +66,7 @@ def test_members_pass_as_they_came_under_the_providers_name_of_the_model() -> No
         "text": {"format": {"type": "json_schema", "name": "n", "schema": {"x": [1, 2.50]}}},
         "reasoning": {"effort": "xhigh", "summary": "auto", "context": "all_turns"},
         "max_tool_calls": 3,
-        "context_management": [{"type": "compaction", "compact_threshold": 1_000}],
+        "context_management": [],
         "a_member_of_tomorrow": {"a": None},
     }
     assert sent(given) == {"input": "hi", "model": "gpt-x", "store": False, **given}
@@ -106,6 +106,13 @@ def test_who_asks_is_named_opaquely_or_not_at_all() -> None:
     }
     assert made["prompt_cache_key"] != sent(named, stamp=Stamp(sender="b"))["prompt_cache_key"]
     assert "safety_identifier" not in sent(named)
+
+
+def test_null_names_nobody() -> None:
+    nobody = {"user": None, "safety_identifier": None, "prompt_cache_key": None}
+    assert sent(nobody).keys() == {"model", "input", "store"}
+    named = sent(nobody, quirks=(*OPENAI, "safety_identifier"))
+    assert named["safety_identifier"] == "opaque-name"
 
 
 def test_members_of_ours_stay_here() -> None:
@@ -187,6 +194,10 @@ def test_references_are_refused_by_their_place(item: dict[str, Any]) -> None:
         ({"service_tier": "priority"}, "service_tier"),
         ({"service_tier": "flex"}, "service_tier"),
         ({"plugins": [{"id": "web"}]}, "plugins"),
+        ({"reasoning": {"mode": "pro"}}, "reasoning.mode"),
+        ({"moderation": {"model": "omni"}}, "moderation"),
+        ({"access_programs": {"cyber": "standard"}}, "access_programs"),
+        ({"context_management": [{"type": "compaction"}]}, "context_management"),
         ({"prompt_cache_options": {"ttl": "12h"}}, "prompt_cache_options.ttl"),
         ({"prompt_cache_options": {"prewarm": True}}, "prompt_cache_options.prewarm"),
         (
@@ -200,7 +211,8 @@ def test_what_has_no_price_is_refused(fields: dict[str, Any], param: str) -> Non
 
 
 def test_what_costs_nothing_more_passes() -> None:
-    kept = {"service_tier": "auto", "prompt_cache_options": {"mode": "explicit", "ttl": "30m"}}
+    kept: dict[str, Any] = {"reasoning": {"mode": "standard"}, "moderation": None}
+    kept |= {"service_tier": "auto", "prompt_cache_options": {"mode": "explicit", "ttl": "30m"}}
     assert sent(kept).items() >= kept.items()
 
 
