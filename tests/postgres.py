@@ -19,8 +19,8 @@ def server() -> Iterator[EmbeddedPostgres]:
     """Run a server in a directory that is gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="ji-pg-") as folder:
         postgres = EmbeddedPostgres(Path(folder))
-        migrate(postgres.start())
         try:
+            migrate(postgres.start())
             yield postgres
         finally:
             postgres.stop()

@@ -17,7 +17,7 @@ from jusinfer.observability import Events
 from jusinfer.services import accounts, billing
 from jusinfer.services.billing import Terms
 from jusinfer.services.world import World
-from jusinfer.settler.process import Settler
+from jusinfer.settler.process import SETTLER_LOCK, Settler
 
 NOW_US = 1_790_000_000_000_000
 STEPS = ("cursor", "partitions", "money", "caps", "usage", "commit")
@@ -322,3 +322,23 @@ def test_closed_journals_are_removed_after_a_while(
     worker.run_once()
     worker.close()
     assert not writer.path.exists()
+
+
+def test_a_settler_that_may_not_begin_lets_its_connection_go(dsn: str, tmp_path: Path) -> None:
+    others = (
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        " AND backend_type = 'client backend'"
+    )
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        # The other settler is at work; this one gives up waiting for its turn.
+        connection.execute("SELECT pg_advisory_lock(%s)", (SETTLER_LOCK,))
+        waiting = settler(f"{dsn}&options=-c%20lock_timeout%3D100", tmp_path)
+        # What was caught holds the frames, so only a close ends the connection.
+        with pytest.raises(psycopg.OperationalError) as caught:
+            waiting.run_once()
+        deadline = time.monotonic() + 10
+        while connection.execute(others).fetchone() != (0,):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    assert isinstance(caught.value, psycopg.errors.LockNotAvailable)

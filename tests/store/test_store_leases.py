@@ -1,6 +1,7 @@
 """Leases of credit: nobody spends what is not there, however many take at once."""
 
 import asyncio
+import time
 import uuid
 
 import psycopg
@@ -187,3 +188,23 @@ def test_eight_workers_racing_for_twenty_get_exactly_twenty(world: World, dsn: s
 
     assert asyncio.run(run()) == 20
     assert balance(dsn, tenant_id) == (20_000, 20_000)
+
+
+def test_a_connection_that_may_not_become_the_gateway_is_closed_at_once(dsn: str) -> None:
+    stranger = f"stranger_{uuid.uuid4().hex}"
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(f"CREATE ROLE {stranger} LOGIN")
+        link = GatewayLink(dsn.replace("postgres@", f"{stranger}@"), uuid.uuid4().hex)
+        # What was caught holds the frames, so only a close ends the connection.
+        with pytest.raises(LinkDown) as caught:
+            asyncio.run(link.heartbeat())
+        for _ in range(100):
+            row = connection.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE usename = %s", (stranger,)
+            ).fetchone()
+            if row == (0,):
+                break
+            time.sleep(0.05)
+        assert row == (0,)
+        assert "InsufficientPrivilege" in str(caught.value)
+        connection.execute(f"DROP ROLE {stranger}")

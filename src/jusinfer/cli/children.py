@@ -83,6 +83,10 @@ class Child:
                 pass_fds=(write, life_read),
                 start_new_session=True,
             )
+        except OSError:
+            os.close(read)
+            os.close(life_write)
+            raise
         finally:
             os.close(write)
             os.close(life_read)

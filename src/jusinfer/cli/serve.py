@@ -1,5 +1,6 @@
 """`jusinfer serve`: starts and watches every process of the product, and stops them in order."""
 
+import contextlib
 import os
 import secrets
 import signal
@@ -51,23 +52,21 @@ class Supervisor:
             signal.signal(number, self._asked_to_stop)
         signal.signal(signal.SIGHUP, self._reload)
         self._run_dir = paths.prepare(settings)
-        lock = paths.DataDirLock(Path(settings.data_dir))
-        listen = settings.listen
-        self._reserved = reserve(listen.host, listen.port, "port", "--port or JUSINFER_PORT")
-        pages = self._operator_pages()
-        try:
+        with contextlib.ExitStack() as ends:
+            ends.callback(paths.DataDirLock(Path(settings.data_dir)).close)
+            listen = settings.listen
+            self._reserved = ends.enter_context(
+                reserve(listen.host, listen.port, "port", "--port or JUSINFER_PORT")
+            )
+            pages = ends.enter_context(self._operator_pages())
+            ends.callback(pages.shutdown)
+            ends.callback(self._stop)
             first_key = self._start()
             banner.ready(settings, self._port, first_key, sys.stdout)
             self._events.emit("ready", url=banner.base_url(settings, self._port))
             while self._stop_count == 0:
                 self._watch()
                 time.sleep(POLL_SECONDS)
-        finally:
-            self._stop()
-            pages.shutdown()
-            pages.server_close()
-            self._reserved.close()
-            lock.close()
 
     # ------------------------------------------------------------------ starting
 
@@ -94,7 +93,9 @@ class Supervisor:
         def arguments() -> list[str]:
             return [*_program("sandbox.app"), *(("--port", ports[0]) if ports else ())]
 
+        # Noted at once, as whatever fails after this must stop it.
         sandbox = self._child("sandbox", arguments, {}, drain_seconds=2.0)
+        self._children["sandbox"] = sandbox
         self._database = control.ServedDatabase(settings, self._events)
         dsn = self._database.dsn
         first_key = control.first_run(dsn)
@@ -102,7 +103,6 @@ class Supervisor:
         port = str(msgspec.json.decode(sandbox.said)["port"])
         ports.append(port)
         own = self._own_variables(dsn)
-        self._children["sandbox"] = sandbox
         self._children["settler"] = self._child(
             "settler", lambda: _program("bootstrap.settler"), own
         )
@@ -285,10 +285,12 @@ def reserve(host: str, port: int, what: str, where: str) -> socket.socket:
             probe.bind((host, port))
             probe.listen(1)
             port = port or int(probe.getsockname()[1])
-        held = socket.socket(family, socket.SOCK_STREAM)
-        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        held.bind((host, port))
+        with contextlib.ExitStack() as undo:
+            held = undo.enter_context(socket.socket(family, socket.SOCK_STREAM))
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            held.bind((host, port))
+            undo.pop_all()
     except OSError as error:
         raise config.ConfigError(
             f"{what} {port} on {host} cannot be used ({error.strerror});"

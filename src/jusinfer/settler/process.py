@@ -227,8 +227,12 @@ class Settler:
             connection: Connection = psycopg.connect(
                 self._dsn, autocommit=True, connect_timeout=CONNECT_SECONDS
             )
-            connection.execute(STATEMENT_TIMEOUT)
-            connection.execute("SELECT pg_advisory_lock(%s)", (SETTLER_LOCK,))
+            try:
+                connection.execute(STATEMENT_TIMEOUT)
+                connection.execute("SELECT pg_advisory_lock(%s)", (SETTLER_LOCK,))
+            except psycopg.Error:
+                connection.close()
+                raise
             self._readers.clear()
             self._connection = connection
         return self._connection

@@ -263,10 +263,21 @@ class GatewayLink:
                 connection = await psycopg.AsyncConnection.connect(
                     self._dsn, autocommit=True, connect_timeout=CONNECT_SECONDS
                 )
-                await connection.execute(ROLE)
+                await _take_role(connection)
         except (psycopg.Error, OSError, TimeoutError) as error:
             raise LinkDown(type(error).__name__) from error
         return connection
+
+
+async def _take_role(connection: psycopg.AsyncConnection[tuple[object, ...]]) -> None:
+    """Become the gateway's role, or close the connection: nobody else knows of it yet."""
+    is_good = False
+    try:
+        await connection.execute(ROLE)
+        is_good = True
+    finally:
+        if not is_good:
+            await connection.close()
 
 
 def _hex(value: object) -> str:
