@@ -1,5 +1,6 @@
 """The whole product, started as a person would, and ended with nothing left behind."""
 
+import contextlib
 import json
 import os
 import random
@@ -9,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
@@ -35,13 +36,20 @@ class Running:
         self.key = ""
         self._process: subprocess.Popen[bytes] | None = None
         self._starts = 0
+        self._clients: list[openai.OpenAI] = []
 
     def __enter__(self) -> Self:
-        self.start()
+        with contextlib.ExitStack() as undo:
+            undo.callback(self.stop)
+            self.start()
+            undo.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.stop()
+        with contextlib.ExitStack() as ends:
+            ends.callback(self.stop)
+            for client in self._clients:
+                ends.callback(client.close)
 
     @property
     def common(self) -> list[str]:
@@ -83,7 +91,13 @@ class Running:
             return 0 if process is None else process.returncode
         below = children(process.pid)
         process.send_signal(number)
-        code = process.wait(STOP_SECONDS)
+        try:
+            code = process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            # The processes below end by themselves when it is gone.
+            process.kill()
+            process.wait()
+            raise
         wait_until(lambda: not [pid for pid in below if is_alive(pid)])
         return code
 
@@ -111,11 +125,13 @@ class Running:
         return json.loads(done.stdout)
 
     def client(self, key: str | None = None, **options: Any) -> openai.OpenAI:
-        """Give the official client."""
+        """Give the official client; it is closed when the product is."""
         settings: dict[str, Any] = {"max_retries": 0, "timeout": 30} | options
-        return openai.OpenAI(
+        made = openai.OpenAI(
             base_url=f"http://127.0.0.1:{self.port}/v1", api_key=key or self.key, **settings
         )
+        self._clients.append(made)
+        return made
 
     def ask(self, model: str, key: str | None = None, **fields: Any) -> httpx.Response:
         """Ask over a connection of its own."""
@@ -154,6 +170,23 @@ def free_port() -> int:
             except OSError:
                 continue
         return port
+
+
+@contextlib.contextmanager
+def lone_sandbox() -> Iterator[int]:
+    """Run a sandbox beside the product; gives its port once it listens there."""
+    command = [sys.executable, "-m", "jusinfer.sandbox.app"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        try:
+            yield json.loads(process.stdout.readline())["port"]
+        finally:
+            process.terminate()
+            try:
+                process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
 
 
 def wait_until(condition: Callable[[], object], seconds: float = START_SECONDS) -> None:

@@ -5,8 +5,6 @@ import gzip
 import json
 import random
 import re
-import subprocess
-import sys
 import time
 import urllib.parse
 import zlib
@@ -15,7 +13,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests.e2e.running import Running, free_port, kill, wait_until
+from tests.e2e.running import Running, kill, lone_sandbox, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 ALPHABET = "ABCDEFGHJKMNPQRSTVWXYZ23456789"
@@ -181,9 +179,11 @@ def test_no_mark_is_left_anywhere(tmp_path: Path) -> None:
             f'{{"messages": "{canary.mark()}',
             f'["{canary.mark()}"]',
         ):
-            httpx.post(base, content=bad, headers=key)
-        httpx.get(f"http://127.0.0.1:{product.port}/{canary.mark()}", headers=key)
-        httpx.post(base, json={}, headers={"authorization": f"Bearer ji_test_{canary.mark()}x"})
+            httpx.post(base, content=bad, headers=key, timeout=30)
+        httpx.get(f"http://127.0.0.1:{product.port}/{canary.mark()}", headers=key, timeout=30)
+        httpx.post(
+            base, json={}, headers={"authorization": f"Bearer ji_test_{canary.mark()}x"}, timeout=30
+        )
         _leave_a_stream(base, canary, second)
         _kill_in_the_middle(base, product, canary, second)
         wait_until(lambda: "jusinfer_settler_lag_bytes 0\n" in _metrics(product), 20)
@@ -232,17 +232,13 @@ def _read_while_killing(
 def test_an_upstreams_key_is_in_no_file_and_no_log(tmp_path: Path) -> None:
     canary = Canary(7)
     secret = canary.mark()
-    port = free_port()
-    sandbox = subprocess.Popen(
-        [sys.executable, "-m", "jusinfer.sandbox.app", "--port", str(port)],
-        stdout=subprocess.DEVNULL,
-    )
-    config = (
-        f'[[upstream]]\nname = "mine"\nbase_url = "http://127.0.0.1:{port}/v1"\nis_local = true\n'
-        f'api_key_env = "MINE_API_KEY"\n[[upstream.model]]\nid = "sandbox/status?code=500"\n'
-        'input = "1"\noutput = "1"\n'
-    )
-    try:
+    with lone_sandbox() as port:
+        config = (
+            f'[[upstream]]\nname = "mine"\nbase_url = "http://127.0.0.1:{port}/v1"\n'
+            "is_local = true\n"
+            f'api_key_env = "MINE_API_KEY"\n[[upstream.model]]\nid = "sandbox/status?code=500"\n'
+            'input = "1"\noutput = "1"\n'
+        )
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("MINE_API_KEY", secret)
             with Running(tmp_path, config=config) as product:
@@ -254,6 +250,3 @@ def test_an_upstreams_key_is_in_no_file_and_no_log(tmp_path: Path) -> None:
                     assert secret.encode() not in Path(f"/proc/{pid}/environ").read_bytes()
         logs = {"err": product.err.read_bytes(), "out": product.out.read_bytes()}
         assert canary.hits(product.data_dir, logs) == []
-    finally:
-        sandbox.terminate()
-        sandbox.wait(10)

@@ -219,22 +219,29 @@ def test_small_paths_and_methods(product: Running) -> None:
     base = f"http://127.0.0.1:{product.port}"
     key = {"x-api-key": product.key}
     assert len(product.client().models.list().data) > 10
-    assert httpx.get(f"{base}/v1/models/jusinfer/auto", headers=key).json()["id"] == "jusinfer/auto"
-    head = httpx.head(f"{base}/v1/models", headers=key)
+    assert (
+        httpx.get(f"{base}/v1/models/jusinfer/auto", headers=key, timeout=30).json()["id"]
+        == "jusinfer/auto"
+    )
+    head = httpx.head(f"{base}/v1/models", headers=key, timeout=30)
     assert (head.status_code, head.content) == (200, b"")
-    missing = httpx.get(f"{base}/v1/nothing", headers=key)
+    missing = httpx.get(f"{base}/v1/nothing", headers=key, timeout=30)
     assert missing.status_code == 404
     assert set(missing.json()["error"]) >= {"message", "type", "param", "code", "hint"}
-    assert httpx.get(f"{base}/v1/chat/completions", headers=key).status_code == 405
-    flight = httpx.options(f"{base}/v1/chat/completions", headers={"origin": "https://app.example"})
+    assert httpx.get(f"{base}/v1/chat/completions", headers=key, timeout=30).status_code == 405
+    flight = httpx.options(
+        f"{base}/v1/chat/completions", headers={"origin": "https://app.example"}, timeout=30
+    )
     assert flight.status_code == 204
     assert flight.headers["access-control-allow-origin"] == "https://app.example"
-    other = httpx.options(f"{base}/v1/chat/completions", headers={"origin": "https://evil.example"})
+    other = httpx.options(
+        f"{base}/v1/chat/completions", headers={"origin": "https://evil.example"}, timeout=30
+    )
     assert "access-control-allow-origin" not in other.headers
-    page = httpx.get(f"{base}/", headers={"accept": "text/html"})
+    page = httpx.get(f"{base}/", headers={"accept": "text/html"}, timeout=30)
     assert page.status_code == 200
     assert "jusInfer" in page.text
-    assert httpx.get(f"{base}/docs").status_code == 200
+    assert httpx.get(f"{base}/docs", timeout=30).status_code == 200
     with pytest.raises(openai.NotFoundError):
         product.client().embeddings.create(model="x", input="y")
 

@@ -1,16 +1,16 @@
 """Clients that others wrote, used as their users would: LangChain, pydantic-ai and `llm`."""
 
 import asyncio
-import gc
+import contextlib
 import json
 import subprocess
 import sys
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import langchain_openai
+import openai
 import pydantic
 import pytest
 from langchain_core.tools import tool
@@ -41,29 +41,32 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         yield running
 
 
-@pytest.fixture(autouse=True)
-def swept() -> Iterator[None]:
-    """Let go of connections that these clients leave open, before another test hears of them."""
-    yield
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
+@pytest.fixture
+def http() -> Iterator[openai.DefaultHttpxClient]:
+    """Give the connections of a client that has no way to close its own."""
+    with openai.DefaultHttpxClient() as opened:
+        yield opened
 
 
-def langchain(product: Running, **options: Any) -> langchain_openai.ChatOpenAI:
+def langchain(
+    product: Running, http: openai.DefaultHttpxClient, **options: Any
+) -> langchain_openai.ChatOpenAI:
     return langchain_openai.ChatOpenAI(
         base_url=f"http://127.0.0.1:{product.port}/v1",
         api_key=pydantic.SecretStr(product.key),
         model="sandbox/echo",
         max_retries=0,
         timeout=20,
+        http_client=http,
         **options,
     )
 
 
 @pytest.mark.parametrize("responses", [False, True])
-def test_langchain_speaks_streams_and_uses_tools(product: Running, *, responses: bool) -> None:
-    model = langchain(product, use_responses_api=responses, stream_usage=True)
+def test_langchain_speaks_streams_and_uses_tools(
+    product: Running, http: openai.DefaultHttpxClient, *, responses: bool
+) -> None:
+    model = langchain(product, http, use_responses_api=responses, stream_usage=True)
     whole = model.invoke("Hello there")
     assert "Hello there" in whole.text
     assert whole.usage_metadata is not None
@@ -77,14 +80,14 @@ def test_langchain_speaks_streams_and_uses_tools(product: Running, *, responses:
     assert isinstance(shaped, City)
 
 
-def test_langchain_embeds(product: Running, tmp_path: Path) -> None:
-    del tmp_path
+def test_langchain_embeds(product: Running, http: openai.DefaultHttpxClient) -> None:
     embeddings = langchain_openai.OpenAIEmbeddings(
         base_url=f"http://127.0.0.1:{product.port}/v1",
         api_key=pydantic.SecretStr(product.key),
         model="@cf/baai/bge-m3",
         check_embedding_ctx_length=False,
         max_retries=0,
+        http_client=http,
     )
     one, other = embeddings.embed_documents(["a", "b"])
     assert len(one) == len(other) > 1
@@ -92,20 +95,17 @@ def test_langchain_embeds(product: Running, tmp_path: Path) -> None:
 
 
 def test_pydantic_ai_runs_an_agent(product: Running) -> None:
-    provider = OpenAIProvider(base_url=f"http://127.0.0.1:{product.port}/v1", api_key=product.key)
-    model = OpenAIChatModel("sandbox/echo", provider=provider)
+    client = openai.AsyncOpenAI(base_url=f"http://127.0.0.1:{product.port}/v1", api_key=product.key)
+    model = OpenAIChatModel("sandbox/echo", provider=OpenAIProvider(openai_client=client))
     # It runs on the thread's loop, or makes one that it never closes.
-    loop = asyncio.new_event_loop()
-    asyncio.set_event_loop(loop)
-    try:
+    with asyncio.Runner() as runner, contextlib.ExitStack() as ends:
+        runner.get_loop()
+        ends.callback(lambda: runner.run(client.close()))
         said = Agent(model).run_sync("Hello there")
         assert "Hello there" in said.output
         assert said.usage.output_tokens > 0
         shaped = Agent(model, output_type=City).run_sync("Where? Use the tool.")
         assert isinstance(shaped.output, City)
-    finally:
-        asyncio.set_event_loop(None)
-        loop.close()
 
 
 def test_the_llm_command_prompts_and_streams(product: Running, tmp_path: Path) -> None:

@@ -112,7 +112,8 @@ def test_a_settler_killed_again_and_again_posts_everything_once(tmp_path: Path) 
         with Load(product, "sandbox/tokens?n=3", 6).running() as load:
             for _ in range(4):
                 wait_until(lambda: product.pids("bootstrap.settler"))
-                time.sleep(0.4)
+                seen = len(load.answered)
+                wait_until(lambda seen=seen: len(load.answered) > seen + 12)  # type: ignore[misc]
                 for pid in product.pids("bootstrap.settler"):
                     kill(pid)
         assert load.refused == []
@@ -136,7 +137,7 @@ def test_a_database_that_is_away_stops_nobody_who_is_known(tmp_path: Path) -> No
                 assert unknown.status_code == 503
                 assert int(unknown.headers["retry-after"]) > 0
                 time.sleep(max(0.0, 6 - (time.monotonic() - began)))
-                assert len(load.answered) > seen + 50
+                wait_until(lambda: len(load.answered) > seen + 50, 20)
             finally:
                 for pid in frozen:
                     os.kill(pid, signal.SIGCONT)
@@ -190,14 +191,18 @@ def test_a_killed_supervisor_takes_everything_with_it(tmp_path: Path) -> None:
     product.stop()
 
 
+def is_under_way(product: Running, model: str) -> bool:
+    """Whether the sandbox has begun the body of an answer of this model."""
+    return bool(product.sandbox("counts").get(model, {}).get("tokens"))
+
+
 def test_a_running_stream_is_finished_before_the_end(tmp_path: Path) -> None:
+    model = "sandbox/slow?ms=50&n=40"
     with Running(tmp_path) as product:
         answer: list[httpx.Response] = []
-        asking = threading.Thread(
-            target=lambda: answer.append(product.ask("sandbox/slow?ms=50&n=40", stream=True))
-        )
+        asking = threading.Thread(target=lambda: answer.append(product.ask(model, stream=True)))
         asking.start()
-        time.sleep(0.7)
+        wait_until(lambda: is_under_way(product, model))
         assert product.stop() == 0
         asking.join(20)
     assert "data: [DONE]" in answer[0].text
@@ -205,13 +210,12 @@ def test_a_running_stream_is_finished_before_the_end(tmp_path: Path) -> None:
 
 def test_a_stream_past_the_drain_ends_honestly(tmp_path: Path) -> None:
     config = "[gateway]\ndrain_seconds = 1.0\n"
+    model = "sandbox/slow?ms=50&n=1000"
     with Running(tmp_path, config=config) as product:
         answer: list[httpx.Response] = []
-        asking = threading.Thread(
-            target=lambda: answer.append(product.ask("sandbox/slow?ms=50&n=1000", stream=True))
-        )
+        asking = threading.Thread(target=lambda: answer.append(product.ask(model, stream=True)))
         asking.start()
-        time.sleep(0.7)
+        wait_until(lambda: is_under_way(product, model))
         assert product.stop() == 0
         asking.join(20)
     events = [line[6:] for line in answer[0].text.splitlines() if line.startswith("data: ")]

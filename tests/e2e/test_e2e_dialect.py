@@ -63,7 +63,7 @@ def test_a_stream_says_what_a_whole_answer_says_under_both_bases(
         "messages": [{"role": "user", "content": "Hello!"}],
         "stream": True,
     }
-    answer = httpx.post(url, json=body, headers={"x-api-key": product.key})
+    answer = httpx.post(url, json=body, headers={"x-api-key": product.key}, timeout=30)
     words = [chunk["choices"][0]["delta"].get("content", "") for chunk in chunks_of(answer.text)]
     assert "".join(words) == whole
     assert len(whole.split()) == 12
@@ -86,7 +86,9 @@ def test_every_answer_carries_our_headers(product: Running, *, stream: bool) -> 
 
 def test_what_is_not_there_is_said_in_the_dialects_shape(product: Running) -> None:
     for path in ("/v1/nothing", "/api/v1/nothing"):
-        answer = httpx.post(base(product, path), json={}, headers={"x-api-key": product.key})
+        answer = httpx.post(
+            base(product, path), json={}, headers={"x-api-key": product.key}, timeout=30
+        )
         error = answer.json()["error"]
         assert (answer.status_code, error["type"]) == (404, "invalid_request_error")
         assert error["hint"]
@@ -95,7 +97,7 @@ def test_what_is_not_there_is_said_in_the_dialects_shape(product: Running) -> No
 
 def test_a_bearer_counts_more_than_the_other_header(product: Running) -> None:
     headers = {"x-api-key": product.key, "authorization": "Bearer ji_test_" + "B" * 43}
-    answer = httpx.get(f"{base(product)}/models", headers=headers)
+    answer = httpx.get(f"{base(product)}/models", headers=headers, timeout=30)
     assert answer.status_code == 401
     assert answer.headers["www-authenticate"] == "Bearer"
     assert "B" * 20 not in answer.text

@@ -154,7 +154,7 @@ def test_a_certificate_is_used_and_taken_anew(tmp_path: Path) -> None:
             )
         assert answer.status_code == 200
         with pytest.raises(httpx.ConnectError):
-            httpx.get(f"{base}/health")
+            httpx.get(f"{base}/health", timeout=30)
         before = serial()
         issue()
         subprocess.run(["kill", "-HUP", str(product.pid)], check=True)

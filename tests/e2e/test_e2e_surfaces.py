@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from decimal import Decimal
@@ -15,7 +13,7 @@ import httpx
 import openai
 import pydantic
 import pytest
-from tests.e2e.running import Running, free_port, wait_until
+from tests.e2e.running import Running, lone_sandbox, wait_until
 
 pytestmark = pytest.mark.slow
 UPSTREAM = """
@@ -55,7 +53,6 @@ upstream_model = "{prefix}status?code=503&first=1&err={name}"
 input = "1"
 output = "2"
 """
-EAR_PORT = free_port()
 GATEWAY = 'gateway_token = "gateway-token"\n'
 UPSTREAMS = {
     "plain": ("/v1", "mock-1", ""),
@@ -112,22 +109,16 @@ class Product:
     def __init__(self, running: Running, key: str, sandbox: str) -> None:
         self.running, self.key, self._sandbox = running, key, sandbox
         self.base = f"http://127.0.0.1:{running.port}"
-        self._clients: list[Any] = []
+        self._clients: list[anthropic.Anthropic] = []
 
     def openai(self) -> openai.OpenAI:
-        client: openai.OpenAI = self._kept(self.running.client(self.key))
-        return client
+        return self.running.client(self.key)
 
     def anthropic(self, **options: Any) -> anthropic.Anthropic:
         settings: dict[str, Any] = {"max_retries": 0, "timeout": 30} | options
         if "auth_token" not in settings:
             settings.setdefault("api_key", self.key)
-        client: anthropic.Anthropic = self._kept(
-            anthropic.Anthropic(base_url=self.base, **settings)
-        )
-        return client
-
-    def _kept(self, client: Any) -> Any:
+        client = anthropic.Anthropic(base_url=self.base, **settings)
         self._clients.append(client)
         return client
 
@@ -182,8 +173,8 @@ class Product:
 
 
 @pytest.fixture(scope="module")
-def ear() -> Iterator[list[str]]:
-    """Give what an upstream heard, word for word; it says nothing but an error."""
+def ear_server() -> Iterator[tuple[int, list[str]]]:
+    """Give the port of an upstream that says nothing but an error, and what it heard."""
     heard: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -198,20 +189,24 @@ def ear() -> Iterator[list[str]]:
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
             del format, args
 
-    server = ThreadingHTTPServer(("127.0.0.1", EAR_PORT), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield heard
-    server.shutdown()
-    server.server_close()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        serving = threading.Thread(target=server.serve_forever)
+        serving.start()
+        try:
+            yield int(server.server_address[1]), heard
+        finally:
+            server.shutdown()
+            serving.join()
 
 
-@pytest.fixture(scope="module")
-def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
-    port = free_port()
-    sandbox = subprocess.Popen(
-        [sys.executable, "-m", "jusinfer.sandbox.app", "--port", str(port)],
-        stdout=subprocess.DEVNULL,
-    )
+@pytest.fixture
+def ear(ear_server: tuple[int, list[str]]) -> list[str]:
+    """Give what that upstream heard, word for word."""
+    return ear_server[1]
+
+
+def upstreams_at(port: int, ear_port: int) -> str:
+    """Write the upstreams' configuration, most of them played by the sandbox at a port."""
     config = "".join(
         UPSTREAM.format(
             name=name,
@@ -229,7 +224,7 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
         ("earclaude", 'dialect = "anthropic"'),
     ):
         config += (
-            f'[[upstream]]\nname = "{name}"\nbase_url = "http://127.0.0.1:{EAR_PORT}/v1"\n'
+            f'[[upstream]]\nname = "{name}"\nbase_url = "http://127.0.0.1:{ear_port}/v1"\n'
             f'is_local = true\napi_key = "k"\n{more}\n[[upstream.model]]\nid = "{name}/m"\n'
             'input = "1"\noutput = "1"\n'
         )
@@ -260,16 +255,22 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
         '[[upstream.model]]\nid = "flat-embed"\nupstream_model = "sandbox/plain"\ninput = "0.1"\n'
         'output = "0"\ncapabilities = ["embeddings"]\n'
     )
-    try:
-        with Running(tmp_path_factory.mktemp("s"), config=config) as running:
-            key = running.cli("keys", "create", "--mode", "live")["key"]
-            running.cli("grant", "default", "50", "--reason", "test")
-            made = Product(running, key, f"http://127.0.0.1:{port}")
-            yield made
-            made.close()
-    finally:
-        sandbox.terminate()
-        sandbox.wait(10)
+    return config
+
+
+@pytest.fixture(scope="module")
+def product(
+    tmp_path_factory: pytest.TempPathFactory, ear_server: tuple[int, list[str]]
+) -> Iterator[Product]:
+    with (
+        lone_sandbox() as port,
+        Running(tmp_path_factory.mktemp("s"), config=upstreams_at(port, ear_server[0])) as running,
+    ):
+        key = running.cli("keys", "create", "--mode", "live")["key"]
+        running.cli("grant", "default", "50", "--reason", "test")
+        made = Product(running, key, f"http://127.0.0.1:{port}")
+        yield made
+        made.close()
 
 
 @pytest.mark.parametrize("name", UPSTREAMS)
@@ -419,9 +420,9 @@ def test_an_account_without_quota_is_left_alone_and_no_request_is_repeated(
         f"{product.base}/v1/models/poor/m", headers={"authorization": f"Bearer {product.key}"}
     ).json()
     assert models["endpoints"][0]["state"] == "down"
-    status = httpx.get(f"{product.base}/v1/status").json()
+    status = httpx.get(f"{product.base}/v1/status", timeout=30).json()
     assert status["upstreams"]["poor"] == "down"
-    page = httpx.get(f"{product.base}/v1/status", headers={"accept": "text/html"})
+    page = httpx.get(f"{product.base}/v1/status", headers={"accept": "text/html"}, timeout=30)
     assert "not answering" in page.text
 
 
