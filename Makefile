@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV ?= .venv
 JOBS ?= 2
 BIN = $(VENV)/bin
-.PHONY: help setup setup-run run check test coverage bench bench-routing prove-money fuzz golden migrate lock clean
+.PHONY: help setup setup-run run check test coverage bench bench-routing prove-money agents fuzz golden migrate lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -37,6 +37,9 @@ bench-routing: setup ## measure the router's rules on paired outcomes: ARGS="--d
 
 prove-money: setup ## three minutes of load, faults and kills, then the books; ARGS="--quick" is short
 	@"$(BIN)/python" -m tools.prove_money $(ARGS)
+
+agents: setup ## install real agents and run them against the product; ARGS="--agent codex"
+	@"$(BIN)/python" -m tools.agents $(ARGS)
 
 fuzz: setup ## a minute of mutated upstream bytes, guided by what they reach; ARGS="--seconds 600"
 	@"$(BIN)/python" -m tools.fuzz $(ARGS)

@@ -126,6 +126,11 @@ def _heard(tools: list[Tool], said: list[Said], around: str) -> Heard:
         found = MARKER.findall(part.text) if part.by == "user" else []
         if found:
             marker, start = found[-1], number
-    results = [part.text for part in said[start:] if part.by == "tool"]
+    # Some agents give results back as texts of the user.
+    results = [
+        part.text
+        for part in said[start + 1 :]
+        if part.by == "tool" or part.text.lstrip().startswith("Observation:")
+    ]
     edit = next((form for words, form in _EDITS.items() if words in around and not tools), "")
     return Heard(tools, marker, results, any(part.has_image for part in said), edit)

@@ -1,0 +1,77 @@
+"""The page of agents: every agent that is run has settings there, and no other."""
+
+import re
+from typing import Any
+
+import pytest
+from tools.agents.install import SCENARIOS, agents
+from tools.agents.page import KEY, MODEL, PAGE, URL, Recipe, recipes
+from tools.agents.runs import Done, Run, judge
+
+from jusinfer.sandbox.agent.script import KINDS
+
+TEXT = PAGE.read_text(encoding="utf-8")
+RECIPES = recipes(TEXT)
+
+
+def test_the_page_and_the_run_know_the_same_agents() -> None:
+    assert {recipe.agent for recipe in RECIPES} == set(agents())
+
+
+def test_every_block_is_part_of_a_recipe() -> None:
+    infos = re.findall(r"^```(\w+.*)$", TEXT, re.MULTILINE)
+    assert all(re.fullmatch(r"\w+ agent=\S+ (api|file)=\S+", info) for info in infos)
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: f"{recipe.agent}-{recipe.api}")
+def test_a_recipe_holds_what_the_run_puts_in_place(recipe: Recipe) -> None:
+    whole = recipe.script + "".join(text for _, text in recipe.files)
+    assert URL in whole
+    assert KEY in whole
+    assert MODEL in whole
+    filled = recipe.filled("http://here", "key", "a/b")
+    whole = filled.script + "".join(text for _, text in filled.files)
+    assert "http://here" in whole
+    assert not any(word in whole for word in (URL, KEY, MODEL))
+    assert "$TASK" in recipe.script
+
+
+def test_the_scenarios_are_the_sandboxs_scripts() -> None:
+    assert set(SCENARIOS) == {kind or "plain" for kind in KINDS}
+    for agent in agents().values():
+        assert set(agent.scenarios) <= set(SCENARIOS)
+        assert "plain" in agent.scenarios
+        assert re.compile(agent.overflow)
+        assert re.search(r"\d", agent.version)
+
+
+def _run(scenario: str, **changed: Any) -> Run:
+    return Run(agents()["codex"]._replace(**changed), RECIPES[0], "chat", scenario)
+
+
+PROOF = "proof-A-42"
+GOOD = Done(0, f"The tool said: {PROOF}", f"{PROOF}\n")
+
+
+@pytest.mark.parametrize(
+    ("run", "done", "reason"),
+    [
+        (_run("plain"), GOOD, ""),
+        (_run("plain"), GOOD._replace(code=1), "exit 1"),
+        (_run("plain"), GOOD._replace(code=None), "no end in time"),
+        (_run("plain"), GOOD._replace(proof=""), "the file is not there"),
+        (_run("plain"), GOOD._replace(output="Done."), "is not in the answer"),
+        (_run("image"), GOOD, "the image did not arrive"),
+        (_run("image"), GOOD._replace(output=f"{PROOF} (image-seen)"), ""),
+        (_run("long"), GOOD, "is not whole"),
+        (_run("cut"), GOOD, ""),
+        (_run("cut", retries_cut=False), GOOD, "a cut stream passed for an answer"),
+        (_run("cut", retries_cut=False), Done(1, "Error: closed", ""), ""),
+        (_run("overflow", overflow="ran out"), Done(1, "it ran out of room", ""), ""),
+        (_run("overflow", overflow="ran out"), Done(1, '"message":"no"', ""), "recognised: no"),
+    ],
+)
+def test_a_run_is_judged_by_what_can_be_seen(run: Run, done: Done, reason: str) -> None:
+    said = judge(run, done, PROOF)
+    assert reason in said
+    assert bool(said) is bool(reason)

@@ -1,0 +1,1 @@
+"""Real agents, installed from their registries and run against the product."""

@@ -1,0 +1,121 @@
+"""Run real agents against the product and print a table: python -m tools.agents --help."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from typing import Final
+
+from tools.agents import record
+from tools.agents.install import SCENARIOS, Agent, agents, install
+from tools.agents.page import PAGE, recipes
+from tools.agents.product import PROVIDERS, Place, bare, product
+from tools.agents.runs import FAILED, Run, Verdict, perform
+from tools.agents.tee import Tee
+
+RECORDED: Final = "reason"
+HEADINGS: Final = ("agent", "version", "API", "provider", "scenario", "verdict", "reason")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Install, run, print; gives 0 when every run was good."""
+    options = argparse.ArgumentParser(prog="agents", description=__doc__)
+    names = list(agents())
+    options.add_argument("--agent", action="append", choices=names, help="only this one")
+    options.add_argument("--api", action="append", help="only this one")
+    options.add_argument("--provider", action="append", choices=list(PROVIDERS), help="only this")
+    options.add_argument("--scenario", action="append", choices=SCENARIOS, help="only this one")
+    options.add_argument("--direct", action="store_true", help="at the sandbox, past the product")
+    options.add_argument("--record", action="store_true", help="write tests/agents/requests anew")
+    options.add_argument("--jobs", type=int, default=2, help="so many runs at a time")
+    options.add_argument("--timeout", type=float, default=120.0, help="seconds for one run")
+    chosen = options.parse_args(arguments)
+    missing = _installed([agents()[name] for name in chosen.agent or names])
+    if chosen.record:
+        return _record(_runs(chosen, missing), chosen.timeout)
+    with bare() if chosen.direct else product() as place:
+        verdicts = _all(_runs(chosen, missing), place, chosen.jobs, chosen.timeout)
+    _print(verdicts, missing)
+    is_good = not missing and all(not verdict.reason for verdict in verdicts)
+    return 0 if is_good else 1
+
+
+def _installed(wanted: list[Agent]) -> dict[str, str]:
+    """Install all; gives the reasons of those that cannot be had."""
+    missing: dict[str, str] = {}
+    for agent in wanted:
+        print(f"agents: {agent.name} {agent.version}", file=sys.stderr)
+        reason = install(agent)
+        if reason:
+            missing[agent.name] = reason
+    return missing
+
+
+def _runs(chosen: argparse.Namespace, missing: dict[str, str]) -> list[Run]:
+    known = agents()
+    return [
+        Run(known[recipe.agent], recipe, provider, scenario)
+        for recipe in recipes(PAGE.read_text(encoding="utf-8"))
+        if recipe.agent in (chosen.agent or known) and recipe.agent not in missing
+        if not chosen.api or recipe.api in chosen.api
+        for provider in chosen.provider or PROVIDERS
+        for scenario in known[recipe.agent].scenarios
+        if not chosen.scenario or scenario in chosen.scenario
+    ]
+
+
+def _all(runs: list[Run], place: Place, jobs: int, timeout: float) -> list[Verdict]:
+    verdicts: dict[Run, Verdict] = {}
+    with ThreadPoolExecutor(jobs) as pool:
+        futures = [pool.submit(perform, run, place.url, place.key, timeout) for run in runs]
+        for number, future in enumerate(as_completed(futures), 1):
+            verdict = future.result()
+            verdicts[verdict.run] = verdict
+            row = " ".join(_row(verdict))
+            print(f"agents: {number}/{len(runs)} {row}", file=sys.stderr, flush=True)
+    return [verdicts[run] for run in runs]
+
+
+def _row(verdict: Verdict) -> tuple[str, ...]:
+    run = verdict.run
+    return (
+        run.agent.name,
+        run.agent.version,
+        run.recipe.api,
+        run.provider,
+        run.scenario,
+        "failed" if verdict.reason else "ok",
+        verdict.reason,
+    )
+
+
+def _print(verdicts: list[Verdict], missing: dict[str, str]) -> None:
+    print(f"| {' | '.join(HEADINGS)} |\n|{'---|' * len(HEADINGS)}")
+    for verdict in verdicts:
+        cells = [cell.replace("|", "/") for cell in _row(verdict)]
+        print(f"| {' | '.join(cells)} |")
+    for name, reason in missing.items():
+        print(f"| {name} | {agents()[name].version} | | | | not installed | {reason} |")
+    bad = sum(bool(verdict.reason) for verdict in verdicts)
+    print(f"\n{len(verdicts) - bad} passed, {bad} failed")
+    if bad:
+        print(f"What the failed ones said is below {FAILED}.", file=sys.stderr)
+
+
+def _record(runs: list[Run], timeout: float) -> int:
+    """Let each agent do one task at the sandbox, and keep what it sent."""
+    faults = 0
+    for run in runs:
+        if (run.scenario, run.provider) != (RECORDED, "chat"):
+            continue
+        with bare() as place, Tee(place.sandbox_port) as tee:
+            verdict = perform(run, f"http://127.0.0.1:{tee.port}", place.key, timeout)
+        faults += bool(verdict.reason)
+        name = f"{run.agent.name}-{run.recipe.api}"
+        path = record.write(name, tee.heard)
+        print(f"{path.name}: {path.stat().st_size} bytes {verdict.reason}")
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
