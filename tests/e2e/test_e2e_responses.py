@@ -37,7 +37,6 @@ MODELS = {
     "think": "sandbox/reason?n=6",
     "flat": "sandbox/plain_json",
     "cut": "sandbox/cut?after=3",
-    "early": "sandbox/cut?after=0",
     "fail": "sandbox/error_in_stream?after=3",
     "limited": "sandbox/error_in_stream?after=3&err=rate_limit_exceeded",
     "unmarked": "sandbox/done_no_finish",
@@ -236,7 +235,12 @@ def test_reasoning_makes_the_round_trip_between_providers(
 
 @pytest.mark.parametrize(
     ("model", "code"),
-    [("fail", "server_error"), ("cut", "server_error"), ("unmarked", "server_error")],
+    [
+        ("fail", "server_error"),
+        ("cut", "server_error"),
+        ("unmarked", "server_error"),
+        ("limited", "rate_limit_exceeded"),
+    ],
 )
 def test_a_stream_that_breaks_ends_once_and_honestly(
     product: Product, model: str, code: str
@@ -313,9 +317,13 @@ def test_odd_requests_are_refused_and_break_nothing(product: Product, more: Any)
         assert answer.json()["error"]["message"]
 
 
-def test_a_budget_is_kept(product: Product) -> None:
+@pytest.mark.parametrize(("asked", "sent"), [(16, 16), (90_000, 4_096)])
+def test_a_budget_is_kept_and_cut_to_the_models_limit(
+    product: Product, asked: int, sent: int
+) -> None:
     answer = product.client.responses.create(
-        model="native/m", input="Hello there", max_output_tokens=16
+        model="native/m", input="Hello there", max_output_tokens=asked
     )
     assert answer.usage is not None
-    assert answer.usage.output_tokens <= 16
+    assert answer.usage.output_tokens <= sent
+    assert answer.max_output_tokens == sent

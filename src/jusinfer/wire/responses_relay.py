@@ -13,6 +13,7 @@ import msgspec
 
 from jusinfer.domain.stream import DONE, Chunk, ChunkMalformed, UpstreamFailure
 from jusinfer.domain.usage import TokenUsage
+from jusinfer.wire.error_kinds import failed_error
 from jusinfer.wire.responses_answer import (
     Members,
     failure_of,
@@ -33,24 +34,6 @@ from jusinfer.wire.upstream_errors import read_inner_error
 BEGUN: Final = frozenset({b"response.created", b"response.queued", b"response.in_progress"})
 ENDED: Final = frozenset({b"response.completed", b"response.incomplete"})
 FAILED: Final = frozenset({b"response.failed", b"response.cancelled"})
-# Codes that a failed response may have; another failure is the server's.
-ERROR_CODES: Final = frozenset(
-    {
-        "bio_policy",
-        "context_length_exceeded",
-        "data_residency_mismatch",
-        "image_too_large",
-        "image_too_small",
-        "invalid_base64_image",
-        "invalid_image",
-        "invalid_image_format",
-        "invalid_image_url",
-        "invalid_prompt",
-        "misalignment_policy_violation",
-        "rate_limit_exceeded",
-        "server_error",
-    }
-)
 _TYPE: Final = b'{"type":"'
 _TYPE_CHARS_MAX: Final = 80
 _NAME: Final = re.compile(rb"[A-Za-z0-9_.]{1,80}")
@@ -255,9 +238,7 @@ class ResponsesRelay:
             out.append(_made(b"response.created", number, self._known("in_progress")))
             number += 1
         response = self._known("failed")
-        shown = code if code in ERROR_CODES else "server_error"
-        text = message if shown == code else f"{message} ({code})"
-        response["error"] = {"code": shown, "message": text}
+        response["error"] = failed_error(code, message)
         response["output"] = [self._items[place] for place in sorted(self._items)]
         out.append(_made(b"response.failed", number, response))
         return b"".join(out)
