@@ -14,10 +14,11 @@ from jusinfer.domain.stream import ChunkMalformed
 from jusinfer.domain.usage import TokenUsage
 from jusinfer.wire.anthropic_dialect import AnthropicDialect
 from jusinfer.wire.anthropic_surface import AnthropicSurface
-from jusinfer.wire.chat_request import decode_request, encode_request, plain_request, stamped
+from jusinfer.wire.chat_request import decode_request, encode_request, stamped
 from jusinfer.wire.completions_surface import CompletionsSurface
 from jusinfer.wire.embeddings import as_asked, decode_embeddings, read_embeddings
 from jusinfer.wire.openai_chat import decode_answer
+from jusinfer.wire.plain_chat import functions_only, translated_chat
 from jusinfer.wire.responses_surface import ResponsesSurface
 from jusinfer.wire.workers_ai import WorkersAiDialect
 
@@ -185,10 +186,10 @@ def asked_of(read: Callable[[], bytes]) -> None:
         asked = decode_request(read())
     except InvalidRequest:
         return
-    for quirks in ((), ("deepseek", "user_id"), ("openrouter",)):
+    for quirks in ((), ("deepseek", "user_id"), ("openrouter",), ("no_custom_tools",)):
         try:
             encode_request(
-                plain_request(asked),
+                translated_chat(asked, quirks),
                 upstream_model="u",
                 output_tokens_max=None,
                 quirks=quirks,
@@ -199,7 +200,7 @@ def asked_of(read: Callable[[], bytes]) -> None:
     for dialect in DIALECTS:
         try:
             dialect.encode(
-                stamped(asked, Stamp(sender="s"), ()),
+                stamped(functions_only(asked), Stamp(sender="s"), ()),
                 upstream_model="u",
                 output_tokens_max=None,
                 quirks=(),
@@ -213,7 +214,7 @@ def asked_of(read: Callable[[], bytes]) -> None:
 def test_any_request_is_translated_or_refused(body: bytes) -> None:
     asked_of(lambda: body)
     for surface in SURFACES:
-        asked_of(lambda surface=surface: surface.to_chat(body))  # type: ignore[misc]
+        asked_of(lambda surface=surface: surface.to_chat(body).body)  # type: ignore[misc]
 
 
 @settings(max_examples=200)

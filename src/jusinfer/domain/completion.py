@@ -8,10 +8,20 @@ from jusinfer.domain.preferences import NO_PREFERENCES, Preferences
 from jusinfer.domain.traits import Traits
 
 
+class MemberNote(msgspec.Struct, frozen=True):
+    """A member of a request that providers of some APIs cannot be sent, and why."""
+
+    path: str
+    columns: frozenset[str]
+    why: str
+
+
 class CompletionRequest:
     """A decoded request; `fields` holds every top-level member as raw JSON.
 
-    `last_user` is what the last message of the user holds, kept only where the router may choose.
+    `notes` are the members that not every provider can be sent; `has_foreign_turns` tells that
+    the conversation holds what only the provider of another API can take back. `last_user` is what
+    the last message of the user holds, kept only where the router may choose.
 
     It cannot be printed, pickled or copied by accident: its repr shows sizes only.
     """
@@ -20,9 +30,11 @@ class CompletionRequest:
         "body_bytes",
         "choice_count",
         "fields",
+        "has_foreign_turns",
         "is_stream",
         "last_user",
         "model",
+        "notes",
         "output_tokens_max",
         "preferences",
         "traits",
@@ -48,6 +60,8 @@ class CompletionRequest:
         wants_route: bool = False,
     ) -> None:
         self.preferences = preferences
+        self.notes: tuple[MemberNote, ...] = ()
+        self.has_foreign_turns = False
         self.last_user = last_user
         self.wants_route = wants_route
         self.model = model
@@ -62,7 +76,7 @@ class CompletionRequest:
 
     def with_fields(self, fields: dict[str, msgspec.Raw]) -> "CompletionRequest":
         """Give the same request with other members."""
-        return CompletionRequest(
+        changed = CompletionRequest(
             model=self.model,
             is_stream=self.is_stream,
             wants_usage=self.wants_usage,
@@ -76,6 +90,9 @@ class CompletionRequest:
             last_user=self.last_user,
             wants_route=self.wants_route,
         )
+        changed.notes = self.notes
+        changed.has_foreign_turns = self.has_foreign_turns
+        return changed
 
     def __repr__(self) -> str:
         """Show sizes, never content."""

@@ -45,6 +45,7 @@ class Arrival:
         "_is_over",
         "_opening",
         "_overhead_seconds",
+        "_passed_lines",
         "_principal",
         "_reused_retries",
         "_rival",
@@ -78,6 +79,7 @@ class Arrival:
         )
         self._started_at = request.arrived_at
         self._task = request.header(b"x-jusinfer-task")
+        self._passed_lines = b""
         self.responder = responder
         self.request_id = request_id
         self.completion_id = context.new_id()
@@ -102,6 +104,7 @@ class Arrival:
         self.responder.caller = self
         try:
             fingerprint = credential(request)
+            self._passed_lines = self._door.header_lines(request.headers)
             principal = context.keys.get(fingerprint, context.loop.time())
             if principal is None:
                 context.spawn(self._authenticate(fingerprint))

@@ -1,6 +1,6 @@
 """The paths by which completions come in, with the surface that each of them speaks."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Final
 
@@ -15,6 +15,7 @@ from jusinfer.gateway.speech import (
     Speech,
     Translated,
 )
+from jusinfer.wire.anthropic_passed import beta_line
 from jusinfer.wire.anthropic_surface import AnthropicSurface
 from jusinfer.wire.chat_request import decode_request
 from jusinfer.wire.completions_surface import CompletionsSurface
@@ -33,6 +34,13 @@ class Door(msgspec.Struct, frozen=True):
     decode: Callable[[bytes], CompletionRequest]
     surface: Surface | None = None
     is_embedding: bool = False
+    passed_header: bytes = b""
+
+    def header_lines(self, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+        """Return what of a request's head belongs to the request; raises InvalidRequest."""
+        if not self.passed_header:
+            return b""
+        return beta_line([value for name, value in headers if name == self.passed_header])
 
     def speech(
         self,
@@ -79,8 +87,10 @@ def through(surface: Surface) -> Callable[[bytes], CompletionRequest]:
 
     def decode(body: bytes) -> CompletionRequest:
         chat = surface.to_chat(body)
-        asked = decode_request(chat)
-        longer = len(body) - len(chat)
+        asked = decode_request(chat.body)
+        asked.notes = chat.notes
+        asked.has_foreign_turns = chat.has_foreign_turns
+        longer = len(body) - len(chat.body)
         if longer > 0:
             # What the translation left out is in the body still, and may be sent as it came.
             traits = asked.traits
@@ -100,7 +110,7 @@ DOORS: Final[Mapping[str, Door]] = MappingProxyType(
         "/v1/chat/completions": Door(decode_request),
         "/v1/completions": Door(through(COMPLETIONS), COMPLETIONS),
         "/v1/embeddings": Door(decode_embeddings, is_embedding=True),
-        "/v1/messages": Door(through(ANTHROPIC), ANTHROPIC),
+        "/v1/messages": Door(through(ANTHROPIC), ANTHROPIC, passed_header=b"anthropic-beta"),
         "/v1/responses": Door(through(RESPONSES), RESPONSES),
     }
 )

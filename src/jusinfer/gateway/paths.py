@@ -149,7 +149,7 @@ class Gateway:
         context = self._context
         try:
             await context.keys.fetch(credential(request), context.loop.time())
-            asked = decode_request(ANTHROPIC.to_counted(request.body))
+            asked = decode_request(ANTHROPIC.to_counted(request.body).body)
         except JusinferError as error:
             show(error, responder, request_id, ANTHROPIC)
             return

@@ -4,7 +4,7 @@ Where both are the same, bytes pass: nothing is read but what money and honesty 
 """
 
 from collections.abc import Callable
-from typing import Final
+from typing import ClassVar, Final
 
 from jusinfer.domain.completion import CompletionRequest
 from jusinfer.domain.errors import ContextTooLong, JusinferError
@@ -15,15 +15,17 @@ from jusinfer.wire.anthropic_native import (
     NativeDecoder,
     NativeReader,
     NativeWriter,
-    native_request,
 )
-from jusinfer.wire.chat_request import encode_request, plain_request, stamped
+from jusinfer.wire.anthropic_passed import native_request
+from jusinfer.wire.chat_request import encode_request, stamped
 from jusinfer.wire.embeddings import as_asked, encode_embeddings, read_embeddings
 from jusinfer.wire.error_kinds import prompt_too_long
 from jusinfer.wire.errors import render, status_of
+from jusinfer.wire.member_table import judge
 from jusinfer.wire.openai_chat import Answer, answer_as_events, decode_answer, decode_chunk
 from jusinfer.wire.own_records import with_cost
 from jusinfer.wire.pivot import Dialect, DialectStream, Headers, Surface, SurfaceStream
+from jusinfer.wire.plain_chat import functions_only, translated_chat
 from jusinfer.wire.responses_answer import read_response, whole_response
 from jusinfer.wire.responses_native import Target
 from jusinfer.wire.responses_native import native_request as native_response
@@ -35,6 +37,8 @@ class Speech:
     """Chat Completions on both sides; the others change what differs."""
 
     __slots__ = ()
+    # Whether the client's own headers mean something to the provider.
+    passes_headers: ClassVar[bool] = False
 
     def encode(
         self,
@@ -107,11 +111,14 @@ class Translated(Speech):
         stamp: Stamp,
     ) -> bytes:
         """Write the request in the upstream's dialect; raises InvalidRequest."""
-        if self._dialect is None:
-            if "openrouter" not in quirks:
-                asked = plain_request(asked)
+        dialect = self._dialect
+        judge(asked.notes, "chat" if dialect is None else dialect.name)
+        if dialect is None:
+            asked = translated_chat(asked, quirks)
             return super().encode(asked, body, upstream_model, output_tokens_max, quirks, stamp)
-        return self._dialect.encode(
+        if self._surface is not None:
+            asked = functions_only(asked)
+        return dialect.encode(
             stamped(asked, stamp, quirks),
             upstream_model=upstream_model,
             output_tokens_max=output_tokens_max,
@@ -155,6 +162,7 @@ class Native(Translated):
     """Anthropic Messages on both sides: bytes pass."""
 
     __slots__ = ()
+    passes_headers: ClassVar[bool] = True
 
     def encode(
         self,
@@ -166,8 +174,8 @@ class Native(Translated):
         stamp: Stamp,
     ) -> bytes:
         """Write the caller's own request; the upstream judges it."""
-        del asked, quirks
-        return native_request(body, upstream_model, output_tokens_max, stamp)
+        judge(asked.notes, "anthropic")
+        return native_request(asked, body, upstream_model, output_tokens_max, quirks, stamp)
 
     def answer(self, body: bytes) -> tuple[Answer, bytes]:
         """Judge a whole answer in the neutral form, and pass it as it came."""
@@ -215,6 +223,7 @@ class NativeResponses(Translated):
         stamp: Stamp,
     ) -> bytes:
         """Write the caller's own request; raises InvalidRequest for what is never sent on."""
+        judge(asked.notes, "responses")
         target = Target(upstream_model, output_tokens_max, quirks, stamp, self._is_reasoning)
         return native_response(asked, body, target)
 

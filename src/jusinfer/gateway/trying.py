@@ -24,6 +24,19 @@ LENGTH: Final = b"content-length: "
 NO_USAGE: Final = TokenUsage()
 
 
+def with_lines(head: bytes, lines: bytes) -> bytes:
+    """Add header lines to the head of a request, before the length that comes last.
+
+    A header that the settings state too is joined to theirs: both lists count.
+    """
+    name, _, value = lines.partition(b": ")
+    place = head.find(b"\r\n%b: " % name)
+    if place >= 0 and lines.count(b"\r\n") == 1:
+        place = head.index(b"\r\n", place + 2)
+        return b"%b,%b%b" % (head[:place], value.rstrip(), head[place:])
+    return head[: -len(LENGTH)] + lines + LENGTH
+
+
 class Trying(Arrival):
     """A completion that tries its routes until one answers, or none may be tried any more."""
 
@@ -84,7 +97,9 @@ class Trying(Arrival):
                 self.completion_id,
                 admission.prices[index],
             )
-            head = head[: -len(LENGTH)] + lines + LENGTH
+            head = with_lines(head, lines)
+        if self._passed_lines and speech.passes_headers:
+            head = with_lines(head, self._passed_lines)
         head = b"%b%d\r\n\r\n" % (head, len(body))
         attempt.exchange = context.pool.open(dispatch.target, head, body, attempt)
         if self.responder.is_paused:

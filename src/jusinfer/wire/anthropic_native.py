@@ -4,7 +4,6 @@ from typing import Final
 
 import msgspec
 
-from jusinfer.domain.stamps import Stamp
 from jusinfer.domain.stream import DONE, Chunk, ChunkMalformed
 from jusinfer.domain.usage import TokenUsage
 from jusinfer.wire.anthropic_dialect import FINISH, Event, read_event
@@ -16,13 +15,9 @@ from jusinfer.wire.usage_shapes import (
     messages_usage,
     neutral_usage,
     read_usage,
-    tried,
 )
 
-_members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-_count: Final = msgspec.json.Decoder(int).decode
 _encode: Final = msgspec.json.Encoder().encode
-_NULL: Final = msgspec.Raw(b"null")
 
 
 class _Kind(msgspec.Struct, gc=False):
@@ -30,30 +25,6 @@ class _Kind(msgspec.Struct, gc=False):
 
 
 _kind: Final = msgspec.json.Decoder(_Kind).decode
-
-
-def native_request(
-    body: bytes, upstream_model: str, output_tokens_max: int | None, stamp: Stamp
-) -> bytes:
-    """Write the caller's own request with the upstream's name of the model, and an opaque user."""
-    members: dict[str, object] = dict(_members(body))
-    members["model"] = upstream_model
-    if output_tokens_max is not None:
-        members["max_tokens"] = output_tokens_max
-        _shorten_thinking(members, output_tokens_max)
-    members.pop("metadata", None)
-    if stamp.sender:
-        members["metadata"] = {"user_id": stamp.sender}
-    return _encode(members)
-
-
-def _shorten_thinking(members: dict[str, object], output_tokens_max: int) -> None:
-    """Keep the budget of thinking below that of output, as the provider demands."""
-    thinking = members.get("thinking")
-    asked = tried(_members, thinking) if isinstance(thinking, msgspec.Raw) else None
-    tokens = None if asked is None else tried(_count, asked.get("budget_tokens", _NULL))
-    if asked is not None and tokens is not None and tokens >= output_tokens_max:
-        members["thinking"] = {**asked, "budget_tokens": max(output_tokens_max - 1, 1)}
 
 
 class NativeReader:

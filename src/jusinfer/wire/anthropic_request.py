@@ -1,65 +1,21 @@
 """From a chat request to an Anthropic Messages request: roles, blocks, tools, thinking."""
 
+import base64
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
 
 from jusinfer.domain.completion import CompletionRequest
 from jusinfer.domain.errors import InvalidRequest
+from jusinfer.wire.anthropic_thinking import cannot, think
 from jusinfer.wire.call_ids import portable
+from jusinfer.wire.call_order import in_call_order
+from jusinfer.wire.member_table import judge, table_of
 from jusinfer.wire.tolerant import member, objects
 
 OUTPUT_TOKENS_DEFAULT: Final = 8_192
-THINKING_TOKENS_MIN: Final = 1_024
 FORMAT: Final = "anthropic-claude-v1"
-BUDGETS: Final[Mapping[str, int]] = MappingProxyType(
-    {"minimal": 1_024, "low": 2_048, "medium": 8_192, "high": 16_384, "xhigh": 32_768}
-)
-EFFORTS: Final[Mapping[str, str]] = MappingProxyType(
-    {"minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "high"}
-    | {"max": "max"}
-)
-# Members that Messages has no equal of, with the values that ask for nothing.
-NO_EQUAL: Final[Mapping[str, tuple[object, ...]]] = MappingProxyType(
-    {
-        "frequency_penalty": (None, 0),
-        "function_call": (None, "auto", "none"),
-        "functions": (None, []),
-        "logit_bias": (None, {}),
-        "logprobs": (None, False),
-        "modalities": (None, ["text"]),
-        "n": (None, 1),
-        "prediction": (None,),
-        "presence_penalty": (None, 0),
-        "seed": (None,),
-        "top_logprobs": (None, 0),
-        "verbosity": (None,),
-    }
-)
-KNOWN: Final = frozenset(
-    {
-        "cache_control",
-        "max_completion_tokens",
-        "max_tokens",
-        "messages",
-        "model",
-        "parallel_tool_calls",
-        "reasoning",
-        "reasoning_effort",
-        "response_format",
-        "service_tier",
-        "stop",
-        "stream",
-        "temperature",
-        "tool_choice",
-        "tools",
-        "top_k",
-        "top_p",
-        "user",
-    }
-)
 _any: Final = msgspec.json.Decoder().decode
 _text: Final = msgspec.json.Decoder(str).decode
 _encode: Final = msgspec.json.Encoder().encode
@@ -93,37 +49,24 @@ def encode_messages(
     stop = fields.get("stop")
     if stop:
         body["stop_sequences"] = [stop] if isinstance(stop, str) else stop
+    allow_some(fields)
     if fields.get("tools"):
         body["tools"] = [_tool(tool, place) for place, tool in enumerate(fields["tools"])]
     choice = _tool_choice(fields)
     if choice is not None and "tools" in body:
         body["tool_choice"] = choice
-    _think(body, fields, budget, quirks)
+    think(body, fields, budget, quirks)
     if isinstance(fields.get("user"), str):
         body["metadata"] = {"user_id": fields["user"]}
     return _encode(body)
 
 
 def _refuse(fields: Mapping[str, Any], quirks: tuple[str, ...]) -> None:
-    for name, value in fields.items():
-        if name in NO_EQUAL:
-            if value not in NO_EQUAL[name]:
-                raise cannot(name)
-        elif name not in KNOWN and value is not None:
-            raise cannot(name)
+    judge(table_of("chat").notes(fields), "anthropic")
     if "no_sampling" in quirks:
         for name, neutral in (("temperature", 1), ("top_p", 1), ("top_k", None)):
             if fields.get(name) not in (None, neutral):
                 raise cannot(name)
-
-
-def cannot(name: str, why: str = "Anthropic's models have no such setting") -> InvalidRequest:
-    """Say that a member cannot be expressed."""
-    return InvalidRequest(
-        f"`{name}` cannot be sent to this model: {why}",
-        param=name,
-        hint=f"Leave out `{name}`, or choose another model.",
-    )
 
 
 # ---------------------------------------------------------------------- messages
@@ -133,7 +76,7 @@ def _turns(messages: list[dict[str, Any]]) -> tuple[list[Block], list[dict[str, 
     """Hoist the instructions, and join turns of the same role: Messages wants them to alternate."""
     system: list[Block] = []
     turns: list[dict[str, Any]] = []
-    for place, message in enumerate(messages):
+    for place, message in enumerate(in_call_order(messages)):
         role = message["role"]
         where = f"messages[{place}]"
         if role in {"system", "developer"}:
@@ -152,9 +95,17 @@ def _turns(messages: list[dict[str, Any]]) -> tuple[list[Block], list[dict[str, 
     for turn in turns:
         # Results of tools stand first in a turn.
         turn["content"].sort(key=lambda block: block["type"] != "tool_result")
+    if turns and turns[-1]["role"] == "assistant":
+        _trim_end(turns[-1]["content"])
     if not turns:
         raise InvalidRequest("`messages` holds no turn of a user", param="messages")
     return system, turns
+
+
+def _trim_end(blocks: list[Block]) -> None:
+    """Anthropic takes no white space at the end of words that its model is to go on with."""
+    if blocks[-1]["type"] == "text":
+        blocks[-1] = blocks[-1] | {"text": blocks[-1]["text"].rstrip()}
 
 
 def _blocks(message: dict[str, Any], role: str, where: str) -> list[Block]:
@@ -182,7 +133,7 @@ def _blocks(message: dict[str, Any], role: str, where: str) -> list[Block]:
 
 def _parts(content: object, where: str) -> list[Block]:
     if isinstance(content, str):
-        return [{"type": "text", "text": content}] if content else []
+        return [{"type": "text", "text": content}] if content.strip() else []
     if not isinstance(content, list):
         return []
     return [
@@ -197,7 +148,8 @@ def _part(part: dict[str, Any], where: str) -> Block | None:
     block: Block
     if kind in {"text", "refusal"}:
         text = part.get("text") or part.get("refusal")
-        if not text:
+        if not isinstance(text, str) or not text.strip():
+            # Anthropic refuses blank blocks.
             return None
         block = {"type": "text", "text": text}
     elif kind == "image_url":
@@ -205,7 +157,7 @@ def _part(part: dict[str, Any], where: str) -> Block | None:
         url = source.get("url") if isinstance(source, dict) else source
         block = {"type": "image", "source": _source(str(url), f"{where}.image_url")}
     elif kind == "file" and isinstance(part.get("file"), dict) and part["file"].get("file_data"):
-        block = {"type": "document", "source": _source(part["file"]["file_data"], where)}
+        block = _file(part["file"], where)
     else:
         raise cannot(where, f"parts of type {str(kind)[:40]!r} have no equal there")
     if part.get("cache_control"):
@@ -217,10 +169,27 @@ def _source(url: str, where: str) -> Block:
     if not url.startswith("data:"):
         return {"type": "url", "url": url}
     head, comma, data = url[5:].partition(",")
-    media_type, _, encoding = head.partition(";")
-    if not comma or encoding != "base64":
+    media_type, *settings = head.split(";")
+    if not comma or "base64" not in settings:
         raise cannot(where, "write the data URL as data:<type>;base64,<data>")
     return {"type": "base64", "media_type": media_type, "data": data}
+
+
+def _file(file: dict[str, Any], where: str) -> Block:
+    source = _source(str(file["file_data"]), f"{where}.file.file_data")
+    kind = source.get("media_type", "")
+    if kind.startswith("image/"):
+        return {"type": "image", "source": source}
+    if kind.startswith("text/"):
+        try:
+            said = base64.b64decode(source["data"], validate=True).decode()
+        except ValueError:
+            raise cannot(f"{where}.file.file_data", "it is no text in UTF-8") from None
+        source = {"type": "text", "media_type": "text/plain", "data": said}
+    block: Block = {"type": "document", "source": source}
+    if isinstance(file.get("filename"), str) and file["filename"]:
+        block["title"] = file["filename"]
+    return block
 
 
 def _list(value: object) -> list[Any]:
@@ -256,9 +225,11 @@ def _call(call: object, where: str) -> Block:
 
 
 def _thoughts(message: dict[str, Any]) -> list[Block]:
-    """Give back thinking with its signature; without one Anthropic would refuse the turn."""
+    """Give back thinking with its signature; what Anthropic did not sign it would refuse."""
     blocks: list[Block] = []
     for detail in objects(message.get("reasoning_details")):
+        if detail.get("format", FORMAT) != FORMAT:
+            continue
         if detail.get("type") == "reasoning.encrypted" and detail.get("data"):
             blocks.append({"type": "redacted_thinking", "data": detail["data"]})
         elif detail.get("type") == "reasoning.text" and detail.get("signature"):
@@ -291,6 +262,21 @@ def _tool(tool: dict[str, Any], place: int) -> Block:
     return made
 
 
+def allow_some(fields: dict[str, Any]) -> None:
+    """Offer only the tools that `tool_choice` allows, where a provider has no such choice."""
+    choice = member(fields.get("tool_choice"))
+    if choice.get("type") != "allowed_tools":
+        return
+    allowed = member(choice.get("allowed_tools"))
+    names = {member(row.get("function")).get("name") for row in objects(allowed.get("tools"))}
+    fields["tools"] = [
+        tool
+        for tool in objects(fields.get("tools"))
+        if member(tool.get("function")).get("name") in names
+    ]
+    fields["tool_choice"] = "required" if allowed.get("mode") == "required" else "auto"
+
+
 def _tool_choice(fields: Mapping[str, Any]) -> Block | None:
     asked = fields.get("tool_choice")
     choice: Block | None = None
@@ -307,34 +293,3 @@ def _tool_choice(fields: Mapping[str, Any]) -> Block | None:
         if choice["type"] != "none":
             choice["disable_parallel_tool_use"] = True
     return choice
-
-
-def _think(
-    body: dict[str, object], fields: Mapping[str, Any], budget: int, quirks: tuple[str, ...]
-) -> None:
-    output: dict[str, object] = {}
-    form = fields.get("response_format")
-    if isinstance(form, dict) and form.get("type") == "json_object":
-        raise cannot("response_format", "it takes json_schema, not json_object")
-    if isinstance(form, dict) and form.get("type") == "json_schema":
-        output["format"] = {"type": "json_schema", "schema": form["json_schema"].get("schema")}
-    reasoning = fields.get("reasoning")
-    asked: dict[str, Any] = reasoning if isinstance(reasoning, dict) else {}
-    effort = fields.get("reasoning_effort") or asked.get("effort")
-    tokens = asked.get("max_tokens")
-    if effort == "none" or asked.get("enabled") is False:
-        body["thinking"] = {"type": "disabled"}
-    elif tokens is not None or (effort and "thinking_budget" in quirks):
-        tokens = tokens if isinstance(tokens, int) else BUDGETS.get(str(effort), 8_192)
-        if budget <= THINKING_TOKENS_MIN:
-            raise cannot("reasoning_effort", "the output budget leaves no room for thinking")
-        body["thinking"] = {"type": "enabled", "budget_tokens": min(tokens, budget - 1)}
-    elif effort is not None:
-        if not isinstance(effort, str) or effort not in EFFORTS:
-            raise cannot("reasoning_effort", "use none, minimal, low, medium, high or max")
-        output["effort"] = EFFORTS[effort]
-        body["thinking"] = {"type": "adaptive"}
-    elif asked.get("enabled") is True:
-        body["thinking"] = {"type": "adaptive"}
-    if output:
-        body["output_config"] = output

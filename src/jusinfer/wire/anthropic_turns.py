@@ -1,5 +1,11 @@
-"""From the turns of a Messages request to chat messages."""
+"""From the turns of a Messages request to chat messages.
 
+Blocks of a type that is unknown, or that the table of members refuses, are passed over here: the
+table has noted them, and no provider that would need this translation is sent the request.
+"""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
@@ -7,22 +13,20 @@ import msgspec
 from jusinfer.domain.errors import InvalidRequest
 from jusinfer.wire.anthropic_request import FORMAT
 from jusinfer.wire.call_ids import original
+from jusinfer.wire.sealed import CALL_EXTRA, SEALED, unseal
+from jusinfer.wire.tolerant import member, objects, text
 
-# Tuples, as what is looked for in them may be anything, and need not have a hash.
-SHOWN: Final = ("image", "document")
+Part = dict[str, Any]
 ROLES: Final = ("user", "assistant", "system")
 
 
-def chat_messages(
-    system: str | list[dict[str, Any]] | None, turns: list[dict[str, Any]]
-) -> list[dict[str, Any]]:
-    """Give the chat messages of a request; raises InvalidRequest naming what cannot be said."""
+def chat_messages(system: object, turns: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the chat messages of a request; raises InvalidRequest naming what cannot be read."""
     messages: list[dict[str, Any]] = []
     if isinstance(system, str):
         messages.append({"role": "system", "content": system})
     elif system:
-        parts = [_text(block, f"system[{place}]") for place, block in enumerate(system)]
-        messages.append({"role": "system", "content": parts})
+        messages.append({"role": "system", "content": _parts(system, "system")})
     for place, turn in enumerate(turns):
         where = f"messages[{place}]"
         role = turn.get("role")
@@ -42,50 +46,45 @@ def chat_messages(
 
 
 def _user(content: list[dict[str, Any]], role: str, where: str) -> list[dict[str, Any]]:
-    """Give results of tools as messages of their own, then what the user says."""
+    """Return results of tools as messages of their own, then what the user says."""
     messages: list[dict[str, Any]] = []
-    parts: list[dict[str, Any]] = []
+    parts: list[Part] = []
     for place, block in enumerate(content):
         here = f"{where}.content[{place}]"
         if block.get("type") == "tool_result":
-            result, shown = _result(block, here)
-            messages.append(result)
-            parts += shown
+            messages.append(_result(block, here))
         else:
-            parts.append(_part(block, here))
+            parts += _part(block, here)
     if parts:
         messages.append({"role": role, "content": parts})
+    elif not content:
+        messages.append({"role": role, "content": ""})
     return messages
 
 
-def _result(block: dict[str, Any], where: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Give the result of a tool; images in it are shown by the user right after."""
+def _result(block: dict[str, Any], where: str) -> dict[str, Any]:
+    """Return the result of a tool; what it shows besides text stays in its place."""
     content = block.get("content")
-    texts: list[dict[str, Any]] = []
-    shown: list[dict[str, Any]] = []
-    if isinstance(content, list):
-        for place, inner in enumerate(content):
-            part = _part(inner, f"{where}.content[{place}]")
-            (texts if part["type"] == "text" else shown).append(part)
-    elif isinstance(content, str):
-        texts = [{"type": "text", "text": content}]
+    parts: list[Part] = []
+    if isinstance(content, str):
+        parts = [{"type": "text", "text": content}]
     elif content is not None:
-        raise _misfit(f"{where}.content", "must be a string or an array of blocks")
-    if block.get("cache_control") and texts:
-        texts[-1]["cache_control"] = block["cache_control"]
-    plain = len(texts) == 1 and "cache_control" not in texts[0]
+        parts = _parts(content, f"{where}.content")
+    if block.get("cache_control") and parts:
+        parts[-1]["cache_control"] = block["cache_control"]
+    is_plain = len(parts) == 1 and parts[0].keys() == {"type", "text"}
     message: dict[str, Any] = {
         "role": "tool",
-        "tool_call_id": original(str(block.get("tool_use_id") or "")),
-        "content": texts[0]["text"] if plain else texts or "",
+        "tool_call_id": original(text(block.get("tool_use_id"))),
+        "content": parts[0]["text"] if is_plain else parts or "",
     }
     if block.get("is_error") is True:
         message["is_error"] = True
-    return message, shown
+    return message
 
 
 def _assistant(content: list[dict[str, Any]], where: str) -> dict[str, Any]:
-    parts: list[dict[str, Any]] = []
+    parts: list[Part] = []
     calls: list[dict[str, Any]] = []
     details: list[dict[str, Any]] = []
     for place, block in enumerate(content):
@@ -93,36 +92,53 @@ def _assistant(content: list[dict[str, Any]], where: str) -> dict[str, Any]:
         here = f"{where}.content[{place}]"
         if kind == "tool_use":
             calls.append(_call(block, here))
-        elif kind == "thinking":
-            details.append(
-                {
-                    "type": "reasoning.text",
-                    "text": str(block.get("thinking") or ""),
-                    "signature": str(block.get("signature") or ""),
-                    "format": FORMAT,
-                    "index": place,
-                }
-            )
-        elif kind == "redacted_thinking":
-            details.append(
-                {
-                    "type": "reasoning.encrypted",
-                    "data": str(block.get("data") or ""),
-                    "format": FORMAT,
-                    "index": place,
-                }
-            )
+        elif kind in ("thinking", "redacted_thinking"):
+            details += _thoughts(block, place, here)
         else:
-            parts.append(_text(block, here))
-    cached = any("cache_control" in part for part in parts)
-    text = "".join(part["text"] for part in parts)
-    message: dict[str, Any] = {"role": "assistant", "content": parts if cached else text or None}
+            parts += _part(block, here)
+    is_cached = any("cache_control" in part for part in parts)
+    is_text = all(part["type"] == "text" for part in parts)
+    said = "".join(part["text"] for part in parts) if is_text else ""
+    message: dict[str, Any] = {
+        "role": "assistant",
+        "content": parts if is_cached or not is_text else said or None,
+    }
+    _give_extras(calls, details)
+    thoughts = [detail for detail in details if detail.get("type") != CALL_EXTRA]
     if calls:
         message["tool_calls"] = calls
-    if details:
-        message["reasoning"] = "".join(detail.get("text", "") for detail in details)
-        message["reasoning_details"] = details
+    if thoughts:
+        message["reasoning"] = "".join(text(detail.get("text")) for detail in thoughts)
+        message["reasoning_details"] = thoughts
+    elif not calls and message["content"] is None:
+        message["content"] = ""
     return message
+
+
+def _thoughts(block: dict[str, Any], place: int, where: str) -> list[dict[str, Any]]:
+    """Return details of reasoning; what was sealed here belongs to a provider of another API."""
+    if block.get("type") == "redacted_thinking":
+        data = text(block.get("data"))
+        if data.startswith(SEALED):
+            return unseal(data, f"{where}.data")
+        return [{"type": "reasoning.encrypted", "data": data, "format": FORMAT, "index": place}]
+    said, signature = text(block.get("thinking")), text(block.get("signature"))
+    if not signature or signature.startswith(SEALED):
+        return [{"type": "reasoning.text", "text": said}] if said else []
+    detail = {"type": "reasoning.text", "text": said, "signature": signature}
+    return [detail | {"format": FORMAT, "index": place}]
+
+
+def _give_extras(calls: list[dict[str, Any]], details: list[dict[str, Any]]) -> None:
+    extras = {
+        text(detail.get("id")): detail.get("extra_content")
+        for detail in details
+        if detail.get("type") == CALL_EXTRA
+    }
+    for call in calls:
+        extra = extras.get(call["id"])
+        if extra is not None:
+            call["extra_content"] = extra
 
 
 def _call(block: dict[str, Any], where: str) -> dict[str, Any]:
@@ -130,56 +146,124 @@ def _call(block: dict[str, Any], where: str) -> dict[str, Any]:
     if not isinstance(given, dict):
         raise _misfit(f"{where}.input", "must be an object")
     call: dict[str, Any] = {
-        "id": original(str(block.get("id") or "")),
+        "id": original(text(block.get("id"))),
         "type": "function",
-        "function": {"name": str(block.get("name") or ""), "arguments": _json(given)},
+        "function": {
+            "name": text(block.get("name")),
+            "arguments": msgspec.json.encode(given).decode(),
+        },
     }
     if block.get("cache_control"):
         call["cache_control"] = block["cache_control"]
     return call
 
 
-def _json(value: dict[str, Any]) -> str:
-    return msgspec.json.encode(value).decode()
+def _parts(content: object, where: str) -> list[Part]:
+    if not isinstance(content, list):
+        raise _misfit(where, "must be a string or an array of blocks")
+    parts: list[Part] = []
+    for place, block in enumerate(content):
+        here = f"{where}[{place}]"
+        if not isinstance(block, dict):
+            raise _misfit(here, "must be a block")
+        parts += _part(block, here)
+    return parts
 
 
-def _text(block: dict[str, Any], where: str) -> dict[str, Any]:
-    if block.get("type") != "text" or not isinstance(block.get("text"), str):
-        raise _misfit(where, "must be a block of text")
-    part: dict[str, Any] = {"type": "text", "text": block["text"]}
-    if block.get("cache_control"):
-        part["cache_control"] = block["cache_control"]
-    return part
-
-
-def _part(block: Any, where: str) -> dict[str, Any]:
-    if not isinstance(block, dict):
-        raise _misfit(where, "must be a block")
+def _part(block: dict[str, Any], where: str) -> list[Part]:
     kind = block.get("type")
-    if kind == "text":
-        return _text(block, where)
-    source = block.get("source")
-    if kind not in SHOWN or not isinstance(source, dict):
-        raise _misfit(where, "is of a type that is not offered here")
-    part = _shown(kind, source, where)
-    if block.get("cache_control"):
-        part["cache_control"] = block["cache_control"]
-    return part
+    read = _READERS.get(kind) if isinstance(kind, str) else None
+    parts = [] if read is None else read(block, where)
+    if parts and block.get("cache_control"):
+        parts[-1]["cache_control"] = block["cache_control"]
+    return parts
 
 
-def _shown(kind: str, source: dict[str, Any], where: str) -> dict[str, Any]:
-    form = source.get("type")
-    if form == "base64":
-        url = f"data:{source.get('media_type')};base64,{source.get('data')}"
-    elif form == "url" and kind == "image":
-        url = str(source.get("url") or "")
-    elif form == "text" and kind == "document" and isinstance(source.get("data"), str):
-        return {"type": "text", "text": source["data"]}
-    else:
-        raise _misfit(f"{where}.source.type", "is not offered here")
-    if kind == "image":
-        return {"type": "image_url", "image_url": {"url": url}}
-    return {"type": "file", "file": {"filename": "document", "file_data": url}}
+def _text(block: dict[str, Any], where: str) -> list[Part]:
+    if not isinstance(block.get("text"), str):
+        raise _misfit(f"{where}.text", "must be a string")
+    return [{"type": "text", "text": block["text"]}]
+
+
+def _image(block: dict[str, Any], where: str) -> list[Part]:
+    source = member(block.get("source"))
+    url = _url(source, where)
+    return [] if url is None else [{"type": "image_url", "image_url": {"url": url}}]
+
+
+def _document(block: dict[str, Any], where: str) -> list[Part]:
+    source = member(block.get("source"))
+    about = [text(block.get(name)) for name in ("title", "context")]
+    parts = [{"type": "text", "text": said} for said in about if said]
+    if source.get("type") == "text":
+        return [*parts, *_text({"text": source.get("data")}, f"{where}.source")]
+    if source.get("type") == "content":
+        content = source.get("content")
+        if isinstance(content, str):
+            return [*parts, {"type": "text", "text": content}]
+        return [*parts, *_parts(content, f"{where}.source.content")]
+    url = _url(source, where)
+    if url is None or source.get("type") == "url":
+        return parts
+    name = text(block.get("title")) or "document"
+    return [*parts, {"type": "file", "file": {"filename": name, "file_data": url}}]
+
+
+def _url(source: dict[str, Any], where: str) -> str | None:
+    """Return the URL of a source; None for a kind that the table of members refuses."""
+    if source.get("type") == "base64":
+        data, media_type = source.get("data"), source.get("media_type")
+        if not isinstance(data, str) or not isinstance(media_type, str):
+            raise _misfit(f"{where}.source", "must have `media_type` and `data`, both strings")
+        return f"data:{media_type};base64,{data}"
+    if source.get("type") == "url":
+        if not isinstance(source.get("url"), str):
+            raise _misfit(f"{where}.source.url", "must be a string")
+        return text(source["url"])
+    return None
+
+
+def _search_result(block: dict[str, Any], where: str) -> list[Part]:
+    head = "\n".join(part for name in ("title", "source") if (part := text(block.get(name))))
+    return [{"type": "text", "text": head}, *_parts(block.get("content"), f"{where}.content")]
+
+
+def _tool_reference(block: dict[str, Any], where: str) -> list[Part]:
+    del where
+    return [{"type": "text", "text": text(block.get("tool_name"))}]
+
+
+_READERS: Final[Mapping[str, Callable[[dict[str, Any], str], list[Part]]]] = MappingProxyType(
+    {
+        "text": _text,
+        "image": _image,
+        "document": _document,
+        "search_result": _search_result,
+        "tool_reference": _tool_reference,
+    }
+)
+
+
+def tool_changes(
+    turns: list[dict[str, Any]],
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return the tools that system turns add, and the names of those that they take away."""
+    added: list[dict[str, Any]] = []
+    removed: list[str] = []
+    for turn in turns:
+        for block in objects(turn.get("content")):
+            tool = member(block.get("tool"))
+            name = text(tool.get("name"))
+            if block.get("type") == "tool_addition":
+                definition = member(tool.get("definition"))
+                name = text(definition.get("name")) or name
+                removed = [other for other in removed if other != name]
+                if definition:
+                    added.append(definition)
+            elif block.get("type") == "tool_removal":
+                removed.append(name)
+                added = [other for other in added if other.get("name") != name]
+    return added, removed
 
 
 def _misfit(where: str, why: str) -> InvalidRequest:

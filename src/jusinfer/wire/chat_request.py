@@ -17,6 +17,7 @@ from jusinfer.domain.tokens import estimate_json_tokens, worst_json_tokens
 from jusinfer.domain.traits import Traits
 from jusinfer.wire.chat_content import Message, Reading, last_of_user, read_messages
 from jusinfer.wire.chat_misfits import misfit
+from jusinfer.wire.plain_chat import plain_roles
 from jusinfer.wire.preferences import read_preferences
 from jusinfer.wire.quirks import UNPRICED, adapt, name_sender, refuse_unpriced
 
@@ -28,9 +29,9 @@ FRAME_TOKENS_MAX: Final = 16
 OURS: Final = frozenset({"jusinfer", "models", "provider", "route", "sandbox", "usage"})
 # Members besides the messages that an upstream reads as input.
 _INPUTS: Final = ("tools", "functions", "response_format", "prediction")
-_MARKS: Final = (b'"cache_control"', b'"reasoning', b'"is_error"')
 # Members that only say how an answer is kept or delivered; no other dialect has them.
 _NEVER_FORWARDED: Final = frozenset({"store", "prompt_cache_key", "stream_options"})
+_DEVELOPER: Final = b'"developer"'
 _TRUE: Final = msgspec.Raw(b"true")
 _FALSE: Final = msgspec.Raw(b"false")
 _NOTHING: Final = msgspec.Raw(b"null")
@@ -96,6 +97,7 @@ class _Request(msgspec.Struct):
 _fields: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _request: Final = msgspec.json.Decoder(_Request).decode
 _included: Final = msgspec.json.Decoder(_UsageOptions).decode
+_any: Final = msgspec.json.Decoder().decode
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -228,6 +230,8 @@ def encode_request(
         output_tokens_max = request.output_tokens_max
     if output_tokens_max is not None:
         _set_budget(fields, output_tokens_max, quirks)
+    if "developer_role" not in quirks and _DEVELOPER in bytes(request.fields["messages"]):
+        fields["messages"] = plain_roles(_any(request.fields["messages"]))
     for name in OURS & fields.keys():
         if name != "sandbox" or "sandbox" not in quirks:
             del fields[name]
@@ -272,32 +276,3 @@ def stamped(request: CompletionRequest, stamp: Stamp, quirks: tuple[str, ...]) -
             for name, value in fields.items()
         }
     )
-
-
-def plain_request(request: CompletionRequest) -> CompletionRequest:
-    """Give a translated request without members that only OpenRouter and Anthropic know.
-
-    Marks of what to cache are hints; reasoning goes back under the name that most upstreams read.
-    """
-    fields = dict(request.fields)
-    fields.pop("cache_control", None)
-    for name in ("messages", "tools"):
-        raw = bytes(fields.get(name, b""))
-        if any(mark in raw for mark in _MARKS):
-            fields[name] = msgspec.Raw(_encode(_unmarked(msgspec.json.decode(raw))))
-    return request.with_fields(fields)
-
-
-def _unmarked(value: object) -> object:
-    if isinstance(value, list):
-        return [_unmarked(item) for item in value]
-    if not isinstance(value, dict):
-        return value
-    kept = {
-        name: _unmarked(item) if name in {"content", "messages"} else item
-        for name, item in value.items()
-        if name not in {"cache_control", "reasoning_details", "is_error", "reasoning"}
-    }
-    if value.get("reasoning"):
-        kept["reasoning_content"] = value["reasoning"]
-    return kept

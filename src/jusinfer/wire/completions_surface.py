@@ -7,7 +7,7 @@ import msgspec
 from jusinfer.domain.errors import InvalidRequest
 from jusinfer.domain.usage import TokenUsage
 from jusinfer.wire.chat_misfits import misfit
-from jusinfer.wire.pivot import SurfaceStream
+from jusinfer.wire.pivot import ChatForm, SurfaceStream
 from jusinfer.wire.tolerant import member, objects, text
 
 _any: Final = msgspec.json.Decoder().decode
@@ -43,7 +43,7 @@ class CompletionsSurface:
 
     name = "completions"
 
-    def to_chat(self, body: bytes) -> bytes:
+    def to_chat(self, body: bytes) -> ChatForm:
         """Turn a prompt into a chat of one message; raises InvalidRequest."""
         try:
             members: dict[str, Any] = dict(_members(body))
@@ -60,7 +60,7 @@ class CompletionsSurface:
                 raise _misfit(name, "is not offered: models speak in turns now")
         prompt = _prompt(_any(members.pop("prompt", b"null")))
         members["messages"] = [{"role": "user", "content": prompt}]
-        return _encode(members)
+        return ChatForm(_encode(members))
 
     def answer(self, chat_answer: bytes, asked_body: bytes, usage: TokenUsage, cost: str) -> bytes:
         """Turn a chat completion into a text completion."""

@@ -10,11 +10,21 @@ members that OpenRouter uses: `reasoning`, `reasoning_details`, `cache_control`.
 
 from typing import Protocol
 
-from jusinfer.domain.completion import CompletionRequest
+import msgspec
+
+from jusinfer.domain.completion import CompletionRequest, MemberNote
 from jusinfer.domain.stream import UpstreamFailure
 from jusinfer.domain.usage import TokenUsage
 
 Headers = list[tuple[bytes, bytes]]
+
+
+class ChatForm(msgspec.Struct, frozen=True):
+    """A client's request in the neutral form, and what providers of some APIs cannot take of it."""
+
+    body: bytes
+    notes: tuple[MemberNote, ...] = ()
+    has_foreign_turns: bool = False
 
 
 class SurfaceStream(Protocol):
@@ -38,7 +48,7 @@ class Surface(Protocol):
 
     name: str
 
-    def to_chat(self, body: bytes) -> bytes:
+    def to_chat(self, body: bytes) -> ChatForm:
         """Turn a caller's body into the neutral form; raises InvalidRequest naming the field."""
         ...
 

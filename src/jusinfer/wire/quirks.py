@@ -15,17 +15,18 @@ from jusinfer.domain.completion import CompletionRequest
 from jusinfer.domain.errors import InvalidRequest
 from jusinfer.domain.money import format_usd
 from jusinfer.domain.stamps import Stamp, opaque
+from jusinfer.wire.member_table import table_of
+from jusinfer.wire.plain_chat import plain_content
+from jusinfer.wire.tolerant import member
 
 Fields = dict[str, object]
 
 # Members that cost what no price of ours knows, with the values that cost nothing more.
-UNPRICED: Final[Mapping[str, frozenset[bytes]]] = MappingProxyType(
+UNPRICED: Final[Mapping[str, tuple[Any, ...]]] = MappingProxyType(
     {
-        "audio": frozenset({b"null"}),
-        "debug": frozenset({b"null"}),
-        "plugins": frozenset({b"null", b"[]"}),
-        "service_tier": frozenset({b"null", b'"auto"', b'"default"'}),
-        "web_search_options": frozenset({b"null"}),
+        row.path: (None, *row.rules[0].neutral)
+        for row in table_of("chat").rows
+        if row.rules[0].word == "refuse"
     }
 )
 # Efforts as DeepSeek takes them.
@@ -56,7 +57,7 @@ _any: Final = msgspec.json.Decoder().decode
 def refuse_unpriced(fields: Mapping[str, msgspec.Raw]) -> None:
     """Refuse by name what would cost more than was reserved; raises InvalidRequest."""
     for name in UNPRICED.keys() & fields.keys():
-        if bytes(fields[name]).strip() not in UNPRICED[name]:
+        if _plain(fields[name]) not in UNPRICED[name]:
             raise InvalidRequest(
                 f"`{name}` is not offered here: its price is not known",
                 param=name,
@@ -149,10 +150,44 @@ def _deepseek(fields: Fields, request: CompletionRequest, stamp: Stamp) -> None:
             fields["reasoning_effort"] = DEEPSEEK_EFFORTS[effort]
         else:
             raise _cannot("reasoning_effort", "use none, low, high or max")
-    messages = fields.get("messages")
-    if isinstance(messages, msgspec.Raw) and _may_hold_reasoning(bytes(messages)):
-        fields["messages"] = _with_reasoning(_any(messages), is_thinking=is_thinking)
-    del request
+    raw = bytes(request.fields.get("messages", _NULL))
+    if _may_hold_reasoning(raw) or b'"text"' in raw:
+        messages = [
+            message | {"content": plain_content(message.get("content"))}
+            if isinstance(message.get("content"), list)
+            else message
+            for message in messages_of(fields)
+        ]
+        fields["messages"] = _with_reasoning(messages, is_thinking=is_thinking)
+
+
+def messages_of(fields: Fields) -> list[dict[str, Any]]:
+    """Return the messages of a request that is being written, whether or not they were read yet."""
+    messages = _plain(fields.get("messages"))
+    return messages if isinstance(messages, list) else []
+
+
+# What Google takes in place of a signature that was lost, or that another provider never made.
+NO_SIGNATURE: Final = "skip_thought_signature_validator"
+
+
+def _thought_signature(fields: Fields, request: CompletionRequest, stamp: Stamp) -> None:
+    """Give the first call of each turn the signature without which Gemini refuses it."""
+    del stamp
+    if b'"tool_calls"' not in bytes(request.fields.get("messages", _NULL)):
+        return
+    messages = messages_of(fields)
+    for message in messages:
+        calls = message.get("tool_calls")
+        call = calls[0] if isinstance(calls, list) and calls else None
+        if not isinstance(call, dict):
+            continue
+        extra = member(call.get("extra_content"))
+        google = member(extra.get("google"))
+        if not google.get("thought_signature"):
+            google = google | {"thought_signature": NO_SIGNATURE}
+            call["extra_content"] = extra | {"google": google}
+    fields["messages"] = messages
 
 
 def _may_hold_reasoning(messages: bytes) -> bool:
@@ -189,17 +224,21 @@ def _texts(message: Mapping[str, Any]) -> str:
 
 def plain_reasoning(fields: Fields) -> None:
     """Write OpenRouter's `reasoning` as the effort that other upstreams take."""
-    raw = fields.pop("reasoning", None)
-    asked = _plain(raw)
-    if not isinstance(asked, dict) or "reasoning_effort" in fields:
-        return
-    effort = asked.get("effort")
-    if effort is None and asked.get("enabled") is False:
-        effort = "none"
-    if effort is None and isinstance(budget := asked.get("max_tokens"), int):
-        effort = effort_of(budget)
-    if isinstance(effort, str):
+    effort = effort_asked(_plain(fields.pop("reasoning", None)))
+    if effort is not None and "reasoning_effort" not in fields:
         fields["reasoning_effort"] = effort
+
+
+def effort_asked(reasoning: object) -> str | None:
+    """Return the effort that OpenRouter's `reasoning` asks for; None where it leaves it open."""
+    if not isinstance(reasoning, dict):
+        return None
+    effort, budget = reasoning.get("effort"), reasoning.get("max_tokens")
+    if reasoning.get("enabled") is False:
+        return "none"
+    if isinstance(effort, str):
+        return effort
+    return effort_of(budget) if isinstance(budget, int) else None
 
 
 def effort_of(budget_tokens: int) -> str:
@@ -229,5 +268,12 @@ def _plain(value: object) -> object:
 
 
 ADAPTERS: Final[Mapping[str, Callable[[Fields, CompletionRequest, Stamp], None]]] = (
-    MappingProxyType({"store_false": _openai, "openrouter": _openrouter, "deepseek": _deepseek})
+    MappingProxyType(
+        {
+            "store_false": _openai,
+            "openrouter": _openrouter,
+            "deepseek": _deepseek,
+            "thought_signature": _thought_signature,
+        }
+    )
 )

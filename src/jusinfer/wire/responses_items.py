@@ -1,75 +1,165 @@
-"""From the input of a Responses request to chat messages, and opaque reasoning back and forth."""
+"""From the input of a Responses request to chat messages, and opaque reasoning back."""
 
-import base64
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
 
 from jusinfer.domain.errors import InvalidRequest
+from jusinfer.wire.responses_tools import ToolNames
+from jusinfer.wire.sealed import CALL_EXTRA, SEALED, unseal
+from jusinfer.wire.tolerant import member, objects, text
 
-# What is opaque to callers begins so; what does not is an upstream's own.
-SEALED: Final = "ji1."
 # Tuples, as what is looked for in them may be anything, and need not have a hash.
-CALLS: Final = ("function_call", "custom_tool_call")
-OUTPUTS: Final = ("function_call_output", "custom_tool_call_output")
 ROLES: Final = ("user", "assistant", "system", "developer")
-TEXTS: Final = ("input_text", "output_text", "text")
-SEALED_CHARS_MAX: Final = 4 * 1024 * 1024
-_any: Final = msgspec.json.Decoder().decode
+TEXTS: Final = ("input_text", "output_text", "text", "reasoning_text")
+# Calls of tools with a fixed shape, with the member that holds what the function's arguments were.
+FIXED_CALLS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
+    {
+        "local_shell_call": ("local_shell", "action"),
+        "shell_call": ("shell", "action"),
+        "apply_patch_call": ("apply_patch", "operation"),
+        "computer_call": ("computer", "action"),
+        "tool_search_call": ("tool_search", "arguments"),
+    }
+)
+OUTPUTS: Final = frozenset(
+    {
+        "function_call_output",
+        "custom_tool_call_output",
+        "local_shell_call_output",
+        "shell_call_output",
+        "apply_patch_call_output",
+        "computer_call_output",
+        "tool_search_output",
+    }
+)
+# Items that say nothing to a model, or that the table of members refuses before they are sent.
+PASSED_OVER: Final = frozenset({"additional_tools", "web_search_call"})
 _encode: Final = msgspec.json.Encoder().encode
 
 
-def seal(details: list[dict[str, Any]]) -> str:
-    """Write reasoning as the opaque text that a caller sends back."""
-    return SEALED + base64.urlsafe_b64encode(_encode(details)).decode("ascii")
+class Conversation:
+    """Chat messages that grow item by item."""
+
+    def __init__(self, instructions: str | None, names: ToolNames) -> None:
+        self.messages: list[dict[str, Any]] = []
+        self._names = names
+        self._thoughts: list[dict[str, Any]] = []
+        self._extras: dict[str, Any] = {}
+        if instructions:
+            self.messages.append({"role": "system", "content": instructions})
+
+    def add(self, item: dict[str, Any], where: str) -> None:
+        """Add one item; raises InvalidRequest. A kind that is unknown is left to the table."""
+        kind = item.get("type")
+        if kind is None and "role" not in item and "id" in item:
+            raise misfit(
+                where,
+                "is a reference, and no item is kept here",
+                "Send the item itself, and set `store` to false in your client so that it does.",
+            )
+        if kind is None or kind == "message":
+            self._add_message(item, where)
+        elif kind == "reasoning":
+            self._think(item, f"{where}.encrypted_content")
+        elif isinstance(kind, str) and kind in OUTPUTS:
+            self.messages.append(_output(item, kind, where))
+        elif isinstance(kind, str) and (call := self._call(item, kind, where)) is not None:
+            self._add_call(call)
+
+    def _add_message(self, item: dict[str, Any], where: str) -> None:
+        message = _message(item, where)
+        if message["role"] == "assistant":
+            if message["content"] in ("", []):
+                return
+            self._give_thoughts(message)
+        self.messages.append(message)
+
+    def _think(self, item: dict[str, Any], where: str) -> None:
+        sealed = item.get("encrypted_content")
+        if isinstance(sealed, str) and sealed.startswith(SEALED):
+            for detail in unseal(sealed, where):
+                if detail.get("type") == CALL_EXTRA:
+                    self._extras[text(detail.get("id"))] = detail.get("extra_content")
+                else:
+                    self._thoughts.append(detail)
+            return
+        if isinstance(sealed, str) and sealed:
+            # What another wrote is kept as it is: only its author can read it.
+            self._thoughts.append(
+                {"type": "reasoning.encrypted", "data": sealed, "format": "openai-responses-v1"}
+            )
+        rows = objects(item.get("content")) or objects(item.get("summary"))
+        said = "".join(text(row.get("text")) for row in rows)
+        if said:
+            self._thoughts.append({"type": "reasoning.text", "text": said})
+
+    def _call(self, item: dict[str, Any], kind: str, where: str) -> dict[str, Any] | None:
+        call_id = item.get("call_id") or (item.get("id") if kind in FIXED_CALLS else None)
+        if kind in FIXED_CALLS:
+            tool, inside = FIXED_CALLS[kind]
+            given = member(item.get(inside))
+            if tool == "computer":
+                given = {"action": given} if given else {"actions": item.get("actions")}
+            function = {"name": tool, "arguments": _encode(given).decode()}
+            return {"id": text(call_id), "type": "function", "function": function}
+        if kind not in ("function_call", "custom_tool_call"):
+            return None
+        name, space = item.get("name"), item.get("namespace")
+        if not isinstance(call_id, str) or not isinstance(name, str):
+            raise misfit(f"{where}.call_id", "and `name` must be strings")
+        name = self._names.offered_as(name, space if isinstance(space, str) else None)
+        if kind == "function_call":
+            arguments = item.get("arguments") or ""
+            if not isinstance(arguments, str):
+                raise misfit(f"{where}.arguments", "must be a string of JSON")
+            function = {"name": name, "arguments": arguments}
+            return {"id": call_id, "type": "function", "function": function}
+        custom = {"name": name, "input": text(item.get("input"))}
+        return {"id": call_id, "type": "custom", "custom": custom}
+
+    def _add_call(self, call: dict[str, Any]) -> None:
+        """Join a call to the turn of the assistant that it belongs to."""
+        messages = self.messages
+        if not messages or messages[-1]["role"] != "assistant":
+            messages.append({"role": "assistant", "content": None})
+        self._give_thoughts(messages[-1])
+        extra = self._extras.pop(call["id"], None)
+        if extra is not None:
+            call["extra_content"] = extra
+        messages[-1].setdefault("tool_calls", []).append(call)
+
+    def _give_thoughts(self, message: dict[str, Any]) -> None:
+        if not self._thoughts:
+            return
+        message["reasoning_details"] = [*message.get("reasoning_details", ()), *self._thoughts]
+        said = "".join(text(detail.get("text")) for detail in message["reasoning_details"])
+        if said:
+            message["reasoning"] = said
+        self._thoughts = []
 
 
-def unseal(text: str) -> list[dict[str, Any]]:
-    """Read it again; what another wrote is kept as it is."""
-    foreign = [{"type": "reasoning.encrypted", "data": text, "format": "openai-responses-v1"}]
-    if not text.startswith(SEALED):
-        return foreign
-    try:
-        value = _any(base64.urlsafe_b64decode(text[len(SEALED) :].encode("ascii")))
-    except (ValueError, RecursionError):
-        raise misfit("input[].encrypted_content", "is not what was given out") from None
-    if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):
-        raise misfit("input[].encrypted_content", "is not what was given out")
-    return value
-
-
-def chat_messages(instructions: str | None, items: str | list[Any]) -> list[dict[str, Any]]:
-    """Give the chat messages of a request; raises InvalidRequest naming what cannot be said."""
-    messages: list[dict[str, Any]] = []
-    if instructions:
-        messages.append({"role": "system", "content": instructions})
+def chat_messages(
+    instructions: str | None, items: str | list[Any], names: ToolNames
+) -> list[dict[str, Any]]:
+    """Return the chat messages of a request; raises InvalidRequest naming what cannot be read."""
+    conversation = Conversation(instructions, names)
     if isinstance(items, str):
-        return [*messages, {"role": "user", "content": items}]
-    thoughts: list[dict[str, Any]] = []
+        return [*conversation.messages, {"role": "user", "content": items}]
     for place, item in enumerate(items):
         where = f"input[{place}]"
         if not isinstance(item, dict):
             raise misfit(where, "must be an object")
-        kind = item.get("type", "message")
-        if kind == "message":
-            message = _message(item, where)
-            if message["role"] == "assistant":
-                _think(message, thoughts)
-            messages.append(message)
-        elif kind in CALLS:
-            _add_call(messages, _call(item, kind, where), thoughts)
-        elif kind in OUTPUTS:
-            messages.append(_output(item, where))
-        elif kind == "reasoning":
-            thoughts += _thoughts(item)
-        else:
-            raise misfit(f"{where}.type", "is of a kind that is not kept here")
-    return messages
+        if item.get("type") not in PASSED_OVER:
+            conversation.add(item, where)
+    return conversation.messages
 
 
-def misfit(where: str, why: str) -> InvalidRequest:
+def misfit(where: str, why: str, hint: str = "Change it, or leave it out.") -> InvalidRequest:
     """Say which member is at fault."""
-    return InvalidRequest(f"`{where}` {why}", param=where, hint="Change it, or leave it out.")
+    return InvalidRequest(f"`{where}` {why}", param=where, hint=hint)
 
 
 def _message(item: dict[str, Any], where: str) -> dict[str, Any]:
@@ -81,79 +171,70 @@ def _message(item: dict[str, Any], where: str) -> dict[str, Any]:
         return {"role": role, "content": content}
     if not isinstance(content, list):
         raise misfit(f"{where}.content", "must be a string or an array of parts")
-    parts = [_part(part, f"{where}.content[{place}]") for place, part in enumerate(content)]
+    parts = _parts(content, f"{where}.content")
     if role == "assistant" and all(part["type"] == "text" for part in parts):
         return {"role": role, "content": "".join(part["text"] for part in parts)}
     return {"role": role, "content": parts}
 
 
-def _part(part: object, where: str) -> dict[str, Any]:
+def _parts(content: list[Any], where: str) -> list[dict[str, Any]]:
+    parts = [_part(part, f"{where}[{place}]") for place, part in enumerate(content)]
+    return [part for part in parts if part is not None]
+
+
+def _part(part: object, where: str) -> dict[str, Any] | None:
+    """Return a part of a message; None for a kind that the table of members refuses."""
     if not isinstance(part, dict):
         raise misfit(where, "must be an object")
     kind = part.get("type")
-    if kind in TEXTS and isinstance(part.get("text"), str):
-        return {"type": "text", "text": part["text"]}
-    if kind == "refusal" and isinstance(part.get("refusal"), str):
-        return {"type": "refusal", "refusal": part["refusal"]}
-    if kind == "input_image" and isinstance(part.get("image_url"), str):
-        image = {"url": part["image_url"]}
+    if kind in TEXTS:
+        return {"type": "text", "text": _needed(part, "text", where)}
+    if kind == "refusal":
+        return {"type": "refusal", "refusal": _needed(part, "refusal", where)}
+    if kind == "input_image" and part.get("file_id") is None:
+        image = {"url": _needed(part, "image_url", where)}
         if part.get("detail") is not None:
             image["detail"] = part["detail"]
         return {"type": "image_url", "image_url": image}
-    if kind == "input_file" and isinstance(part.get("file_data"), str):
-        file = {"file_data": part["file_data"], "filename": part.get("filename") or "file"}
-        return {"type": "file", "file": file}
+    if kind == "input_file" and part.get("file_id") is None:
+        given = "file_data" if part.get("file_data") is not None else "file_url"
+        data = _needed(part, given, where)
+        return {"type": "file", "file": {"file_data": data, "filename": _file_name(part)}}
     if kind == "input_audio" and isinstance(part.get("input_audio"), dict):
         return {"type": "input_audio", "input_audio": part["input_audio"]}
-    raise misfit(where, "is of a kind, or names a stored file, that is not kept here")
+    return None
 
 
-def _call(item: dict[str, Any], kind: str, where: str) -> dict[str, Any]:
-    call_id, name = item.get("call_id"), item.get("name")
-    if not isinstance(call_id, str) or not isinstance(name, str):
-        raise misfit(f"{where}.call_id", "and `name` must be strings")
-    if kind == "function_call":
-        function = {"name": name, "arguments": item.get("arguments") or ""}
-        return {"id": call_id, "type": "function", "function": function}
-    custom = {"name": name, "input": item.get("input") or ""}
-    return {"id": call_id, "type": "custom", "custom": custom}
+def _needed(part: dict[str, Any], name: str, where: str) -> str:
+    value = part.get(name)
+    if not isinstance(value, str):
+        raise misfit(f"{where}.{name}", "must be a string")
+    return value
 
 
-def _add_call(
-    messages: list[dict[str, Any]], call: dict[str, Any], thoughts: list[dict[str, Any]]
-) -> None:
-    """Join a call to the turn of the assistant that it belongs to."""
-    if not messages or messages[-1]["role"] != "assistant":
-        messages.append({"role": "assistant", "content": None})
-    _think(messages[-1], thoughts)
-    messages[-1].setdefault("tool_calls", []).append(call)
+def _file_name(part: dict[str, Any]) -> str:
+    return text(part.get("filename")) or "file"
 
 
-def _output(item: dict[str, Any], where: str) -> dict[str, Any]:
+def _output(item: dict[str, Any], kind: str, where: str) -> dict[str, Any]:
+    call_id = item.get("call_id") or item.get("id")
     output = item.get("output")
-    if isinstance(output, list):
-        output = [_part(part, f"{where}.output[{place}]") for place, part in enumerate(output)]
-    elif not isinstance(output, str):
+    content: str | list[dict[str, Any]]
+    if kind == "tool_search_output":
+        content = _encode(item.get("tools")).decode()
+    elif kind == "computer_call_output":
+        url = text(member(output).get("image_url"))
+        content = [{"type": "image_url", "image_url": {"url": url}}] if url else ""
+    elif kind == "shell_call_output" and isinstance(output, list):
+        content = _encode(output).decode()
+    elif kind == "apply_patch_call_output":
+        content = f"{text(item.get('status'))}\n{text(output)}".strip()
+    elif isinstance(output, list):
+        parts = _parts(output, f"{where}.output")
+        is_text = all(part["type"] == "text" for part in parts)
+        content = "".join(part["text"] for part in parts) if is_text else parts
+    elif isinstance(output, str):
+        content = output
+    else:
         raise misfit(f"{where}.output", "must be a string or an array of parts")
-    return {"role": "tool", "tool_call_id": str(item.get("call_id") or ""), "content": output}
-
-
-def _thoughts(item: dict[str, Any]) -> list[dict[str, Any]]:
-    sealed = item.get("encrypted_content")
-    if isinstance(sealed, str) and sealed:
-        if len(sealed) > SEALED_CHARS_MAX:
-            raise misfit("input[].encrypted_content", "is too long")
-        return unseal(sealed)
-    rows = item.get("content") or item.get("summary") or []
-    texts = [row.get("text") for row in rows if isinstance(row, dict)]
-    text = "".join(text for text in texts if isinstance(text, str))
-    return [{"type": "reasoning.text", "text": text}] if text else []
-
-
-def _think(message: dict[str, Any], thoughts: list[dict[str, Any]]) -> None:
-    if thoughts:
-        message["reasoning_details"] = [*message.get("reasoning_details", []), *thoughts]
-        text = "".join(row["text"] for row in thoughts if isinstance(row.get("text"), str))
-        if text:
-            message["reasoning"] = message.get("reasoning", "") + text
-        thoughts.clear()
+    return {"role": "tool", "tool_call_id": text(call_id), "content": content}

@@ -17,7 +17,8 @@ from jusinfer.domain.stamps import Stamp
 from jusinfer.wire.chat_request import OURS
 from jusinfer.wire.quirks import ADAPTERS, Fields, name_sender, refuse_member, refuse_unpriced
 from jusinfer.wire.responses_hosted import offer_tools, refuse_hosted
-from jusinfer.wire.responses_items import SEALED, SEALED_CHARS_MAX, misfit, unseal
+from jusinfer.wire.responses_items import misfit
+from jusinfer.wire.sealed import SEALED, SEALED_CHARS_MAX, unseal
 from jusinfer.wire.tolerant import text
 
 ENCRYPTED: Final = "reasoning.encrypted_content"
@@ -227,7 +228,7 @@ def _thought(
     if len(sealed) > SEALED_CHARS_MAX:
         raise misfit("input[].encrypted_content", "is too long")
     thoughts: list[object] = []
-    for detail in unseal(sealed):
+    for detail in unseal(sealed, "input[].encrypted_content"):
         data, form = text(detail.get("data")), text(detail.get("format"))
         if not data or not form.startswith(_OPENAI_SEALED):
             continue

@@ -7,8 +7,8 @@ import msgspec
 
 from jusinfer.domain.usage import TokenUsage
 from jusinfer.wire.error_kinds import failed_error
-from jusinfer.wire.responses_items import seal
 from jusinfer.wire.responses_tools import NO_NAMES, call_item
+from jusinfer.wire.sealed import seal
 from jusinfer.wire.tolerant import member, objects, text
 
 _HALVES: Final = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")

@@ -5,16 +5,17 @@ mark nor a reason was cut.
 """
 
 import hashlib
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
 
 from jusinfer.domain.completion import CompletionRequest
-from jusinfer.domain.errors import InvalidRequest
 from jusinfer.domain.stream import DONE, ChunkMalformed, UpstreamFailure
+from jusinfer.wire.anthropic_request import allow_some
+from jusinfer.wire.member_table import judge, table_of
 from jusinfer.wire.pivot import DialectStream, Headers
+from jusinfer.wire.plain_chat import plain_message, plain_roles, results_first
+from jusinfer.wire.quirks import effort_asked
 from jusinfer.wire.upstream_errors import read_error
 
 # What is sent when nobody says how long an answer may be: older models stop at 256 otherwise.
@@ -35,18 +36,6 @@ PASSED: Final = frozenset(
         "tools",
         "top_k",
         "top_p",
-    }
-)
-HANDLED: Final = frozenset({"max_completion_tokens", "max_tokens", "messages", "model", "stream"})
-# Members without an equal, with the values that ask for nothing; `user` has no place there.
-NEUTRAL: Final[Mapping[str, tuple[object, ...]]] = MappingProxyType(
-    {
-        "logit_bias": (None, {}),
-        "logprobs": (None, False),
-        "modalities": (None, ["text"]),
-        "n": (None, 1),
-        "parallel_tool_calls": (None, True),
-        "top_logprobs": (None, 0),
     }
 )
 _any: Final = msgspec.json.Decoder().decode
@@ -73,19 +62,15 @@ class WorkersAiDialect:
     ) -> bytes:
         """Write a request; raises InvalidRequest naming what cannot be said."""
         del upstream_model, quirks
-        body: dict[str, Any] = {}
-        for name, raw in asked.fields.items():
-            value = _any(raw)
-            if name in PASSED:
-                if value is not None:
-                    body[name] = value
-            elif name not in HANDLED and name != "user" and value not in NEUTRAL.get(name, (None,)):
-                raise InvalidRequest(
-                    f"`{name}` cannot be sent to this model: Workers AI has no such setting",
-                    param=name,
-                    hint=f"Leave out `{name}`, or choose another model.",
-                )
-        body["messages"] = [_message(message) for message in _any(asked.fields["messages"])]
+        fields = {name: _any(raw) for name, raw in asked.fields.items()}
+        judge(table_of("chat").notes(fields), self.name)
+        allow_some(fields)
+        body = {name: fields[name] for name in PASSED if fields.get(name) is not None}
+        effort = effort_asked(fields.get("reasoning"))
+        if effort is not None:
+            body.setdefault("reasoning_effort", effort)
+        messages = plain_roles(results_first(fields["messages"]))
+        body["messages"] = [_message(message) for message in messages]
         body["max_tokens"] = output_tokens_max or asked.output_tokens_max or OUTPUT_TOKENS_DEFAULT
         if asked.is_stream:
             body["stream"] = True
@@ -213,16 +198,13 @@ def _chunk(delta: dict[str, Any], reason: str | None = None) -> bytes:
 
 
 def _message(message: dict[str, Any]) -> dict[str, Any]:
-    """Write a message as all models there take it: content is never null."""
-    written = {
-        name: value
-        for name, value in message.items()
-        if name not in {"reasoning_content", "reasoning_details", "cache_control", "is_error"}
-    }
+    """Write a message as all models there take it: content is never null, texts are one text."""
+    written = plain_message(message)
     if written.get("content") is None:
         written["content"] = ""
-    if message.get("reasoning_content"):
-        written["reasoning"] = message["reasoning_content"]
+    reasoning = written.pop("reasoning_content", None)
+    if reasoning:
+        written["reasoning"] = reasoning
     return written
 
 

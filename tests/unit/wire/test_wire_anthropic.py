@@ -15,6 +15,7 @@ from jusinfer.wire.anthropic_dialect import AnthropicDialect
 from jusinfer.wire.anthropic_native import NativeDecoder, NativeReader, NativeWriter
 from jusinfer.wire.anthropic_surface import AnthropicSurface
 from jusinfer.wire.chat_request import decode_request
+from jusinfer.wire.member_table import judge
 from jusinfer.wire.openai_chat import decode_answer, decode_chunk
 from jusinfer.wire.sse import SseDecoder
 
@@ -343,10 +344,10 @@ def test_a_conversation_comes_back_from_the_neutral_form_as_it_was() -> None:
         "temperature": 0.5,
         "thinking": {"type": "enabled", "budget_tokens": 2048},
         "tools": [{"name": "f", "description": "d", "input_schema": {"type": "object"}}],
-        "tool_choice": {"type": "any", "disable_parallel_tool_use": True},
+        "tool_choice": {"type": "auto", "disable_parallel_tool_use": True},
         "output_config": {"format": {"type": "json_schema", "schema": {"type": "object"}}},
     }
-    chat = decode_request(SURFACE.to_chat(json.dumps(asked).encode()))
+    chat = decode_request(SURFACE.to_chat(json.dumps(asked).encode()).body)
     back = json.loads(DIALECT.encode(chat, upstream_model="m", output_tokens_max=None, quirks=()))
     assert back == asked
 
@@ -368,7 +369,9 @@ def test_tool_messages_become_one_turn_and_empty_ones_vanish() -> None:
     roles = [turn["role"] for turn in found["messages"]]
     assert roles == ["user", "assistant", "user"]
     kinds = [part["type"] for part in found["messages"][2]["content"]]
-    assert kinds == ["tool_result", "tool_result", "text"]
+    # The second result answers no call: it is told in words.
+    assert kinds == ["tool_result", "text", "text"]
+    assert "2" in found["messages"][2]["content"][1]["text"]
     assert found["messages"][1]["content"][0]["input"] == {}
     assert found["max_tokens"] > 0
 
@@ -381,7 +384,7 @@ def test_tool_messages_become_one_turn_and_empty_ones_vanish() -> None:
         ({"seed": 1}, "seed"),
         ({"logit_bias": {"1": 1}}, "logit_bias"),
         ({"presence_penalty": 1}, "presence_penalty"),
-        ({"response_format": {"type": "json_object"}}, "response_format"),
+        ({"response_format": {"type": "json_object"}}, "response_format.type"),
         ({"strange": 1}, "strange"),
         ({"reasoning_effort": "odd"}, "reasoning_effort"),
         (
@@ -390,7 +393,7 @@ def test_tool_messages_become_one_turn_and_empty_ones_vanish() -> None:
                     {"role": "user", "content": [{"type": "input_audio", "input_audio": {}}]}
                 ]
             },
-            "messages[0].content[0]",
+            "messages[0].content[0].type",
         ),
     ],
 )
@@ -410,14 +413,17 @@ def test_neutral_values_ask_for_nothing() -> None:
     [
         ({"max_tokens": None}, "max_tokens"),
         ({"container": "c"}, "container"),
-        ({"mcp_servers": []}, "mcp_servers"),
+        ({"mcp_servers": [{"type": "url"}]}, "mcp_servers"),
         ({"service_tier": "priority"}, "service_tier"),
         ({"tools": [{"name": "w", "type": "web_search_20260101"}]}, "tools[0].type"),
         ({"tool_choice": {"type": "odd"}}, "tool_choice.type"),
         ({"thinking": {"type": "odd"}}, "thinking.type"),
         ({"messages": [{"role": "odd", "content": "x"}]}, "messages[0].role"),
         ({"messages": [{"role": "user", "content": 5}]}, "messages[0].content"),
-        ({"messages": [{"role": "user", "content": [{"type": "odd"}]}]}, "messages[0].content[0]"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "odd"}]}]},
+            "messages[0].content[0].type",
+        ),
         ({"messages": "x"}, "messages"),
         ({"temperature": 2}, "temperature"),
     ],
@@ -425,7 +431,7 @@ def test_neutral_values_ask_for_nothing() -> None:
 def test_callers_are_told_which_member_is_at_fault(members: dict[str, Any], param: str) -> None:
     asked = {"model": "m", "max_tokens": 5, "messages": [USER]} | members
     with pytest.raises(InvalidRequest) as caught:
-        SURFACE.to_chat(json.dumps(asked).encode())
+        judge(SURFACE.to_chat(json.dumps(asked).encode()).notes, "chat")
     assert caught.value.param == param
 
 

@@ -221,7 +221,6 @@ def test_a_missing_member_is_named(name: str) -> None:
         {"role": "assistant"},
         {"role": "function", "name": "f", "content": None},
         {"role": "tool", "tool_call_id": "c", "content": [{"type": "text", "text": "t"}]},
-        {"role": "developer", "content": ""},
         {"role": "system", "content": []},
         {"role": "user", "content": [{"type": "of_tomorrow", "odd": 1}], "also_odd": 2},
     ],

@@ -12,8 +12,8 @@ from jusinfer.domain.stamps import Stamp
 from jusinfer.gateway.doors import DOORS, RESPONSES_PATH
 from jusinfer.gateway.speech import NativeResponses, Translated
 from jusinfer.wire.anthropic_dialect import AnthropicDialect
-from jusinfer.wire.responses_items import seal
 from jusinfer.wire.responses_native import Target, native_request
+from jusinfer.wire.sealed import seal
 
 DOOR = DOORS["/v1/responses"]
 OPENAI = ("responses", "store_false", "no_obfuscation", "max_completion_tokens")

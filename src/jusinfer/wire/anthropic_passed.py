@@ -1,0 +1,131 @@
+"""A Messages request on its way to Anthropic: bytes pass but for names and ids."""
+
+import re
+from typing import Any, Final
+
+import msgspec
+
+from jusinfer.domain.completion import CompletionRequest
+from jusinfer.domain.errors import InvalidRequest
+from jusinfer.domain.stamps import Stamp
+from jusinfer.wire.call_ids import portable
+from jusinfer.wire.member_table import table_of
+from jusinfer.wire.messages_tools import WEB_SEARCH, without_searches
+from jusinfer.wire.sealed import SEALED
+from jusinfer.wire.tolerant import objects, text
+from jusinfer.wire.usage_shapes import tried
+
+BETAS_MAX: Final = 64
+BETA: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_count: Final = msgspec.json.Decoder(int).decode
+_NULL: Final = msgspec.Raw(b"null")
+_any: Final = msgspec.json.Decoder().decode
+_encode: Final = msgspec.json.Encoder().encode
+
+
+def native_request(
+    asked: CompletionRequest,
+    body: bytes,
+    upstream_model: str,
+    output_tokens_max: int | None,
+    quirks: tuple[str, ...],
+    stamp: Stamp,
+) -> bytes:
+    """Write the client's own request with the provider's name of the model, and an opaque user.
+
+    What an earlier turn got from a provider of another API is taken out: Anthropic refuses thinking
+    that it has not signed, ids of other alphabets, and blank texts.
+    """
+    members: dict[str, object] = dict(_members(body))
+    for name in table_of("messages").dropped("anthropic") & members.keys():
+        if name != "sandbox" or "sandbox" not in quirks:
+            del members[name]
+    members["model"] = upstream_model
+    if output_tokens_max is not None:
+        members["max_tokens"] = output_tokens_max
+        _shorten_thinking(members, output_tokens_max)
+    members.pop("metadata", None)
+    if stamp.sender:
+        members["metadata"] = {"user_id": stamp.sender}
+    tools = members.get("tools")
+    if isinstance(tools, msgspec.Raw) and WEB_SEARCH.encode() in bytes(tools):
+        members["tools"] = without_searches(_any(tools))
+    if asked.has_foreign_turns:
+        members["messages"] = own_turns(_any(body)["messages"])
+    return _encode(members)
+
+
+def _shorten_thinking(members: dict[str, object], output_tokens_max: int) -> None:
+    """Keep the budget of thinking below that of output, as the provider demands."""
+    thinking = members.get("thinking")
+    asked = tried(_members, thinking) if isinstance(thinking, msgspec.Raw) else None
+    tokens = None if asked is None else tried(_count, asked.get("budget_tokens", _NULL))
+    if asked is not None and tokens is not None and tokens >= output_tokens_max:
+        members["thinking"] = {**asked, "budget_tokens": max(output_tokens_max - 1, 1)}
+
+
+def has_foreign_turns(turns: list[dict[str, Any]]) -> bool:
+    """Tell whether a conversation holds what Anthropic would refuse and another provider made."""
+    return any(
+        _is_foreign(block) or _ids(block) != _portable_ids(block)
+        for turn in turns
+        for block in objects(turn.get("content"))
+    )
+
+
+def own_turns(turns: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the turns as Anthropic takes them; a turn of which nothing is left goes."""
+    kept: list[dict[str, Any]] = []
+    for turn in turns:
+        content = turn.get("content")
+        if not isinstance(content, list):
+            kept.append(turn)
+            continue
+        blocks = [block | _portable_ids(block) for block in content if not _is_foreign(block)]
+        if blocks:
+            kept.append(turn | {"content": blocks})
+    return kept
+
+
+def _is_foreign(block: dict[str, Any]) -> bool:
+    kind = block.get("type")
+    if kind == "thinking":
+        signature = text(block.get("signature"))
+        return not signature or signature.startswith(SEALED)
+    if kind == "redacted_thinking":
+        return text(block.get("data")).startswith(SEALED)
+    return kind == "text" and not text(block.get("text")).strip()
+
+
+def _ids(block: dict[str, Any]) -> dict[str, Any]:
+    if block.get("type") not in ("tool_use", "tool_result"):
+        return {}
+    return {name: block[name] for name in ("id", "tool_use_id") if name in block}
+
+
+def _portable_ids(block: dict[str, Any]) -> dict[str, Any]:
+    # An id that was made portable here is portable already.
+    return {
+        name: value if re.fullmatch(r"[A-Za-z0-9_-]+", text(value)) else portable(text(value))
+        for name, value in _ids(block).items()
+    }
+
+
+def beta_line(values: list[bytes]) -> bytes:
+    """Return the header line that names the betas a client asks for; raises InvalidRequest."""
+    names: list[str] = []
+    for value in values:
+        for part in value.decode("latin-1").split(","):
+            name = part.strip()
+            if name and name not in names:
+                names.append(name)
+    if not names:
+        return b""
+    if len(names) > BETAS_MAX or not all(BETA.fullmatch(name) for name in names):
+        raise InvalidRequest(
+            "the header `anthropic-beta` is not a list of names",
+            param="anthropic-beta",
+            hint="Write names of letters, digits, `.`, `_` and `-`, with commas between them.",
+        )
+    return f"anthropic-beta: {','.join(names)}\r\n".encode("ascii")

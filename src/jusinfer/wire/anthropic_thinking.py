@@ -1,0 +1,84 @@
+"""Thinking, effort and the form of an answer, as Anthropic's models are asked for them."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Final
+
+from jusinfer.domain.errors import InvalidRequest
+from jusinfer.wire.tolerant import member
+
+THINKING_TOKENS_MIN: Final = 1_024
+BUDGETS: Final[Mapping[str, int]] = MappingProxyType(
+    {"minimal": 1_024, "low": 2_048, "medium": 8_192, "high": 16_384, "xhigh": 32_768}
+)
+EFFORTS: Final[Mapping[str, str]] = MappingProxyType(
+    {"minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "xhigh"}
+    | {"max": "max"}
+)
+# A call, and its result after it.
+_TURNS_OF_A_CALL: Final = 2
+
+
+def cannot(name: str, why: str = "Anthropic's models have no such setting") -> InvalidRequest:
+    """Say that a member cannot be expressed."""
+    return InvalidRequest(
+        f"`{name}` cannot be sent to this model: {why}",
+        param=name,
+        hint=f"Leave out `{name}`, or choose another model.",
+    )
+
+
+def think(
+    body: dict[str, Any], fields: Mapping[str, Any], budget: int, quirks: tuple[str, ...]
+) -> None:
+    """Write thinking and the form of the answer into a request; raises InvalidRequest."""
+    output: dict[str, object] = {}
+    form = member(fields.get("response_format"))
+    if form.get("type") == "json_object":
+        raise cannot("response_format", "it takes json_schema, not json_object")
+    if form.get("type") == "json_schema":
+        output["format"] = {"type": "json_schema", "schema": form["json_schema"].get("schema")}
+    asked = member(fields.get("reasoning"))
+    effort = fields.get("reasoning_effort") or asked.get("effort")
+    tokens = asked.get("max_tokens")
+    if effort == "none" or asked.get("enabled") is False:
+        body["thinking"] = {"type": "disabled"}
+    elif tokens is not None or (effort and "thinking_budget" in quirks):
+        tokens = tokens if isinstance(tokens, int) else BUDGETS.get(str(effort), 8_192)
+        if budget <= THINKING_TOKENS_MIN:
+            raise cannot("reasoning_effort", "the output budget leaves no room for thinking")
+        body["thinking"] = {"type": "enabled", "budget_tokens": min(tokens, budget - 1)}
+    elif effort is not None:
+        output["effort"] = _effort(effort)
+        body["thinking"] = {"type": "adaptive"}
+    elif asked.get("enabled") is True:
+        body["thinking"] = {"type": "adaptive"}
+    if _is_thinking_refused(body):
+        body["thinking"] = {"type": "disabled"}
+    if output:
+        body["output_config"] = output
+
+
+def _effort(effort: object) -> str:
+    found = EFFORTS.get(effort) if isinstance(effort, str) else None
+    if found is None:
+        raise cannot("reasoning_effort", "use none, minimal, low, medium, high, xhigh or max")
+    return found
+
+
+def _is_thinking_refused(body: Mapping[str, Any]) -> bool:
+    """Anthropic takes no thinking beside a forced call, nor within a turn that began without it.
+
+    A client that does not know signed thinking cannot send it back: its turn of tools goes on
+    without thinking, as it would be refused otherwise.
+    """
+    if member(body.get("thinking")).get("type") not in {"enabled", "adaptive"}:
+        return False
+    if member(body.get("tool_choice")).get("type") in {"any", "tool"}:
+        return True
+    turns = body["messages"]
+    if len(turns) < _TURNS_OF_A_CALL or turns[-1]["content"][0]["type"] != "tool_result":
+        return False
+    kinds = [block["type"] for block in turns[-2]["content"]]
+    is_signed = bool(kinds) and kinds[0] in {"thinking", "redacted_thinking"}
+    return body["thinking"]["type"] == "enabled" and not is_signed

@@ -1,0 +1,114 @@
+"""The tools of a Messages request as functions, those with a shape that Anthropic has fixed too.
+
+Shapes of the tools that a client runs itself are those of Anthropic's documentation; a call of such
+a function is the same `tool_use` block, so nothing is to be turned back.
+"""
+
+import fnmatch
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from jusinfer.domain.errors import InvalidRequest
+from jusinfer.wire.tolerant import member, text
+from jusinfer.wire.tool_shapes import ToolForm, tool_forms
+
+NAME_CHARS_MAX: Final = 256
+FIXED: Final = tool_forms("messages")
+WEB_SEARCH: Final = "web_search_"
+
+
+def function_tools(tools: list[dict[str, Any]], choice: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return tools as functions; raises InvalidRequest naming what cannot be read.
+
+    A web search is left out beside other tools, unless it is forced. Other tools that Anthropic
+    runs are passed over: the table of members refuses them or says why they are left out.
+    """
+    made = [
+        function
+        for place, tool in enumerate(tools)
+        if (function := _function(tool, f"tools[{place}]")) is not None
+    ]
+    refuse_search(tools, choice)
+    return made
+
+
+def refuse_search(tools: list[dict[str, Any]], choice: Mapping[str, Any]) -> None:
+    """Refuse a web search that is asked for: nobody here runs it; raises InvalidRequest."""
+    others = 0
+    found: tuple[int, str] | None = None
+    for place, tool in enumerate(tools):
+        if text(tool.get("type")).startswith(WEB_SEARCH):
+            found = (place, text(tool.get("name")))
+        else:
+            others += 1
+    if found is None:
+        return
+    is_forced = choice.get("type") == "tool" and choice.get("name") == found[1]
+    if is_forced or not others:
+        where = f"tools[{found[0]}].type"
+        raise InvalidRequest(
+            f"`{where}` cannot be served: Anthropic runs it, at a price that is not known here",
+            param=where,
+            hint="Offer tools that your client runs.",
+        )
+
+
+def without_searches(tools: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the tools without web searches."""
+    return [tool for tool in tools if not text(tool.get("type")).startswith(WEB_SEARCH)]
+
+
+def _function(tool: dict[str, Any], where: str) -> dict[str, Any] | None:
+    kind = tool.get("type")
+    if kind is not None and not isinstance(kind, str):
+        raise _misfit(f"{where}.type", "must be a string")
+    shape: dict[str, Any] = {}
+    if kind not in {None, "custom"}:
+        fixed = _fixed(kind)
+        if fixed is None:
+            return None
+        description = fixed.description
+        size = (tool.get("display_width_px"), tool.get("display_height_px"))
+        if all(isinstance(side, int) for side in size):
+            description += f" The screen has {size[0]} x {size[1]} pixels."
+        shape["description"] = description
+        shape["parameters"] = fixed.parameters
+    else:
+        if isinstance(tool.get("description"), str):
+            shape["description"] = tool["description"]
+        shape["parameters"] = _schema(tool, where)
+    name = tool.get("name")
+    if not isinstance(name, str) or not 0 < len(name) <= NAME_CHARS_MAX:
+        raise _misfit(f"{where}.name", f"must be a string of 1 to {NAME_CHARS_MAX} characters")
+    examples = tool.get("input_examples")
+    if examples:
+        written = msgspec.json.encode(examples).decode()
+        shape["description"] = f"{shape.get('description', '')}\n\nExamples: {written}".strip()
+    if isinstance(tool.get("strict"), bool):
+        shape["strict"] = tool["strict"]
+    made: dict[str, Any] = {"type": "function", "function": {"name": name, **shape}}
+    if tool.get("cache_control") is not None:
+        made["cache_control"] = tool["cache_control"]
+    return made
+
+
+def _fixed(kind: str | None) -> ToolForm | None:
+    for pattern, form in FIXED.items():
+        if kind is not None and fnmatch.fnmatchcase(kind, pattern):
+            return form
+    return None
+
+
+def _schema(tool: dict[str, Any], where: str) -> dict[str, Any]:
+    schema = tool.get("input_schema")
+    if schema is None:
+        return {"type": "object", "properties": {}}
+    if not isinstance(schema, dict):
+        raise _misfit(f"{where}.input_schema", "must be an object")
+    return member(schema)
+
+
+def _misfit(where: str, why: str) -> InvalidRequest:
+    return InvalidRequest(f"`{where}` {why}", param=where, hint="Change it, or leave it out.")

@@ -1,0 +1,148 @@
+"""A Responses request, read loosely: its members are judged by their table, per provider."""
+
+from typing import Annotated, Any, Final
+
+import msgspec
+
+from jusinfer.domain.completion import MemberNote
+from jusinfer.domain.errors import InvalidRequest
+from jusinfer.wire.chat_misfits import misfit
+from jusinfer.wire.member_table import table_of
+from jusinfer.wire.pivot import ChatForm
+from jusinfer.wire.responses_items import chat_messages
+from jusinfer.wire.responses_items import misfit as item_misfit
+from jusinfer.wire.responses_tools import chosen, offered_tools
+
+_any: Final = msgspec.json.Decoder().decode
+_encode: Final = msgspec.json.Encoder().encode
+LOGPROBS: Final = "message.output_text.logprobs"
+Tokens = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
+
+
+class _Format(msgspec.Struct):
+    type: str
+    name: str | None = None
+    schema: dict[str, Any] | None = None
+    strict: bool | None = None
+    description: str | None = None
+
+
+class _Text(msgspec.Struct):
+    format: _Format | None = None
+    verbosity: str | None = None
+
+
+class _Reasoning(msgspec.Struct):
+    effort: str | None = None
+
+
+class _Asked(msgspec.Struct):
+    """The members whose shape is judged."""
+
+    model: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+    input: str | Annotated[list[Any], msgspec.Meta(min_length=1, max_length=10_000)]
+    instructions: str | None = None
+    max_output_tokens: Tokens | None = None
+    tools: Annotated[list[dict[str, Any]], msgspec.Meta(max_length=1_024)] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+    reasoning: _Reasoning | None = None
+    text: _Text | None = None
+    include: list[str] | None = None
+    store: bool | None = None
+    stream: bool | None = None
+    stream_options: dict[str, Any] | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_logprobs: int | None = None
+    metadata: dict[str, Any] | None = None
+    service_tier: str | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
+    user: str | None = None
+    # Ours, as on every client API.
+    jusinfer: Any = None
+    models: list[str] | None = None
+    provider: dict[str, Any] | None = None
+    route: Any = None
+    sandbox: Any = None
+
+
+PASSED: Final = (
+    "temperature",
+    "top_p",
+    "parallel_tool_calls",
+    "safety_identifier",
+    "prompt_cache_key",
+    "user",
+    "jusinfer",
+    "models",
+    "provider",
+    "route",
+    "sandbox",
+)
+
+
+def read_responses_request(body: bytes) -> ChatForm:
+    """Return a request as a chat, and what some providers cannot be sent; raises InvalidRequest."""
+    asked, tree, notes = _judged(body)
+    offered = offered_tools(tree)
+    chat: dict[str, Any] = {
+        "model": asked.model,
+        "messages": chat_messages(asked.instructions, asked.input, offered.names),
+    }
+    for name in PASSED:
+        value = getattr(asked, name)
+        if value is not None:
+            chat[name] = value
+    if asked.max_output_tokens is not None:
+        chat["max_tokens"] = asked.max_output_tokens
+    if asked.stream:
+        chat["stream"] = True
+    if asked.top_logprobs or LOGPROBS in (asked.include or ()):
+        chat["logprobs"] = True
+        if asked.top_logprobs:
+            chat["top_logprobs"] = asked.top_logprobs
+    if asked.reasoning is not None and asked.reasoning.effort is not None:
+        chat["reasoning_effort"] = asked.reasoning.effort
+    _write(chat, asked.text)
+    choice, tools = chosen(asked.tool_choice, offered)
+    if tools:
+        chat["tools"] = tools
+    # A choice without tools asks for nothing, and some providers refuse it.
+    if choice is not None and (tools or choice == "none"):
+        chat["tool_choice"] = choice
+    return ChatForm(_encode(chat), notes)
+
+
+def _judged(body: bytes) -> tuple[_Asked, dict[str, Any], tuple[MemberNote, ...]]:
+    try:
+        tree = _any(body)
+        asked = msgspec.convert(tree, _Asked)
+    except msgspec.ValidationError as error:
+        raise misfit(str(error)) from None
+    except (ValueError, RecursionError):
+        raise InvalidRequest(
+            "the body is not JSON that can be read",
+            hint="Send a JSON object with `model` and `input`.",
+        ) from None
+    return asked, tree, table_of("responses").notes(tree)
+
+
+def _write(chat: dict[str, Any], wish: _Text | None) -> None:
+    if wish is None:
+        return
+    if wish.verbosity is not None:
+        chat["verbosity"] = wish.verbosity
+    form = wish.format
+    if form is None or form.type == "text":
+        return
+    if form.type == "json_object":
+        chat["response_format"] = {"type": "json_object"}
+        return
+    if form.type != "json_schema" or form.schema is None or form.name is None:
+        raise item_misfit("text.format", "must be text, json_object, or a json_schema with a name")
+    schema: dict[str, Any] = {"name": form.name, "schema": form.schema}
+    more = {"strict": form.strict, "description": form.description}
+    schema |= {name: value for name, value in more.items() if value is not None}
+    chat["response_format"] = {"type": "json_schema", "json_schema": schema}

@@ -1,0 +1,40 @@
+"""Reasoning and other baggage of a provider, as one opaque text that a client sends back unread."""
+
+import base64
+from typing import Any, Final
+
+import msgspec
+
+from jusinfer.domain.errors import InvalidRequest
+
+# What is opaque to clients begins so; what does not is a provider's own.
+SEALED: Final = "ji1."
+SEALED_CHARS_MAX: Final = 4 * 1024 * 1024
+# An entry that belongs to a tool call, not to reasoning.
+CALL_EXTRA: Final = "call.extra"
+_any: Final = msgspec.json.Decoder().decode
+_encode: Final = msgspec.json.Encoder().encode
+
+
+def seal(details: list[dict[str, Any]]) -> str:
+    """Write details as the text that a client sends back."""
+    return SEALED + base64.urlsafe_b64encode(_encode(details)).decode("ascii")
+
+
+def unseal(text: str, where: str) -> list[dict[str, Any]]:
+    """Read them again; raises InvalidRequest naming `where` for what was not given out."""
+    if len(text) > SEALED_CHARS_MAX:
+        raise _changed(where)
+    try:
+        value = _any(base64.urlsafe_b64decode(text[len(SEALED) :].encode("ascii")))
+    except (ValueError, RecursionError):
+        raise _changed(where) from None
+    if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):
+        raise _changed(where)
+    return value
+
+
+def _changed(where: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"`{where}` is not what was given out", param=where, hint="Send it back as it came."
+    )
