@@ -234,6 +234,22 @@ def test_small_paths_and_methods(product: Running) -> None:
     )
     assert flight.status_code == 204
     assert flight.headers["access-control-allow-origin"] == "https://app.example"
+    asked = "authorization,content-type,x-stainless-os,x-new-in-some-sdk"
+    wish = {"origin": "https://app.example", "access-control-request-headers": asked}
+    flight = httpx.options(f"{base}/v1/messages", headers=wish, timeout=30)
+    assert flight.headers["access-control-allow-headers"] == asked
+    assert flight.headers["vary"] == "origin, access-control-request-headers"
+    for odd in ("a b", "a,,b", 'x"y', ",".join(["a"] * 101), "a" * 101):
+        wish["access-control-request-headers"] = odd
+        flight = httpx.options(f"{base}/v1/messages", headers=wish, timeout=30)
+        assert (
+            "anthropic-dangerous-direct-browser-access"
+            in (flight.headers["access-control-allow-headers"])
+        )
+        assert odd not in flight.headers["access-control-allow-headers"].split(", ")
+    wish = {"origin": "https://evil.example", "access-control-request-headers": "x-evil"}
+    flight = httpx.options(f"{base}/v1/messages", headers=wish, timeout=30)
+    assert "x-evil" not in flight.headers["access-control-allow-headers"]
     other = httpx.options(
         f"{base}/v1/chat/completions", headers={"origin": "https://evil.example"}, timeout=30
     )

@@ -1,5 +1,6 @@
 """The table of the gateway's own paths; any other goes to the console."""
 
+import re
 from collections.abc import Mapping
 from typing import Final
 from urllib.parse import unquote
@@ -45,7 +46,16 @@ ALIAS: Final = "/api/v1/"
 OWN: Final = "/v1/"
 CORS_HEADERS: Final = (
     "authorization, content-type, x-api-key, x-request-id, anthropic-version, anthropic-beta, "
-    "http-referer, x-title, x-jusinfer-task"
+    "anthropic-dangerous-direct-browser-access, http-referer, openai-organization, openai-project, "
+    "user-agent, x-stainless-arch, x-stainless-async, x-stainless-helper-method, x-stainless-lang, "
+    "x-stainless-os, x-stainless-package-version, x-stainless-retry-count, x-stainless-runtime, "
+    "x-stainless-runtime-version, x-stainless-timeout, x-title, x-jusinfer-task"
+)
+# What a browser may name in a preflight: at most so many headers, in so many bytes.
+CORS_NAMES_MAX: Final = 100
+CORS_NAMES_BYTES_MAX: Final = 4_096
+_CORS_NAMES: Final = re.compile(
+    rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}(?:[ \t]*,[ \t]*[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100})*"
 )
 CORS_SECONDS: Final = 600
 CORS_EXPOSED: Final = (
@@ -91,7 +101,7 @@ class Gateway:
     def _own(self, path: str, request: Request, responder: Responder, request_id: str) -> None:
         method = request.method
         if method == "OPTIONS":
-            self._preflight(responder, request_id)
+            self._preflight(request, responder, request_id)
             return
         is_post = path in DOORS or path in {COUNT_TOKENS, ROUTE}
         is_models = path == MODELS or path.startswith(MODELS + "/")
@@ -238,19 +248,37 @@ class Gateway:
         origin = request.header(b"origin")
         if origin is None or (origin.decode("latin-1") not in allowed and "*" not in allowed):
             return b""
+        varies = b"origin"
+        if request.method == "OPTIONS":
+            varies += b", access-control-request-headers"
         return (
-            b"access-control-allow-origin: %b\r\nvary: origin\r\n"
-            b"access-control-expose-headers: %b\r\n" % (origin, CORS_EXPOSED.encode())
+            b"access-control-allow-origin: %b\r\nvary: %b\r\n"
+            b"access-control-expose-headers: %b\r\n" % (origin, varies, CORS_EXPOSED.encode())
         )
 
-    def _preflight(self, responder: Responder, request_id: str) -> None:
+    def _preflight(self, request: Request, responder: Responder, request_id: str) -> None:
+        wished = _wished_headers(request) if self._cors(request) else None
+        names = CORS_HEADERS if wished is None else wished
         block = (
             "allow: GET, HEAD, POST, OPTIONS\r\n"
             "access-control-allow-methods: GET, HEAD, POST, OPTIONS\r\n"
-            f"access-control-allow-headers: {CORS_HEADERS}\r\n"
+            f"access-control-allow-headers: {names}\r\n"
             f"access-control-max-age: {CORS_SECONDS}\r\n"
         )
         responder.send(204, block.encode() + ids(request_id), b"")
+
+
+def _wished_headers(request: Request) -> str | None:
+    """Give the names that a preflight asks for; None unless they are a list of bounded size."""
+    wished = request.header(b"access-control-request-headers")
+    if (
+        wished is None
+        or len(wished) > CORS_NAMES_BYTES_MAX
+        or wished.count(b",") >= CORS_NAMES_MAX
+        or _CORS_NAMES.fullmatch(wished) is None
+    ):
+        return None
+    return wished.decode("ascii")
 
 
 def ids(request_id: str) -> bytes:
