@@ -56,9 +56,9 @@ class CompletionsSurface:
             ) from None
         for name, neutral in _NO_EQUAL:
             raw = members.pop(name, None)
-            if raw is not None and _any(raw) not in neutral:
+            if raw is not None and _value(name, raw) not in neutral:
                 raise _misfit(name, "is not offered: models speak in turns now")
-        prompt = _prompt(_any(members.pop("prompt", b"null")))
+        prompt = _prompt(_value("prompt", members.pop("prompt", msgspec.Raw(b"null"))))
         members["messages"] = [{"role": "user", "content": prompt}]
         return ChatForm(_encode(members))
 
@@ -139,6 +139,14 @@ class TextWriter:
         """Write the one error event."""
         error = {"message": message, "type": "upstream_error", "param": None, "code": code}
         return b"data: %b\n\n" % _encode({"error": error})
+
+
+def _value(name: str, raw: msgspec.Raw) -> object:
+    """Read a member whole; a number beyond all bounds and a text that is none are its fault."""
+    try:
+        return _any(raw)
+    except (ValueError, RecursionError):
+        raise _misfit(name, "cannot be understood") from None
 
 
 def _prompt(prompt: object) -> str:

@@ -58,6 +58,12 @@ def decode_embeddings(body: bytes) -> CompletionRequest:
             "the body is not JSON that can be read",
             hint="Send a JSON object with `model` and `input`.",
         ) from None
+    if "messages" in fields:
+        raise InvalidRequest(
+            "`messages` has no meaning for embeddings",
+            param="messages",
+            hint="Send what is to be embedded in `input`.",
+        )
     if asked.encoding_format not in {None, "float", "base64"}:
         raise InvalidRequest(
             "`encoding_format` is not one of the values it may have",
