@@ -8,9 +8,13 @@ from typing import Final, Protocol, cast
 import httptools
 import msgspec
 
+from jusinfer.gateway.inflating import Inflater, NotInflatable, inflater
+
 INTERIM_MAX: Final = 8
 NO_BODY: Final = frozenset({204, 304})
 SWITCHING: Final = 101
+# What is no longer true of a body that was compressed.
+_CODED: Final = frozenset({b"content-encoding", b"content-length"})
 OK: Final = 200
 
 
@@ -73,6 +77,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_body_size",
         "_head_size",
         "_headers",
+        "_inflater",
         "_interim_count",
         "_is_answering",
         "_is_close_framed",
@@ -106,6 +111,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._body_size = 0
         self._interim_count = 0
         self._length: int | None = None
+        self._inflater: Inflater | None = None
         self._is_close_framed = False
         self._is_answering = False
         self._is_head_done = False
@@ -135,6 +141,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._body_size = 0
         self._interim_count = 0
         self._length = None
+        self._inflater = None
         self._is_close_framed = False
         self._is_answering = False
         self._is_head_done = False
@@ -182,7 +189,7 @@ class UpstreamConnection(asyncio.Protocol):
             return
         if not self._is_answering:
             listener.upstream_failed(Failure(FailureKind.RESET, is_reused=self._served_count > 0))
-        elif self._is_head_done and self._is_close_framed and exc is None:
+        elif self._is_head_done and self._is_close_framed and exc is None and self._is_inflated:
             listener.upstream_end()
         else:
             kind = FailureKind.TRUNCATED if exc is None else FailureKind.RESET
@@ -250,11 +257,31 @@ class UpstreamConnection(asyncio.Protocol):
         listener = self._listener
         if listener is None:
             return
+        if self._inflater is None:
+            self._hand_on(data)
+            return
+        try:
+            for piece in self._inflater.pieces(data):
+                self._hand_on(piece)
+                if self._listener is None:
+                    return
+        except NotInflatable as error:
+            self._fail(FailureKind.MALFORMED, str(error))
+
+    def _hand_on(self, data: bytes) -> None:
+        listener = self._listener
+        if listener is None:
+            return
         self._body_size += len(data)
         if self._body_size > self._limits.body_bytes_max:
             self._fail(FailureKind.BODY_TOO_LARGE, "the answer's body is over its bound")
             return
         listener.upstream_body(data)
+
+    @property
+    def _is_inflated(self) -> bool:
+        """Whether what was compressed has come to its own end."""
+        return self._inflater is None or self._inflater.is_whole
 
     def on_message_complete(self) -> None:
         """The answer is whole: the connection is free again, or closes."""
@@ -263,6 +290,9 @@ class UpstreamConnection(asyncio.Protocol):
             return
         if self._is_close_framed:
             # Its end is the connection's end; `connection_lost` tells a clean one from a cut.
+            return
+        if not self._is_inflated:
+            self._fail(FailureKind.MALFORMED, "the compressed answer has no end")
             return
         self._is_complete = True
         self._listener = None
@@ -284,20 +314,27 @@ class UpstreamConnection(asyncio.Protocol):
             self._fail(FailureKind.MALFORMED, "an interim answer that was not asked for")
 
     def _read_framing(self, status: int) -> bool:
-        """See how the body is framed, and refuse an ambiguous or a compressed one."""
+        """See how the body is framed and coded, and refuse what is ambiguous or not known."""
         lengths: list[bytes] = []
+        codings: list[bytes] = []
         is_chunked = False
         for name, value in self._headers:
             if name == b"content-length":
                 lengths.append(value)
             elif name == b"transfer-encoding":
                 is_chunked = True
-            elif name == b"content-encoding" and value.lower() not in {b"identity", b""}:
-                self._fail(FailureKind.MALFORMED, "a compressed answer was not asked for")
-                return False
+            elif name == b"content-encoding":
+                codings.append(value)
         if len(lengths) > 1 or (lengths and (is_chunked or not lengths[0].isdigit())):
             self._fail(FailureKind.MALFORMED, "the answer's length is ambiguous")
             return False
+        if codings:
+            try:
+                self._inflater = inflater(codings)
+            except NotInflatable as error:
+                self._fail(FailureKind.MALFORMED, str(error))
+                return False
+            self._headers = [one for one in self._headers if one[0] not in _CODED]
         self._is_close_framed = not lengths and not is_chunked and status not in NO_BODY
         return True
 
