@@ -20,8 +20,9 @@ class CompletionRequest:
     """A decoded request; `fields` holds every top-level member as raw JSON.
 
     `notes` are the members that not every provider can be sent; `has_foreign_turns` tells that
-    the conversation holds what only the provider of another API can take back. `last_user` is what
-    the last message of the user holds, kept only where the router may choose.
+    the conversation holds what only the provider of another API can take back, `has_developer`
+    that a developer speaks in it. `last_user` is what the last message of the user holds, kept only
+    where the router may choose.
 
     It cannot be printed, pickled or copied by accident: its repr shows sizes only.
     """
@@ -30,6 +31,7 @@ class CompletionRequest:
         "body_bytes",
         "choice_count",
         "fields",
+        "has_developer",
         "has_foreign_turns",
         "is_stream",
         "last_user",
@@ -62,6 +64,7 @@ class CompletionRequest:
         self.preferences = preferences
         self.notes: tuple[MemberNote, ...] = ()
         self.has_foreign_turns = False
+        self.has_developer = False
         self.last_user = last_user
         self.wants_route = wants_route
         self.model = model
@@ -92,6 +95,7 @@ class CompletionRequest:
         )
         changed.notes = self.notes
         changed.has_foreign_turns = self.has_foreign_turns
+        changed.has_developer = self.has_developer
         return changed
 
     def __repr__(self) -> str:

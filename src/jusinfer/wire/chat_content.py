@@ -48,6 +48,7 @@ class Reading(msgspec.Struct):
     media_tokens_max: int = 0
     image_count: int = 0
     has_audio: bool = False
+    has_developer: bool = False
 
 
 BEGINNING_BYTES_MAX: Final = 4_096
@@ -69,6 +70,8 @@ def read_messages(messages: list[Message]) -> Reading:
         elif first not in {0, ord("n")} or message.role not in SPEECHLESS:
             raise _misfit("str | array", f"messages[{number}].content")
         text_bytes += len(message.tool_calls) + len(message.reasoning_content)
+        if message.role == "developer":
+            reading.has_developer = True
     reading.text_bytes += text_bytes
     return reading
 

@@ -31,7 +31,6 @@ OURS: Final = frozenset({"jusinfer", "models", "provider", "route", "sandbox", "
 _INPUTS: Final = ("tools", "functions", "response_format", "prediction")
 # Members that only say how an answer is kept or delivered; no other dialect has them.
 _NEVER_FORWARDED: Final = frozenset({"store", "prompt_cache_key", "stream_options"})
-_DEVELOPER: Final = b'"developer"'
 _TRUE: Final = msgspec.Raw(b"true")
 _FALSE: Final = msgspec.Raw(b"false")
 _NOTHING: Final = msgspec.Raw(b"null")
@@ -132,7 +131,7 @@ def decode_request(body: bytes) -> CompletionRequest:
     is_stream = asked.stream is True
     wants_route = "route" in fields and _wants_route(fields["route"])
     wants_cost = asked.usage is not None and asked.usage.include is True
-    return CompletionRequest(
+    request = CompletionRequest(
         model=asked.model,
         is_stream=is_stream,
         wants_usage=is_stream
@@ -147,6 +146,8 @@ def decode_request(body: bytes) -> CompletionRequest:
         wants_route=wants_route,
         preferences=read_preferences(fields) if has_preferences else NO_PREFERENCES,
     )
+    request.has_developer = reading.has_developer
+    return request
 
 
 def _wants_route(raw: msgspec.Raw) -> bool:
@@ -230,7 +231,7 @@ def encode_request(
         output_tokens_max = request.output_tokens_max
     if output_tokens_max is not None:
         _set_budget(fields, output_tokens_max, quirks)
-    if "developer_role" not in quirks and _DEVELOPER in bytes(request.fields["messages"]):
+    if request.has_developer and "developer_role" not in quirks:
         fields["messages"] = plain_roles(_any(request.fields["messages"]))
     for name in OURS & fields.keys():
         if name != "sandbox" or "sandbox" not in quirks:
