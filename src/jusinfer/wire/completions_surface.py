@@ -7,18 +7,18 @@ import msgspec
 from jusinfer.domain.errors import InvalidRequest
 from jusinfer.domain.usage import TokenUsage
 from jusinfer.wire.chat_misfits import misfit
+from jusinfer.wire.member_table import table_of
 from jusinfer.wire.pivot import ChatForm, SurfaceStream
 from jusinfer.wire.tolerant import member, objects, text
 
 _any: Final = msgspec.json.Decoder().decode
 _encode: Final = msgspec.json.Encoder().encode
 _members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-# Members with no equal in a chat, with the values that ask for nothing.
-_NO_EQUAL: Final = (
-    ("suffix", (None, "")),
-    ("echo", (None, False)),
-    ("best_of", (None, 1)),
-    ("logprobs", (None, 0)),
+# Members that no provider can be sent, with why and the values that ask for nothing.
+_NO_EQUAL: Final = tuple(
+    (row.path, row.why, (None, *row.rules[0].neutral))
+    for row in table_of("completions").rows
+    if row.rules[0].word == "refuse"
 )
 
 
@@ -54,10 +54,10 @@ class CompletionsSurface:
                 "the body is not JSON that can be read",
                 hint="Send a JSON object with `model` and `prompt`.",
             ) from None
-        for name, neutral in _NO_EQUAL:
+        for name, why, neutral in _NO_EQUAL:
             raw = members.pop(name, None)
             if raw is not None and _value(name, raw) not in neutral:
-                raise _misfit(name, "is not offered: models speak in turns now")
+                raise _misfit(name, f"is not offered: {why}")
         prompt = _prompt(_value("prompt", members.pop("prompt", msgspec.Raw(b"null"))))
         members["messages"] = [{"role": "user", "content": prompt}]
         return ChatForm(_encode(members))

@@ -12,6 +12,9 @@ from anthropic.types.beta.message_create_params import (
 from openai.types.chat.completion_create_params import (
     CompletionCreateParamsNonStreaming as ChatParams,
 )
+from openai.types.completion_create_params import (
+    CompletionCreateParamsNonStreaming as LegacyParams,
+)
 from openai.types.embedding_create_params import EmbeddingCreateParams
 from openai.types.responses.response_create_params import (
     ResponseCreateParamsNonStreaming as ResponsesParams,
@@ -71,6 +74,7 @@ def paths_of(hint: Any, path: str, above: tuple[Any, ...] = ()) -> Iterator[str]
         ("responses", ResponsesParams),
         ("messages", MessagesParams),
         ("embeddings", EmbeddingCreateParams),
+        ("completions", LegacyParams),
     ],
 )
 def test_every_member_of_the_official_types_has_a_rule(client_api: str, params: Any) -> None:
