@@ -276,7 +276,7 @@ def test_files_are_written_read_and_looked_at_by_name() -> None:
         {"answer": "c"},
     ]
     files: Any = {"type": "array", "items": {"type": "object", "required": ["path"]}}
-    act = read([_tool("read_file", {"files": files}, "files")], "a")
+    act = read([_tool("read_files", {"files": files}, "files")], "a")
     assert act is not None
     assert json.loads(act.arguments) == {"files": [{"path": "a"}]}
     assert shell([_tool("bash", {"x": WORD})], "ls") is None

@@ -9,7 +9,7 @@ from typing import Final
 from tools.agents import record
 from tools.agents.install import SCENARIOS, Agent, agents, install
 from tools.agents.page import PAGE, recipes
-from tools.agents.product import PROVIDERS, Place, bare, product
+from tools.agents.product import PROVIDERS, Place, bare, product, providers_for
 from tools.agents.runs import FAILED, Run, Verdict, perform
 from tools.agents.tee import Tee
 
@@ -58,7 +58,8 @@ def _runs(chosen: argparse.Namespace, missing: dict[str, str]) -> list[Run]:
         for recipe in recipes(PAGE.read_text(encoding="utf-8"))
         if recipe.agent in (chosen.agent or known) and recipe.agent not in missing
         if not chosen.api or recipe.api in chosen.api
-        for provider in chosen.provider or PROVIDERS
+        for provider in providers_for(recipe.api)
+        if not chosen.provider or provider in chosen.provider
         for scenario in known[recipe.agent].scenarios
         if not chosen.scenario or scenario in chosen.scenario
     ]

@@ -14,8 +14,13 @@ from tools.agents.page import KEY
 
 from jusinfer.sandbox.agent.script import KINDS
 
-# Every provider that agents are tried over, and its settings.
-PROVIDERS: Final[Mapping[str, str]] = {"chat": "", "anthropic": 'dialect = "anthropic"'}
+# Every provider that agents are tried over, and its settings; the last is for those who speak
+# Responses, which passes there as it comes.
+PROVIDERS: Final[Mapping[str, str]] = {
+    "chat": "",
+    "anthropic": 'dialect = "anthropic"',
+    "responses": 'quirks = ["responses"]',
+}
 UPSTREAM: Final = """
 [[upstream]]
 name = "{name}"
@@ -37,6 +42,11 @@ output_tokens_max = 64000
 capabilities = ["tools", "vision", "json_schema", "reasoning"]
 """
 CREDIT_USD: Final = "1000"
+
+
+def providers_for(api: str) -> list[str]:
+    """Give the providers over which an agent that speaks this API is tried."""
+    return [name for name in PROVIDERS if name != "responses" or api == name]
 
 
 class Place(NamedTuple):

@@ -27,7 +27,7 @@ LONG_WORDS: Final = 3_000
 THOUGHT_WORDS: Final = 12
 FILE: Final = "proof.txt"
 IMAGE_FILE: Final = "proof.png"
-FOLDER: Final = re.compile(r"folder=([^\s\"\\]+)")
+FOLDER: Final = re.compile(r"folder=(/[^\s\"\\]+)")
 # One red pixel.
 PIXEL: Final = (
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAE"

@@ -23,8 +23,8 @@ SHELLS: Final = (
     "run",
 )
 WRITERS: Final = ("write", "write_file", "write_to_file", "create_file", "create", "editor")
-READERS: Final = ("read", "read_file", "view_file", "view")
-VIEWERS: Final = ("view_image", "read", "read_file", "view_file", "view")
+READERS: Final = ("read", "read_file", "read_files", "view_file", "view")
+VIEWERS: Final = ("view_image", "read", "read_file", "read_files", "view_file", "view")
 ENDERS: Final = ("final_answer", "attempt_completion", "submit_and_exit")
 COMMANDS: Final = ("command", "cmd", "commands", "script", "input")
 PATHS: Final = ("file_path", "filePath", "path", "absolute_path", "filename", "files")
