@@ -17,17 +17,19 @@ from typing import Any, Final
 import msgspec
 
 from jusinfer.domain.stream import (
-    Chunk,
     ChunkMalformed,
     Deadlines,
     StreamAttempt,
     UpstreamFailure,
 )
+from jusinfer.wire.answer_ident import AnswerIdent
 from jusinfer.wire.anthropic_dialect import AnthropicDialect
 from jusinfer.wire.anthropic_native import NativeDecoder, NativeReader, NativeWriter
 from jusinfer.wire.anthropic_surface import AnthropicSurface
-from jusinfer.wire.openai_chat import decode_answer, decode_chunk
-from jusinfer.wire.pivot import DialectStream, SurfaceStream
+from jusinfer.wire.chat_answer import read_answer
+from jusinfer.wire.chat_stream import ChatStreamDecoder
+from jusinfer.wire.openai_chat import answer_as_events
+from jusinfer.wire.pivot import DialectStream, StreamDecoder, SurfaceStream
 from jusinfer.wire.responses_answer import read_response
 from jusinfer.wire.responses_relay import ResponsesRelay
 from jusinfer.wire.responses_surface import ResponsesSurface
@@ -131,32 +133,56 @@ class Passing:
         return []
 
 
+IDENT: Final = AnswerIdent("0123456789abcdef" * 2, 1_790_000_000, "public/model")
+HEAD: Final = b'{"id":"%b"' % IDENT.chat_id.encode()
+
+
+def to_chat() -> ChatStreamDecoder:
+    """Read for a client of Chat Completions."""
+    return ChatStreamDecoder(IDENT)
+
+
+def to_other() -> ChatStreamDecoder:
+    """Read for a writer of another API."""
+    return ChatStreamDecoder(IDENT, is_chat=False)
+
+
+def messages() -> SurfaceStream:
+    """Write Messages."""
+    return AnthropicSurface().stream(b"{}", IDENT)
+
+
+def responses() -> SurfaceStream:
+    """Write Responses."""
+    return ResponsesSurface().stream(b"{}", IDENT)
+
+
 def _relay() -> ResponsesRelay:
     return ResponsesRelay("resp_1", b"{}")
 
 
 Pair = tuple[
     Callable[[], DialectStream],
-    Callable[[], Callable[[bytes], Chunk]],
+    Callable[[], StreamDecoder],
     Callable[[], SurfaceStream | None],
 ]
 PAIRS: Final[tuple[Pair, ...]] = (
-    (Passing, lambda: decode_chunk, lambda: None),
-    (Passing, lambda: decode_chunk, lambda: AnthropicSurface().stream(b"{}")),
-    (Passing, lambda: decode_chunk, lambda: ResponsesSurface().stream(b"{}")),
-    (AnthropicDialect().stream, lambda: decode_chunk, lambda: None),
-    (AnthropicDialect().stream, lambda: decode_chunk, lambda: ResponsesSurface().stream(b"{}")),
-    (WorkersAiDialect().stream, lambda: decode_chunk, lambda: AnthropicSurface().stream(b"{}")),
-    (NativeReader, lambda: NativeDecoder().decode, NativeWriter),
-    (_relay, lambda: _relay().decode, _relay),
+    (Passing, to_chat, lambda: None),
+    (Passing, to_other, messages),
+    (Passing, to_other, responses),
+    (lambda: AnthropicDialect().stream(IDENT), to_chat, lambda: None),
+    (lambda: AnthropicDialect().stream(IDENT), to_other, responses),
+    (lambda: WorkersAiDialect().stream(IDENT), to_other, messages),
+    (NativeReader, NativeDecoder, lambda: NativeWriter(IDENT)),
+    (_relay, _relay, _relay),
 )
 
 
 def play(data: bytes, pair: Pair, cut: int) -> bytes:
     """Play bytes, cut once, through one pair of dialect and surface; gives what was sent."""
-    reader, writer = pair[0](), pair[2]()
+    reader, reads, writer = pair[0](), pair[1](), pair[2]()
     machine = StreamAttempt(
-        pair[1](),
+        reads.decode,
         Render(writer),
         wants_usage=writer is not None,
         choice_count=1,
@@ -164,6 +190,7 @@ def play(data: bytes, pair: Pair, cut: int) -> bytes:
         now=0.0,
         frame=None if writer is None else writer.events,
         done_event=b"data: [DONE]\n\n" if writer is None else b"",
+        flush=reads.flush,
     )
     decoder = SseDecoder()
     sent = b""
@@ -203,17 +230,29 @@ def judge(data: bytes, rng: random.Random) -> None:
     if whole != play(data, PAIRS[0], cut):
         raise Fell("a cut changed what was sent")
     for payload in whole.split(b"\n\n"):
-        line = payload.removeprefix(b"data: ").split(b"\ndata: ")[0]
-        if line and line != b"[DONE]" and line[:40] not in data:
-            raise Fell("an event was delivered that did not come")
-    decode_answer(data)
+        line = payload.removeprefix(b"data: ")
+        if line and line != b"[DONE]" and not line.startswith(HEAD):
+            raise Fell("an event was delivered that has not our id")
+    read_whole(data)
     read_response(data)
     read_error(500, [], data, 0.0)
     for dialect in (AnthropicDialect(), WorkersAiDialect()):
         try:
-            decode_answer(dialect.answer(data))
+            read_whole(dialect.answer(data))
         except ChunkMalformed:
             continue
+
+
+def read_whole(data: bytes) -> None:
+    """Read a whole answer, and write what is good of it in each shape."""
+    for is_chat in (True, False):
+        answer, strict = read_answer(data, is_chat=is_chat)
+        if answer.failure is not None:
+            continue
+        answer_as_events(strict)
+        for surface in (AnthropicSurface(), ResponsesSurface()):
+            if not is_chat:
+                surface.answer(strict, b"{}", answer.final_usage(1), "0", IDENT)
 
 
 class Reached:

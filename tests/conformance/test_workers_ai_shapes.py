@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.playbook.script import machine_for
+from tests.playbook.script import IDENT, machine_for
 
 from jusinfer.domain.errors import InvalidRequest
 from jusinfer.domain.stream import AttemptState, ChunkMalformed, StreamAttempt
@@ -20,7 +20,7 @@ USAGE = {"prompt_tokens": 9, "completion_tokens": 2, "total_tokens": 11}
 
 
 def streamed(*events: Any, done: bool = True) -> tuple[StreamAttempt, list[dict[str, Any]]]:
-    machine, reader = machine_for(), DIALECT.stream()
+    machine, reader = machine_for(), DIALECT.stream(IDENT)
     payloads = [json.dumps(event).encode() for event in events]
     if done:
         payloads.append(b"[DONE]")
@@ -167,7 +167,7 @@ def test_what_it_cannot_say_is_refused_by_name(name: str) -> None:
 
 @given(st.lists(st.binary(max_size=60), max_size=8))
 def test_any_bytes_are_read_or_refused(payloads: list[bytes]) -> None:
-    reader = DIALECT.stream()
+    reader = DIALECT.stream(IDENT)
     for payload in payloads:
         try:
             reader.chunks(payload)

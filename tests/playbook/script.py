@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from jusinfer.domain.stream import AttemptState, Deadlines, StreamAttempt, UpstreamFailure
 from jusinfer.domain.usage import TokenUsage
+from jusinfer.wire.answer_ident import AnswerIdent
 from jusinfer.wire.openai_chat import decode_chunk
 from jusinfer.wire.sse import SseDecoder, SseTooLarge
 
@@ -14,6 +15,7 @@ DEADLINES = Deadlines(
     keep_alive_seconds=15.0,
 )
 PROMPT_TOKENS_ESTIMATE = 11
+IDENT = AnswerIdent("0123456789abcdef" * 2, 1_790_000_000, "public/model")
 USAGE_EVENT = b"data: <usage>\n\n"
 ERROR_EVENT = b"data: <error>\n\n"
 DONE_EVENT = b"data: [DONE]\n\n"

@@ -9,6 +9,7 @@ from tests.playbook.script import (
     DONE,
     DONE_EVENT,
     ERROR_EVENT,
+    IDENT,
     ROLE,
     STOP,
     USAGE,
@@ -25,7 +26,7 @@ from jusinfer.wire.openai_chat import (
     answer_as_events,
     decode_answer,
     decode_chunk,
-    ident_of,
+    named_so,
     usage_chunk,
 )
 from jusinfer.wire.upstream_errors import read_error, read_inner_error
@@ -164,7 +165,7 @@ def test_any_json_is_read_or_malformed(value: object) -> None:
         assert not isinstance(value, dict)
     else:
         assert isinstance(found, Chunk)
-    ident_of(payload)
+    named_so(payload, IDENT)
 
 
 @given(value=SHAPES)
@@ -183,7 +184,7 @@ def test_any_json_is_usage_or_nothing(value: object) -> None:
     raw = msgspec.json.encode(value)
     usage = read_usage(raw)
     if usage is not None:
-        event = usage_chunk(ident_of(None), plausible(usage), raw, "0")
+        event = usage_chunk(named_so(None, IDENT), plausible(usage), raw, "0")
         read = decode_chunk(event[6:-2])
         said = msgspec.structs.replace(usage, reported_cost_pico=0, is_estimated=False)
         assert read.usage == plausible(said)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.playbook.script import IDENT
 
 from jusinfer.domain.errors import InvalidRequest
 from jusinfer.domain.stamps import Stamp
@@ -14,7 +15,9 @@ from jusinfer.domain.stream import ChunkMalformed
 from jusinfer.domain.usage import TokenUsage
 from jusinfer.wire.anthropic_dialect import AnthropicDialect
 from jusinfer.wire.anthropic_surface import AnthropicSurface
+from jusinfer.wire.chat_answer import read_answer
 from jusinfer.wire.chat_request import decode_request, encode_request, stamped
+from jusinfer.wire.chat_stream import ChatStreamDecoder
 from jusinfer.wire.completions_surface import CompletionsSurface
 from jusinfer.wire.embeddings import as_asked, decode_embeddings, read_embeddings
 from jusinfer.wire.openai_chat import decode_answer
@@ -251,22 +254,29 @@ def test_any_bytes_are_refused_with_a_reason(body: bytes) -> None:
 def test_any_answer_that_is_believed_can_be_written(message: Any, finish: Any, rest: Any) -> None:
     row = {"index": 0, "message": message, "finish_reason": finish, "logprobs": rest}
     body = json.dumps({"id": rest, "model": rest, "created": rest, "choices": [row]}).encode()
-    if decode_answer(body).failure is not None:
+    answer, strict = read_answer(body, is_chat=False)
+    if answer.failure is not None:
         return
     for surface in SURFACES:
-        assert json.loads(surface.answer(body, b"{}", TokenUsage(), "0"))
+        assert json.loads(surface.answer(strict, b"{}", TokenUsage(), "0", IDENT))
 
 
 @settings(max_examples=300)
 @given(st.lists(st.dictionaries(NAMES, JSON, max_size=5), max_size=4), JSON)
 def test_any_stream_can_be_written(deltas: list[Any], finish: Any) -> None:
     for surface in SURFACES:
-        writer = surface.stream(b"{}")
+        writer = surface.stream(b"{}", IDENT)
+        decoder = ChatStreamDecoder(IDENT, is_chat=False)
         for delta in deltas:
             row = {"index": 0, "delta": delta, "finish_reason": finish}
-            writer.events([json.dumps({"id": "c", "choices": [row]}).encode()])
+            try:
+                chunk = decoder.decode(json.dumps({"id": "c", "choices": [row]}).encode())
+            except ChunkMalformed:
+                continue
+            if chunk.payload is not None:
+                writer.events([chunk.payload])
         assert writer.finish(TokenUsage(), "0")
-        assert surface.stream(b"not json").fail("code", "message")
+        assert surface.stream(b"not json", IDENT).fail("code", "message")
 
 
 @settings(max_examples=200)
@@ -294,6 +304,10 @@ def test_depth_is_no_weapon(surface: Any) -> None:
 
 def test_bytes_that_are_no_text_are_carried_as_well_as_can_be() -> None:
     for surface in SURFACES:
-        writer = surface.stream(b"{}")
-        writer.events([b'{"choices":[{"index":0,"delta":{"content":"a\xc1\\ud800"}}]}'])
+        writer = surface.stream(b"{}", IDENT)
+        decoder = ChatStreamDecoder(IDENT, is_chat=False)
+        payload = b'{"choices":[{"index":0,"delta":{"content":"a\xc1"}}]}'
+        written = decoder.decode(payload).payload
+        assert written is not None
+        writer.events([written])
         assert writer.finish(TokenUsage(), "0")

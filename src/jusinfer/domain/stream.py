@@ -48,6 +48,7 @@ class Chunk(msgspec.Struct, gc=False):
     """One event of an upstream, as its dialect reads it.
 
     `content_bytes` is the size of what the caller would see as answer, as JSON writes it.
+    `payload` is the event as it is relayed; None where that is as it came.
     """
 
     has_content: bool = False
@@ -58,6 +59,7 @@ class Chunk(msgspec.Struct, gc=False):
     raw_usage: bytes | None = None
     is_usage_only: bool = False
     failure: UpstreamFailure | None = None
+    payload: bytes | None = None
 
 
 class ChunkMalformed(ValueError):
@@ -114,6 +116,7 @@ class StreamAttempt:
         "_decode",
         "_done_event",
         "_finished",
+        "_flush",
         "_frame",
         "_held",
         "_held_bytes",
@@ -146,7 +149,9 @@ class StreamAttempt:
         now: float,
         frame: Callable[[list[bytes]], bytes] | None = None,
         done_event: bytes = DONE_EVENT,
+        flush: Callable[[], Chunk | None] | None = None,
     ) -> None:
+        self._flush = flush
         self._frame = framed if frame is None else frame
         self._done_event = done_event
         self._decode = decode
@@ -201,8 +206,7 @@ class StreamAttempt:
                 if payload.lstrip().startswith(DONE):
                     tail = self._done(passed)
                 else:
-                    failure = _broken("malformed_stream", "an event could not be read")
-                    tail = self._fail(failure, passed)
+                    tail = self._fail(UNREADABLE, passed)
                 break
             if chunk.usage is not None:
                 self.usage = newer(self.usage, chunk.usage)
@@ -216,7 +220,7 @@ class StreamAttempt:
                 self._take(chunk, payload, passed)
         if passed:
             self._last_sent_at = now
-            return self._frame(passed) + tail
+            return self._framed(passed) + tail
         return tail
 
     def end(self, now: float) -> bytes:
@@ -234,7 +238,9 @@ class StreamAttempt:
             return b""
         if len(self._finished) < self._choice_count:
             return self._fail(_broken("upstream_cut", "the upstream broke off before its end"), [])
-        return self._complete([])
+        passed: list[bytes] = []
+        self._take_rest(passed)
+        return self._complete(passed)
 
     def tick(self, now: float) -> Verdict:
         """Judge the time; after KEEP_ALIVE a comment is expected to be sent."""
@@ -276,6 +282,8 @@ class StreamAttempt:
 
     def _take(self, chunk: Chunk, payload: bytes, passed: list[bytes]) -> None:
         """Take one good event: pass it on, or hold it while there is no content yet."""
+        if chunk.payload is not None:
+            payload = chunk.payload
         if chunk.finish_reason is not None:
             self.finish_reason = chunk.finish_reason
             if len(self._finished) < self._choice_count:
@@ -307,7 +315,14 @@ class StreamAttempt:
         self.has_sent_content = True
         self.state = AttemptState.RELAYING
 
+    def _take_rest(self, passed: list[bytes]) -> None:
+        """Take what the decoder still holds: nothing more comes that could complete it."""
+        rest = None if self._flush is None else self._flush()
+        if rest is not None:
+            self._take(rest, b"", passed)
+
     def _done(self, passed: list[bytes]) -> bytes:
+        self._take_rest(passed)
         if self.content_event_count == 0 and self.finish_reason is None:
             return self._fail(_broken("empty_answer", "the upstream produced nothing"), passed)
         return self._complete(passed)
@@ -316,8 +331,10 @@ class StreamAttempt:
         """End well: gives what was held or not yet passed on, framed, then the last events."""
         if not self.has_sent_content:
             self._let_go(passed)
-        self.state = AttemptState.COMPLETED
         before = self._framed(passed)
+        if self.state is AttemptState.FAILED:
+            return before
+        self.state = AttemptState.COMPLETED
         end = self._done_event
         return before + self._render.usage_event(self) + end if self._wants_usage else before + end
 
@@ -334,13 +351,17 @@ class StreamAttempt:
     def _framed(self, passed: list[bytes]) -> bytes:
         """Frame what is to be passed on and empty the list.
 
-        A writer keeps a state: what closes a stream may be asked of it only after this.
+        A writer keeps a state: what closes a stream may be asked of it only after this. What it
+        cannot write fails the stream: it was counted, so it must not be missing in silence.
         """
         if not passed:
             return b""
-        out = self._frame(passed)
-        passed.clear()
-        return out
+        try:
+            return self._frame(passed)
+        except ChunkMalformed:
+            return b"" if self.is_over else self._fail(UNREADABLE, [])
+        finally:
+            passed.clear()
 
 
 def framed(payloads: list[bytes]) -> bytes:
@@ -387,3 +408,6 @@ def usage_to_charge(
 
 def _broken(code: str, message: str) -> UpstreamFailure:
     return UpstreamFailure(code=code, message=message, status=502)
+
+
+UNREADABLE: Final = _broken("malformed_stream", "an event could not be read")

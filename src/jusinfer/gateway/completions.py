@@ -36,8 +36,9 @@ from jusinfer.gateway.trying import NO_USAGE, Trying
 from jusinfer.wire.errors import status_of
 from jusinfer.wire.openai_chat import (
     Answer,
+    ChunkIdent,
     error_chunk,
-    ident_of,
+    named_so,
     usage_chunk,
 )
 from jusinfer.wire.route_shape import event_with_route, with_route
@@ -67,7 +68,8 @@ class Completion(Trying):
             f"content-type: application/json\r\n{self._headers(admission)}{passed}"
             f"x-jusinfer-cost: {cost_text(charge)}\r\nx-jusinfer-overhead-us: {overhead_us}\r\n"
         )
-        body = self._speech.whole(body, admission.asked, asked_body, usage, cost_text(charge))
+        cost = cost_text(charge)
+        body = self._speech.whole(body, admission.asked, asked_body, usage, cost, self._ident())
         if admission.asked.wants_route:
             body = with_route(body, route_json(self._context, admission.plan, self._index))
         self.responder.send(200, block.encode("ascii"), body)
@@ -121,7 +123,7 @@ class Completion(Trying):
         cost = cost_text(charge_nano(billed))
         if self._writer is not None:
             return self._writer.finish(usage, cost)
-        event = usage_chunk(ident_of(machine.first_payload), usage, machine.raw_usage, cost)
+        event = usage_chunk(self._chunk_ident(machine), usage, machine.raw_usage, cost)
         admission, _ = self._known()
         if admission.asked.wants_route:
             return event_with_route(event, route_json(self._context, admission.plan, self._index))
@@ -135,7 +137,7 @@ class Completion(Trying):
         message = worded(self._door.surface, error_of(failure, sizes))
         if self._writer is not None:
             return self._writer.fail(code_of(failure), message)
-        return error_chunk(ident_of(machine.first_payload), code_of(failure), message)
+        return error_chunk(self._chunk_ident(machine), code_of(failure), message)
 
     def caller_gone(self) -> None:
         """Stop the upstream and settle what was produced."""
@@ -282,7 +284,8 @@ class Completion(Trying):
             if self._writer is not None:
                 responder.write(self._writer.fail(error.code, error.message))
             else:
-                responder.write(error_chunk(ident_of(None), error.code, error.message))
+                ident = named_so(None, self._ident())
+                responder.write(error_chunk(ident, error.code, error.message))
             responder.finish()
             return
         status, block, body = rendered(self._door.surface, error, self.request_id)
@@ -301,6 +304,10 @@ class Completion(Trying):
         self._drop_rival()
         if self._attempt is not None and self._attempt.exchange is not None:
             self._attempt.exchange.cancel()
+
+    def _chunk_ident(self, machine: StreamAttempt) -> ChunkIdent:
+        """Say how events that are made here name their stream."""
+        return named_so(machine.first_payload, self._ident())
 
     def _price(self) -> Price:
         return self._known()[0].prices[self._index]

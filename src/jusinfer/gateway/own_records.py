@@ -86,19 +86,19 @@ class OwnRecords:
             ) from error
 
     async def _generation(self, query: str, principal: Principal) -> bytes:
-        completion_id = completion_id_of(query)
-        if completion_id is None:
+        asked = completion_id_of(query)
+        if asked is None:
             raise InvalidRequest(
                 "`id` is missing or is not a completion's id",
                 param="id",
-                hint="Send the value of x-jusinfer-completion-id as ?id=….",
+                hint="Send an answer's id, or the value of x-jusinfer-completion-id, as ?id=….",
             )
         for _ in range(LOOKS):
             row = await self._books.own_completion(
-                principal.member_id, principal.mode, completion_id
+                principal.member_id, principal.mode, asked.completion_id
             )
             if row is not None:
-                return generation(row)
+                return generation(row, asked.asked)
             await asyncio.sleep(LOOK_SECONDS)
         raise PathNotFound(
             "there is no such completion of this key's member",

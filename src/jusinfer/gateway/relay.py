@@ -147,16 +147,18 @@ class StreamedAttempt:
         self,
         story: Story,
         speech: Speech,
+        reader: DialectStream | None,
         machine: StreamAttempt,
-        deadline: float,
-        wall: float,
+        times: tuple[float, float],
         clock: Clock,
     ) -> None:
+        """Begin; `times` are the deadline, and the wall's time now."""
+        deadline, wall = times
         self._story = story
         self._clock = clock
         self._wall = wall
         self._speech = speech
-        self._reader = speech.reader()
+        self._reader = reader
         self._sse = SseDecoder()
         self._status = 0
         self.machine = machine

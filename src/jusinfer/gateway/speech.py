@@ -3,28 +3,37 @@
 Where both are the same, bytes pass: nothing is read but what money and honesty need.
 """
 
-from collections.abc import Callable
 from typing import ClassVar, Final
 
 from jusinfer.domain.completion import CompletionRequest
 from jusinfer.domain.errors import ContextTooLong, JusinferError
 from jusinfer.domain.stamps import Stamp
-from jusinfer.domain.stream import Chunk, ChunkMalformed, UpstreamFailure
+from jusinfer.domain.stream import ChunkMalformed, UpstreamFailure
 from jusinfer.domain.usage import TokenUsage
+from jusinfer.wire.answer_ident import AnswerIdent
 from jusinfer.wire.anthropic_native import (
     NativeDecoder,
     NativeReader,
     NativeWriter,
+    native_answer,
 )
 from jusinfer.wire.anthropic_passed import native_request
+from jusinfer.wire.chat_answer import named_answer, read_answer
 from jusinfer.wire.chat_request import encode_request, stamped
+from jusinfer.wire.chat_stream import ChatStreamDecoder
 from jusinfer.wire.embeddings import as_asked, encode_embeddings, read_embeddings
 from jusinfer.wire.error_kinds import prompt_too_long
 from jusinfer.wire.errors import render, status_of
 from jusinfer.wire.member_table import judge
-from jusinfer.wire.openai_chat import Answer, answer_as_events, decode_answer, decode_chunk
-from jusinfer.wire.own_records import with_cost
-from jusinfer.wire.pivot import Dialect, DialectStream, Headers, Surface, SurfaceStream
+from jusinfer.wire.openai_chat import Answer, answer_as_events
+from jusinfer.wire.pivot import (
+    Dialect,
+    DialectStream,
+    Headers,
+    StreamDecoder,
+    Surface,
+    SurfaceStream,
+)
 from jusinfer.wire.plain_chat import functions_only, translated_chat
 from jusinfer.wire.responses_answer import read_response, whole_response
 from jusinfer.wire.responses_native import Target
@@ -64,31 +73,38 @@ class Speech:
         return read_error(status, headers, body, wall)
 
     def answer(self, body: bytes) -> tuple[Answer, bytes]:
-        """Judge a whole answer; gives it in the neutral form too."""
-        return decode_answer(body), body
+        """Judge a whole answer; gives it in the strict neutral form too."""
+        return read_answer(body)
 
     def whole(
-        self, body: bytes, asked: CompletionRequest, asked_body: bytes, usage: TokenUsage, cost: str
+        self,
+        body: bytes,
+        asked: CompletionRequest,
+        asked_body: bytes,
+        usage: TokenUsage,
+        cost: str,
+        ident: AnswerIdent,
     ) -> bytes:
         """Give a whole answer as the caller gets it."""
-        del asked_body, usage
-        return with_cost(body, cost) if asked.wants_cost else body
+        del asked, asked_body
+        return named_answer(body, ident, usage, cost)
 
     def as_events(self, body: bytes) -> list[bytes]:
         """Turn a good whole answer into events, for an upstream that did not stream."""
         return answer_as_events(body)
 
-    def reader(self) -> DialectStream | None:
+    def reader(self, ident: AnswerIdent) -> DialectStream | None:
         """Begin to translate a stream; None when its events pass."""
+        del ident
         return None
 
-    def decoder(self) -> Callable[[bytes], Chunk]:
+    def decoder(self, ident: AnswerIdent) -> StreamDecoder:
         """Give what reads the events that are relayed."""
-        return decode_chunk
+        return ChatStreamDecoder(ident)
 
-    def writer(self, asked_body: bytes) -> SurfaceStream | None:
+    def writer(self, asked_body: bytes, ident: AnswerIdent) -> SurfaceStream | None:
         """Begin to write a stream in the caller's shape; None when it is Chat Completions."""
-        del asked_body
+        del asked_body, ident
         return None
 
 
@@ -133,29 +149,40 @@ class Translated(Speech):
 
     def answer(self, body: bytes) -> tuple[Answer, bytes]:
         """Translate a whole answer, then judge it."""
+        is_chat = self._surface is None
         if self._dialect is None:
-            return decode_answer(body), body
+            return read_answer(body, is_chat=is_chat)
         try:
             neutral = self._dialect.answer(body)
         except ChunkMalformed:
             return Answer(failure=NOT_AN_ANSWER), body
-        return decode_answer(neutral), neutral
+        return read_answer(neutral, is_chat=is_chat)
 
     def whole(
-        self, body: bytes, asked: CompletionRequest, asked_body: bytes, usage: TokenUsage, cost: str
+        self,
+        body: bytes,
+        asked: CompletionRequest,
+        asked_body: bytes,
+        usage: TokenUsage,
+        cost: str,
+        ident: AnswerIdent,
     ) -> bytes:
         """Give a whole answer in the caller's shape."""
         if self._surface is None:
-            return super().whole(body, asked, asked_body, usage, cost)
-        return self._surface.answer(body, asked_body, usage, cost)
+            return super().whole(body, asked, asked_body, usage, cost, ident)
+        return self._surface.answer(body, asked_body, usage, cost, ident)
 
-    def reader(self) -> DialectStream | None:
+    def reader(self, ident: AnswerIdent) -> DialectStream | None:
         """Begin to read the upstream's dialect."""
-        return None if self._dialect is None else self._dialect.stream()
+        return None if self._dialect is None else self._dialect.stream(ident)
 
-    def writer(self, asked_body: bytes) -> SurfaceStream | None:
+    def decoder(self, ident: AnswerIdent) -> StreamDecoder:
+        """Give what reads the neutral form of the events that are written."""
+        return ChatStreamDecoder(ident, is_chat=self._surface is None)
+
+    def writer(self, asked_body: bytes, ident: AnswerIdent) -> SurfaceStream | None:
         """Begin to write the caller's shape."""
-        return None if self._surface is None else self._surface.stream(asked_body)
+        return None if self._surface is None else self._surface.stream(asked_body, ident)
 
 
 class Native(Translated):
@@ -182,24 +209,32 @@ class Native(Translated):
         return super().answer(body)[0], body
 
     def whole(
-        self, body: bytes, asked: CompletionRequest, asked_body: bytes, usage: TokenUsage, cost: str
+        self,
+        body: bytes,
+        asked: CompletionRequest,
+        asked_body: bytes,
+        usage: TokenUsage,
+        cost: str,
+        ident: AnswerIdent,
     ) -> bytes:
-        """Give the upstream's own answer."""
-        del asked, asked_body, usage, cost
-        return body
+        """Give the upstream's own answer under our id, with the usage that is charged."""
+        del asked, asked_body
+        return native_answer(body, ident, usage, cost)
 
-    def reader(self) -> DialectStream:
+    def reader(self, ident: AnswerIdent) -> DialectStream:
         """Pass events."""
+        del ident
         return NativeReader()
 
-    def decoder(self) -> Callable[[bytes], Chunk]:
+    def decoder(self, ident: AnswerIdent) -> StreamDecoder:
         """Read usage and ends from events as they pass."""
-        return NativeDecoder().decode
+        del ident
+        return NativeDecoder()
 
-    def writer(self, asked_body: bytes) -> SurfaceStream:
-        """Frame events as they came."""
+    def writer(self, asked_body: bytes, ident: AnswerIdent) -> SurfaceStream:
+        """Frame events as they came, the last with the usage that is charged."""
         del asked_body
-        return NativeWriter()
+        return NativeWriter(ident)
 
 
 class NativeResponses(Translated):
@@ -232,26 +267,35 @@ class NativeResponses(Translated):
         return read_response(body), body
 
     def whole(
-        self, body: bytes, asked: CompletionRequest, asked_body: bytes, usage: TokenUsage, cost: str
+        self,
+        body: bytes,
+        asked: CompletionRequest,
+        asked_body: bytes,
+        usage: TokenUsage,
+        cost: str,
+        ident: AnswerIdent,
     ) -> bytes:
         """Give the upstream's own answer, with our id and what is charged."""
-        del asked
+        del asked, ident
         return whole_response(body, self._response_id, asked_body, usage, cost)
 
     def as_events(self, body: bytes) -> list[bytes]:
         """Turn a good whole answer into events."""
         return response_as_events(body)
 
-    def reader(self) -> DialectStream:
+    def reader(self, ident: AnswerIdent) -> DialectStream:
         """Pass events."""
+        del ident
         return self._relay
 
-    def decoder(self) -> Callable[[bytes], Chunk]:
+    def decoder(self, ident: AnswerIdent) -> StreamDecoder:
         """Read content, usage and ends from events as they pass."""
-        return self._relay.decode
+        del ident
+        return self._relay
 
-    def writer(self, asked_body: bytes) -> SurfaceStream:
+    def writer(self, asked_body: bytes, ident: AnswerIdent) -> SurfaceStream:
         """Frame events as they came; comes before the reader and the decoder of a stream."""
+        del ident
         self._relay = ResponsesRelay(self._response_id, asked_body)
         return self._relay
 
@@ -279,10 +323,16 @@ class Embedding(Speech):
         return read_embeddings(body), body
 
     def whole(
-        self, body: bytes, asked: CompletionRequest, asked_body: bytes, usage: TokenUsage, cost: str
+        self,
+        body: bytes,
+        asked: CompletionRequest,
+        asked_body: bytes,
+        usage: TokenUsage,
+        cost: str,
+        ident: AnswerIdent,
     ) -> bytes:
         """Give vectors as they were asked for."""
-        del asked_body, usage, cost
+        del asked_body, usage, cost, ident
         return as_asked(body, asked)
 
 

@@ -17,6 +17,7 @@ from jusinfer.gateway.outbound import gateway_lines, stamp_of
 from jusinfer.gateway.relay import PlainAttempt, StreamedAttempt, deadlines
 from jusinfer.gateway.rivals import Rival
 from jusinfer.gateway.speech import Speech
+from jusinfer.wire.answer_ident import AnswerIdent
 from jusinfer.wire.openai_chat import Answer
 
 ATTEMPTS_MAX: Final = 3
@@ -178,9 +179,11 @@ class Trying(Arrival):
         wall = context.clock_us() / US_PER_SECOND
         if not asked.is_stream:
             return PlainAttempt(self, speech, now + upstream.total_seconds, wall)
-        writer = self._writer = speech.writer(self._body)
+        ident = self._ident()
+        writer = self._writer = speech.writer(self._body, ident)
+        decoder = speech.decoder(ident)
         machine = StreamAttempt(
-            speech.decoder(),
+            decoder.decode,
             self,
             wants_usage=asked.wants_usage or writer is not None,
             choice_count=asked.choice_count,
@@ -193,10 +196,21 @@ class Trying(Arrival):
             now=now,
             frame=None if writer is None else writer.events,
             done_event=DONE_EVENT if writer is None else b"",
+            flush=decoder.flush,
         )
         return StreamedAttempt(
-            self, speech, machine, now + upstream.total_seconds, wall, context.loop.time
+            self,
+            speech,
+            speech.reader(ident),
+            machine,
+            (now + upstream.total_seconds, wall),
+            context.loop.time,
         )
+
+    def _ident(self) -> AnswerIdent:
+        """Say how the answer of the route that is tried names itself."""
+        model = self._known()[0].plan.routes[self._index].model.model_id
+        return AnswerIdent(self.completion_id, self._context.clock_us() // US_PER_SECOND, model)
 
     def _cannot_say(self, error: JusinferError) -> None:
         """A route cannot carry this request: try the next, else say what is at fault."""

@@ -8,6 +8,7 @@ import msgspec
 
 from jusinfer.domain.completion import CompletionRequest
 from jusinfer.domain.stream import DONE, ChunkMalformed, UpstreamFailure
+from jusinfer.wire.answer_ident import AnswerIdent
 from jusinfer.wire.anthropic_request import FORMAT, encode_messages
 from jusinfer.wire.pivot import DialectStream, Headers
 from jusinfer.wire.upstream_errors import read_error
@@ -110,9 +111,9 @@ class AnthropicDialect:
             return body
         return _encode(whole(message))
 
-    def stream(self) -> DialectStream:
+    def stream(self, ident: AnswerIdent) -> DialectStream:
         """Begin to read a stream."""
-        return AnthropicStream()
+        return AnthropicStream(ident)
 
     def failure(self, status: int, headers: Headers, body: bytes, now: float) -> UpstreamFailure:
         """Judge a refusal."""
@@ -169,10 +170,11 @@ def whole(message: Message) -> dict[str, Any]:
 class AnthropicStream:
     """Turns the events of one message into chat chunks."""
 
-    __slots__ = ("_calls", "_has_delta", "_head", "_is_over", "_slots", "_usage")
+    __slots__ = ("_calls", "_has_delta", "_head", "_ident", "_is_over", "_slots", "_usage")
 
-    def __init__(self) -> None:
-        self._head = b'{"id":"","object":"chat.completion.chunk","created":0,"model":""'
+    def __init__(self, ident: AnswerIdent) -> None:
+        self._ident = ident
+        self._head = _head(ident, ident.model)
         self._usage = MessagesUsage()
         self._slots: dict[int, int] = {}
         self._calls = 0
@@ -194,10 +196,7 @@ class AnthropicStream:
 
     def _begin(self, event: Event) -> list[bytes]:
         message = event.message or Message()
-        self._head = b'{"id":%b,"object":"chat.completion.chunk","created":0,"model":%b' % (
-            _encode(message.id),
-            _encode(message.model),
-        )
+        self._head = _head(self._ident, message.model or self._ident.model)
         begun = [self._chunk(b'{"role":"assistant","content":""}')]
         said = messages_usage(message.usage)
         if said is not None:
@@ -309,6 +308,14 @@ _READERS: Final[Mapping[str, Callable[[AnthropicStream, Event], list[bytes]]]] =
         "message_stop": AnthropicStream._stop,  # noqa: SLF001
     }
 )
+
+
+def _head(ident: AnswerIdent, model: str) -> bytes:
+    return b'{"id":%b,"object":"chat.completion.chunk","created":%d,"model":%b' % (
+        _encode(ident.chat_id),
+        ident.created,
+        _encode(model),
+    )
 
 
 def _str(raw: msgspec.Raw) -> str:

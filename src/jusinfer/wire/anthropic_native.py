@@ -1,15 +1,21 @@
 """Anthropic Messages on both sides: bytes pass, and only money and honesty are read."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final
 
 import msgspec
 
 from jusinfer.domain.stream import DONE, Chunk, ChunkMalformed
 from jusinfer.domain.usage import TokenUsage
+from jusinfer.wire.answer_ident import AnswerIdent
+from jusinfer.wire.anthropic_blocks import message_id, usage_members
 from jusinfer.wire.anthropic_dialect import FINISH, Event, read_event
+from jusinfer.wire.chat_loose import Members, object_of, whole_number
 from jusinfer.wire.error_kinds import kind_of
 from jusinfer.wire.upstream_errors import read_inner_error
 from jusinfer.wire.usage_shapes import (
+    TOKENS_MAX,
     MessagesUsage,
     merged,
     messages_usage,
@@ -20,8 +26,21 @@ from jusinfer.wire.usage_shapes import (
 _encode: Final = msgspec.json.Encoder().encode
 
 
+_NO_TOKENS: Final[Mapping[str, int]] = MappingProxyType({"input_tokens": 0, "output_tokens": 0})
+_COUNTS: Final = (*_NO_TOKENS, "cache_creation_input_tokens", "cache_read_input_tokens")
+# What is said of the end where a provider gave no reason for it.
+_NO_REASON: Final = (
+    b'{"type":"message_delta","delta":{"stop_reason":null,"stop_sequence":null},"usage":{}}'
+)
+
+
+class _Delta(msgspec.Struct, gc=False):
+    stop_reason: str | None = None
+
+
 class _Kind(msgspec.Struct, gc=False):
     type: str = ""
+    delta: _Delta | None = None
 
 
 _kind: Final = msgspec.json.Decoder(_Kind).decode
@@ -101,24 +120,77 @@ class NativeDecoder:
         chunk.raw_usage = _encode(neutral_usage(usage))
         chunk.usage = read_usage(chunk.raw_usage)
 
+    def flush(self) -> None:
+        """Give nothing: events pass as they come."""
+
 
 class NativeWriter:
-    """Frames events under their names."""
+    """Frames events under their names; the last two wait until it is known what is charged."""
 
-    __slots__ = ()
+    __slots__ = ("_ident", "_last", "_stop")
+
+    def __init__(self, ident: AnswerIdent) -> None:
+        self._ident = ident
+        self._last = b""
+        self._stop = b""
 
     def events(self, payloads: list[bytes]) -> bytes:
-        """Frame events as Anthropic does."""
-        return b"".join([_framed(payload) for payload in payloads])
+        """Frame events as Anthropic does; raises ChunkMalformed."""
+        return b"".join([self._event(payload) for payload in payloads])
 
     def finish(self, usage: TokenUsage, cost_usd: str) -> bytes:
-        """Add nothing: the upstream's own last events have passed."""
-        del usage, cost_usd
-        return b""
+        """Give the provider's own last events, with the usage that is charged."""
+        last = object_of(self._last or _NO_REASON)
+        said: dict[str, object] = {**last}
+        said["usage"] = charged_usage(last.get("usage"), usage, cost_usd)
+        return _framed(_encode(said)) + _framed(self._stop or b'{"type":"message_stop"}')
 
     def fail(self, code: str, message: str) -> bytes:
         """Write the one error event."""
         return error_event(code, message)
+
+    def _event(self, payload: bytes) -> bytes:
+        kind = _kind(payload)
+        if kind.type == "message_start":
+            return _framed(self._begun(payload))
+        if kind.type == "message_delta" and kind.delta is not None and kind.delta.stop_reason:
+            self._last = payload
+            return b""
+        if kind.type == "message_stop":
+            self._stop = payload
+            return b""
+        return _framed(payload)
+
+    def _begun(self, payload: bytes) -> bytes:
+        event: dict[str, object] = dict(object_of(payload))
+        message: dict[str, object] = dict(_object(object_of(payload).get("message")))
+        usage: dict[str, object] = dict(_object(object_of(_encode(message)).get("usage")))
+        for name in _COUNTS:
+            raw = usage.get(name)
+            if isinstance(raw, msgspec.Raw) and bytes(raw) != b"null":
+                usage[name] = whole_number(raw, TOKENS_MAX) or 0
+        message |= {"id": message_id(self._ident), "usage": {**_NO_TOKENS, **usage}}
+        event["message"] = message
+        return _encode(event)
+
+
+def native_answer(body: bytes, ident: AnswerIdent, usage: TokenUsage, cost_usd: str) -> bytes:
+    """Give a provider's whole message our id, and the usage and cost that are charged."""
+    members = object_of(body)
+    said: dict[str, object] = {**members, "id": message_id(ident)}
+    said["usage"] = charged_usage(members.get("usage"), usage, cost_usd)
+    return _encode(said)
+
+
+def charged_usage(raw: msgspec.Raw | None, usage: TokenUsage, cost_usd: str) -> dict[str, object]:
+    """Give what is charged as Anthropic counts it, beside what else the provider says of it."""
+    said: dict[str, object] = dict(_object(raw))
+    return said | usage_members(usage) | {"cost": msgspec.Raw(cost_usd.encode("ascii"))}
+
+
+def _object(raw: msgspec.Raw | None) -> Members:
+    said = b"" if raw is None else bytes(raw)
+    return object_of(said) if said.startswith(b"{") else {}
 
 
 def error_event(code: str, message: str) -> bytes:

@@ -2,16 +2,17 @@
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from jusinfer.domain.usage import TokenUsage
-from jusinfer.wire.anthropic_writer import MessageWriter, stop_reason_of, usage_members
-from jusinfer.wire.call_ids import portable
+from jusinfer.wire.answer_ident import AnswerIdent
+from jusinfer.wire.anthropic_blocks import content_of, message_id, stop_reason_of, usage_members
+from jusinfer.wire.anthropic_writer import MessageWriter
 from jusinfer.wire.messages_request import read_messages_request
 from jusinfer.wire.pivot import ChatForm, SurfaceStream
-from jusinfer.wire.tolerant import first_choice, member, objects, text
+from jusinfer.wire.tolerant import first_choice, member, text
 
 ERROR_TYPES: Final[Mapping[int, str]] = MappingProxyType(
     {
@@ -45,28 +46,39 @@ class AnthropicSurface:
         """Do the same for a request whose tokens are only to be counted."""
         return read_messages_request(body, needs_budget=False)
 
-    def answer(self, chat_answer: bytes, asked_body: bytes, usage: TokenUsage, cost: str) -> bytes:
+    def answer(
+        self,
+        chat_answer: bytes,
+        asked_body: bytes,
+        usage: TokenUsage,
+        cost: str,
+        ident: AnswerIdent,
+    ) -> bytes:
         """Turn a chat completion into a message."""
         del asked_body
         answer = _any(chat_answer)
         choice = first_choice(answer)
         message = member(choice.get("message"))
         made = {
-            "id": _message_id(answer.get("id")),
+            "id": message_id(ident),
             "type": "message",
             "role": "assistant",
-            "model": text(answer.get("model")),
-            "content": _content(message),
-            "stop_reason": stop_reason_of(choice.get("finish_reason")),
+            "model": text(answer.get("model")) or ident.model,
+            "content": content_of(message),
+            "stop_reason": stop_reason_of(
+                choice.get("finish_reason"),
+                choice.get("native_finish_reason"),
+                is_refused=bool(text(message.get("refusal"))),
+            ),
             "stop_sequence": None,
             "usage": usage_members(usage) | {"cost": msgspec.Raw(cost.encode("ascii"))},
         }
         return _encode(made)
 
-    def stream(self, asked_body: bytes) -> SurfaceStream:
+    def stream(self, asked_body: bytes, ident: AnswerIdent) -> SurfaceStream:
         """Begin to write a stream."""
         del asked_body
-        return MessageWriter()
+        return MessageWriter(ident)
 
     def error(
         self, status: int, code: str, message: str, param: str | None, request_id: str
@@ -77,56 +89,3 @@ class AnthropicSurface:
             kind = "invalid_request_error" if status in CLIENT_ERRORS else "api_error"
         error = {"type": kind, "message": message, "code": code, "param": param}
         return _encode({"type": "error", "error": error, "request_id": request_id})
-
-
-def _content(message: Mapping[str, Any]) -> list[dict[str, Any]]:
-    blocks = _thoughts(message)
-    content = message.get("content")
-    if isinstance(content, list):
-        content = "".join(text(part.get("text")) for part in objects(content))
-    said = text(content) or text(message.get("refusal"))
-    if said:
-        blocks.append({"type": "text", "text": said})
-    for call in objects(message.get("tool_calls")):
-        function = member(call.get("function")) or member(call.get("custom"))
-        blocks.append(
-            {
-                "type": "tool_use",
-                "id": portable(text(call.get("id"))),
-                "name": text(function.get("name")),
-                "input": _input(function),
-            }
-        )
-    return blocks
-
-
-def _input(function: Mapping[str, Any]) -> dict[str, Any]:
-    given = function.get("arguments", function.get("input"))
-    if isinstance(given, dict):
-        return given
-    if not given:
-        return {}
-    try:
-        value = _any(str(given).encode("utf-8", "replace"))
-    except (msgspec.DecodeError, RecursionError):
-        value = None
-    return value if isinstance(value, dict) else {"arguments": given}
-
-
-def _thoughts(message: Mapping[str, Any]) -> list[dict[str, Any]]:
-    blocks: list[dict[str, Any]] = []
-    for detail in objects(message.get("reasoning_details")):
-        said, signature = text(detail.get("text")), text(detail.get("signature"))
-        if detail.get("type") == "reasoning.encrypted":
-            blocks.append({"type": "redacted_thinking", "data": text(detail.get("data"))})
-        elif said or signature:
-            blocks.append({"type": "thinking", "thinking": said, "signature": signature})
-    thought = text(message.get("reasoning_content")) or text(message.get("reasoning"))
-    if not blocks and thought:
-        blocks.append({"type": "thinking", "thinking": thought, "signature": ""})
-    return blocks
-
-
-def _message_id(chat_id: object) -> str:
-    text = chat_id if isinstance(chat_id, str) else ""
-    return text if text.startswith("msg_") else f"msg_{text.removeprefix('chatcmpl-')}"

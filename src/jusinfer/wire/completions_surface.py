@@ -6,9 +6,12 @@ import msgspec
 
 from jusinfer.domain.errors import InvalidRequest
 from jusinfer.domain.usage import TokenUsage
+from jusinfer.wire.answer_ident import AnswerIdent
+from jusinfer.wire.chat_answer import head_of
 from jusinfer.wire.chat_misfits import misfit
 from jusinfer.wire.member_table import table_of
 from jusinfer.wire.pivot import ChatForm, SurfaceStream
+from jusinfer.wire.strict_chunks import read_strict, said
 from jusinfer.wire.tolerant import member, objects, text
 
 _any: Final = msgspec.json.Decoder().decode
@@ -20,22 +23,6 @@ _NO_EQUAL: Final = tuple(
     for row in table_of("completions").rows
     if row.rules[0].word == "refuse"
 )
-
-
-class _Choice(msgspec.Struct, gc=False):
-    index: int | None = 0
-    delta: dict[str, Any] | None = None
-    finish_reason: str | None = None
-
-
-class _Chunk(msgspec.Struct, gc=False):
-    id: str | None = None
-    model: str | None = None
-    created: int | None = None
-    choices: list[_Choice] | None = None
-
-
-_chunk: Final = msgspec.json.Decoder(_Chunk).decode
 
 
 class CompletionsSurface:
@@ -62,30 +49,39 @@ class CompletionsSurface:
         members["messages"] = [{"role": "user", "content": prompt}]
         return ChatForm(_encode(members))
 
-    def answer(self, chat_answer: bytes, asked_body: bytes, usage: TokenUsage, cost: str) -> bytes:
+    def answer(
+        self,
+        chat_answer: bytes,
+        asked_body: bytes,
+        usage: TokenUsage,
+        cost: str,
+        ident: AnswerIdent,
+    ) -> bytes:
         """Turn a chat completion into a text completion."""
         del asked_body
         answer = _any(chat_answer)
-        choices = [
-            {
-                "index": choice.get("index") or 0,
-                "text": text(member(choice.get("message")).get("content")),
-                "logprobs": None,
-                "finish_reason": choice.get("finish_reason"),
-            }
-            for choice in objects(answer.get("choices"))
-        ]
-        made = _head(answer.get("id"), answer.get("created"), answer.get("model"))
+        choices: list[dict[str, Any]] = []
+        for choice in objects(answer.get("choices")):
+            message = member(choice.get("message"))
+            choices.append(
+                {
+                    "index": choice["index"],
+                    "text": text(message.get("content")) or text(message.get("refusal")),
+                    "logprobs": None,
+                    "finish_reason": _reason(choice.get("finish_reason")),
+                }
+            )
+        made = _head(head_of(answer, ident))
         return _encode(made | {"choices": choices, "usage": _usage(usage, cost)})
 
-    def stream(self, asked_body: bytes) -> SurfaceStream:
+    def stream(self, asked_body: bytes, ident: AnswerIdent) -> SurfaceStream:
         """Begin to write a stream."""
         try:
             options = _any(asked_body).get("stream_options") or {}
         except (ValueError, RecursionError, AttributeError):
             options = {}
         wants_usage = isinstance(options, dict) and options.get("include_usage") is True
-        return TextWriter(wants_usage=wants_usage)
+        return TextWriter(ident, wants_usage=wants_usage)
 
     def error(
         self, status: int, code: str, message: str, param: str | None, request_id: str
@@ -99,29 +95,29 @@ class CompletionsSurface:
 class TextWriter:
     """One streamed text."""
 
-    __slots__ = ("_head", "_wants_usage")
+    __slots__ = ("_head", "_ident", "_wants_usage")
 
-    def __init__(self, *, wants_usage: bool) -> None:
+    def __init__(self, ident: AnswerIdent, *, wants_usage: bool) -> None:
         self._wants_usage = wants_usage
-        self._head = _head(None, None, None)
+        self._ident = ident
+        self._head = _head(ident)
 
     def events(self, payloads: list[bytes]) -> bytes:
-        """Turn chunks into events; what cannot be read is left out."""
+        """Turn chunks into events; raises ChunkMalformed for what cannot be written."""
         out: list[bytes] = []
         for payload in payloads:
-            try:
-                chunk = _chunk(payload)
-            except (ValueError, RecursionError):
-                continue
-            self._head = _head(chunk.id, chunk.created, chunk.model)
+            chunk = read_strict(payload)
+            self._head = _head(AnswerIdent(self._ident.completion_id, chunk.created, chunk.model))
             rows = [
                 {
-                    "index": choice.index or 0,
-                    "text": text(member(choice.delta).get("content")),
+                    "index": choice.index,
+                    "text": msgspec.Raw(
+                        said(choice.delta.content) or said(choice.delta.refusal) or b'""'
+                    ),
                     "logprobs": None,
-                    "finish_reason": choice.finish_reason,
+                    "finish_reason": _reason(choice.finish_reason),
                 }
-                for choice in chunk.choices or ()
+                for choice in chunk.choices
             ]
             if rows:
                 out.append(b"data: %b\n\n" % _encode(self._head | {"choices": rows}))
@@ -157,14 +153,18 @@ def _prompt(prompt: object) -> str:
     return prompt
 
 
-def _head(chat_id: object, created: object, model: object) -> dict[str, Any]:
-    name = chat_id if isinstance(chat_id, str) else ""
+def _head(ident: AnswerIdent) -> dict[str, Any]:
     return {
-        "id": f"cmpl-{name.removeprefix('chatcmpl-')}",
+        "id": f"cmpl-{ident.completion_id}",
         "object": "text_completion",
-        "created": created or 0,
-        "model": model or "",
+        "created": ident.created,
+        "model": ident.model,
     }
+
+
+def _reason(finish_reason: object) -> object:
+    """Give a reason in the words of text completions, which know of no calls."""
+    return "stop" if finish_reason in {"tool_calls", "function_call"} else finish_reason
 
 
 def _usage(usage: TokenUsage, cost_usd: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from jusinfer.domain.stream import (
     usage_to_charge,
 )
 from jusinfer.domain.usage import TokenUsage
+from jusinfer.wire.answer_ident import AnswerIdent
 from jusinfer.wire.upstream_errors import read_inner_error
 from jusinfer.wire.usage_shapes import UsualUsage, read_usage, tried, usual_usage
 
@@ -307,22 +308,25 @@ def _streamed(message: msgspec.Raw) -> dict[str, object]:
     return delta
 
 
-def ident_of(payload: bytes | None) -> ChunkIdent:
-    """Read how a stream names itself from one of its events; empty where it does not say."""
-    members = None if payload is None else tried(_members, msgspec.Raw(payload))
-    if members is None:
-        members = {}
+def named_so(payload: bytes | None, ident: AnswerIdent) -> ChunkIdent:
+    """Say how a stream names itself: under our id, else as one of its events has it."""
+    said = {} if payload is None else tried(_members, msgspec.Raw(payload)) or {}
     return ChunkIdent(
-        id=tried(_text, members.get("id", _NULL)) or "",
-        created=tried(_whole, members.get("created", _NULL)) or 0,
-        model=tried(_text, members.get("model", _NULL)) or "",
+        id=ident.chat_id,
+        created=tried(_whole, said.get("created", _NULL)) or ident.created,
+        model=tried(_text, said.get("model", _NULL)) or ident.model,
     )
 
 
 def usage_chunk(
     ident: ChunkIdent, usage: TokenUsage, raw_usage: bytes | None, cost_usd: str
 ) -> bytes:
-    """Build the last usage event: the upstream's own members, with our counts and our cost.
+    """Build the last usage event: the upstream's own members, with our counts and our cost."""
+    return _framed(ident, {"choices": [], "usage": shown_usage(usage, raw_usage, cost_usd)})
+
+
+def shown_usage(usage: TokenUsage, raw_usage: bytes | None, cost_usd: str) -> dict[str, object]:
+    """Give the usage that a client is shown: what is charged, beside the provider's own members.
 
     `cost_usd` is a number as text: it is written as it stands, never as a float.
     """
@@ -335,10 +339,12 @@ def usage_chunk(
     _detail(members, "prompt_tokens_details", "cached_tokens", usage.cached_prompt_tokens)
     _detail(members, "prompt_tokens_details", "cache_write_tokens", usage.cache_write_tokens)
     _detail(members, "completion_tokens_details", "reasoning_tokens", usage.reasoning_tokens)
+    # What the provider asks of us is not what the client pays.
+    members.pop("cost_details", None)
     members["cost"] = msgspec.Raw(cost_usd.encode("ascii"))
     if usage.is_estimated:
         members["is_estimated"] = True
-    return _framed(ident, {"choices": [], "usage": members})
+    return members
 
 
 def _detail(members: dict[str, object], group: str, name: str, count: int) -> None:

@@ -5,35 +5,46 @@ Amounts are JSON numbers in US dollars, as those clients expect; they are writte
 
 import re
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
 from jusinfer.domain.money import format_pico, format_usd
 from jusinfer.domain.usage import KeySpending
 
-_ID: Final = re.compile(r"(?:gen-)?([0-9a-f]{32})")
-_usage: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+# An answer is named by its completion, with the prefix of its API.
+_ID: Final = re.compile(r"(?:gen-|msg_|resp_|cmpl-|chatcmpl-)?([0-9a-f]{32})")
+_DASHED: Final = re.compile(
+    r"(.*?)([0-9a-f]{8})-([0-9a-f]{4})-([0-9a-f]{4})-([0-9a-f]{4})-([0-9a-f]{12})"
+)
 MS: Final = 1_000
 
 
-def completion_id_of(query: str) -> str | None:
+class AskedId(NamedTuple):
+    """A completion's id, and how it was asked for."""
+
+    completion_id: str
+    asked: str
+
+
+def completion_id_of(query: str) -> AskedId | None:
     """Give the id in a query such as `id=…`; None when there is none that could be one."""
     for part in query.split("&"):
         name, _, value = part.partition("=")
         if name == "id":
-            match = _ID.fullmatch(value.replace("-", "") if value.count("-") > 1 else value)
-            return None if match is None else match[1]
+            dashed = _DASHED.fullmatch(value)
+            match = _ID.fullmatch(value if dashed is None else "".join(dashed.groups()))
+            return None if match is None else AskedId(match[1], value)
     return None
 
 
-def generation(row: Mapping[str, object]) -> bytes:
-    """Write a usage row as a generation."""
+def generation(row: Mapping[str, object], asked_id: str) -> bytes:
+    """Write a usage row as a generation, under the id that was asked for."""
     first_us = row["first_byte_us"]
     latency_us = _whole(row["latency_us"])
     cost = _usd(_whole(row["charge_nano"]))
     data: dict[str, object] = {
-        "id": str(row["completion_id"]).replace("-", ""),
+        "id": asked_id,
         "total_cost": cost,
         "usage": cost,
         "created_at": row["admitted_at"],
@@ -96,19 +107,6 @@ def key_of(spending: KeySpending, *, is_test: bool) -> bytes:
         "is_provisioning_key": False,
     }
     return msgspec.json.encode({"data": data})
-
-
-def with_cost(answer: bytes, cost_usd: str) -> bytes:
-    """Put the cost into the usage of a whole answer, for a caller who asked for it."""
-    members = _usage(answer)
-    try:
-        usage = _usage(members.get("usage", msgspec.Raw(b"{}")))
-    except msgspec.DecodeError:
-        usage = {}
-    usage["cost"] = msgspec.Raw(cost_usd.encode("ascii"))
-    usage.pop("cost_details", None)
-    members["usage"] = msgspec.Raw(msgspec.json.encode(usage))
-    return msgspec.json.encode(members)
 
 
 def _usd(amount_nano: int) -> msgspec.Raw:

@@ -13,8 +13,9 @@ from typing import Protocol
 import msgspec
 
 from jusinfer.domain.completion import CompletionRequest, MemberNote
-from jusinfer.domain.stream import UpstreamFailure
+from jusinfer.domain.stream import Chunk, UpstreamFailure
 from jusinfer.domain.usage import TokenUsage
+from jusinfer.wire.answer_ident import AnswerIdent
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -31,7 +32,10 @@ class SurfaceStream(Protocol):
     """One streamed answer on its way to a caller."""
 
     def events(self, payloads: list[bytes]) -> bytes:
-        """Turn neutral chunks (JSON, unframed) into framed bytes; never raises."""
+        """Turn strict neutral chunks (JSON, unframed) into framed bytes.
+
+        Raises ChunkMalformed for what cannot be written; the stream is then ended as failed.
+        """
         ...
 
     def finish(self, usage: TokenUsage, cost_usd: str) -> bytes:
@@ -52,11 +56,18 @@ class Surface(Protocol):
         """Turn a caller's body into the neutral form; raises InvalidRequest naming the field."""
         ...
 
-    def answer(self, chat_answer: bytes, asked_body: bytes, usage: TokenUsage, cost: str) -> bytes:
-        """Turn a whole neutral answer into the caller's shape; `cost` is US dollars as text."""
+    def answer(
+        self,
+        chat_answer: bytes,
+        asked_body: bytes,
+        usage: TokenUsage,
+        cost: str,
+        ident: AnswerIdent,
+    ) -> bytes:
+        """Turn a strict whole answer into the caller's shape; `cost` is US dollars as text."""
         ...
 
-    def stream(self, asked_body: bytes) -> SurfaceStream:
+    def stream(self, asked_body: bytes, ident: AnswerIdent) -> SurfaceStream:
         """Begin a streamed answer to a request."""
         ...
 
@@ -64,6 +75,18 @@ class Surface(Protocol):
         self, status: int, code: str, message: str, param: str | None, request_id: str
     ) -> bytes:
         """Write the body of an error in the caller's wire format."""
+        ...
+
+
+class StreamDecoder(Protocol):
+    """Reads the events of one attempt as they are relayed."""
+
+    def decode(self, payload: bytes) -> Chunk:
+        """Read one event; raises ChunkMalformed."""
+        ...
+
+    def flush(self) -> Chunk | None:
+        """Give what is still held at the end of the stream."""
         ...
 
 
@@ -107,8 +130,8 @@ class Dialect(Protocol):
         """Turn a whole good answer into the neutral form with `usage`; raises ChunkMalformed."""
         ...
 
-    def stream(self) -> DialectStream:
-        """Begin to read a streamed answer."""
+    def stream(self, ident: AnswerIdent) -> DialectStream:
+        """Begin to read a streamed answer, which is named so."""
         ...
 
     def failure(self, status: int, headers: Headers, body: bytes, now: float) -> UpstreamFailure:

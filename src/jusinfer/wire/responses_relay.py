@@ -13,6 +13,7 @@ import msgspec
 
 from jusinfer.domain.stream import DONE, Chunk, ChunkMalformed, UpstreamFailure
 from jusinfer.domain.usage import TokenUsage
+from jusinfer.wire.answer_ident import AnswerIdent
 from jusinfer.wire.error_kinds import failed_error
 from jusinfer.wire.responses_answer import (
     Members,
@@ -28,7 +29,7 @@ from jusinfer.wire.responses_answer import (
     usage_members,
     usage_of,
 )
-from jusinfer.wire.responses_writer import response_of
+from jusinfer.wire.responses_output import response_of
 from jusinfer.wire.upstream_errors import read_inner_error
 
 BEGUN: Final = frozenset({b"response.created", b"response.queued", b"response.in_progress"})
@@ -167,6 +168,9 @@ class ResponsesRelay:
             raise ChunkMalformed("an event is no part of a response")
         return chunk
 
+    def flush(self) -> None:
+        """Give nothing: events pass as they come."""
+
     def _count(self, place: int, size: int, chunk: Chunk) -> None:
         if size > 0:
             chunk.has_content = True
@@ -247,7 +251,7 @@ class ResponsesRelay:
         """Give the response as far as it is known."""
         begun = None if self._begun is None else members_of(_read(self._begun).response)
         told = {**(begun or {}), **(self._failed or {})}
-        made: dict[str, object] = dict(response_of(self._asked_body, "", ""))
+        made: dict[str, object] = dict(response_of(self._asked_body, AnswerIdent("", 0, ""), 0, ""))
         asked_model = (members_of(self._asked_body) or {}).get("model", _NULL)
         right = put_right(told, self._response_id, self._asked_body)
         return {**made, "model": asked_model, **right, "status": status, "usage": None}

@@ -5,10 +5,14 @@ from typing import Final
 import msgspec
 
 from jusinfer.domain.usage import TokenUsage
+from jusinfer.wire.answer_ident import AnswerIdent
+from jusinfer.wire.chat_answer import head_of
 from jusinfer.wire.pivot import ChatForm, SurfaceStream
+from jusinfer.wire.responses_output import finished, output_of, response_of
 from jusinfer.wire.responses_request import read_responses_request
-from jusinfer.wire.responses_writer import ResponseWriter, finished, items_of, response_of
-from jusinfer.wire.tolerant import first_choice, member, text
+from jusinfer.wire.responses_tools import names_of
+from jusinfer.wire.responses_writer import ResponseWriter
+from jusinfer.wire.tolerant import first_choice
 
 _any: Final = msgspec.json.Decoder().decode
 _encode: Final = msgspec.json.Encoder().encode
@@ -23,19 +27,26 @@ class ResponsesSurface:
         """Turn a Responses request into a chat request; raises InvalidRequest."""
         return read_responses_request(body)
 
-    def answer(self, chat_answer: bytes, asked_body: bytes, usage: TokenUsage, cost: str) -> bytes:
+    def answer(
+        self,
+        chat_answer: bytes,
+        asked_body: bytes,
+        usage: TokenUsage,
+        cost: str,
+        ident: AnswerIdent,
+    ) -> bytes:
         """Turn a chat completion into a response."""
         answer = _any(chat_answer)
         choice = first_choice(answer)
-        response = response_of(asked_body, text(answer.get("id")), text(answer.get("model")))
-        created = answer.get("created")
-        response["created_at"] = created if isinstance(created, int) else 0
-        response["output"] = items_of(member(choice.get("message")), choice.get("logprobs"))
-        return _encode(finished(response, choice.get("finish_reason"), usage, cost))
+        head = head_of(answer, ident)
+        response = response_of(asked_body, ident, head.created, head.model)
+        reason = choice.get("finish_reason")
+        response["output"] = output_of(choice, ident, names_of(asked_body))
+        return _encode(finished(response, reason, usage, cost))
 
-    def stream(self, asked_body: bytes) -> SurfaceStream:
+    def stream(self, asked_body: bytes, ident: AnswerIdent) -> SurfaceStream:
         """Begin to write a stream."""
-        return ResponseWriter(asked_body)
+        return ResponseWriter(asked_body, ident)
 
     def error(
         self, status: int, code: str, message: str, param: str | None, request_id: str

@@ -11,6 +11,7 @@ import msgspec
 
 from jusinfer.domain.completion import CompletionRequest
 from jusinfer.domain.stream import DONE, ChunkMalformed, UpstreamFailure
+from jusinfer.wire.answer_ident import AnswerIdent
 from jusinfer.wire.anthropic_request import allow_some
 from jusinfer.wire.member_table import judge, table_of
 from jusinfer.wire.pivot import DialectStream, Headers
@@ -108,9 +109,9 @@ class WorkersAiDialect:
             answer["usage"] = result["usage"]
         return _encode(answer)
 
-    def stream(self) -> DialectStream:
+    def stream(self, ident: AnswerIdent) -> DialectStream:
         """Begin to read a stream."""
-        return WorkersAiStream()
+        return WorkersAiStream(ident)
 
     def failure(self, status: int, headers: Headers, body: bytes, now: float) -> UpstreamFailure:
         """Judge a refusal."""
@@ -120,9 +121,10 @@ class WorkersAiDialect:
 class WorkersAiStream:
     """Turns events of either shape into chat chunks."""
 
-    __slots__ = ("_calls", "_has_data", "_has_reason", "_is_over")
+    __slots__ = ("_calls", "_has_data", "_has_reason", "_ident", "_is_over")
 
-    def __init__(self) -> None:
+    def __init__(self, ident: AnswerIdent) -> None:
+        self._ident = ident
         self._calls = 0
         self._has_data = False
         self._has_reason = False
@@ -171,14 +173,26 @@ class WorkersAiStream:
             self._calls += len(calls)
         if delta:
             self._has_data = True
-            chunks.append(_chunk(delta))
+            chunks.append(self._chunk(delta))
         reason = event.get("finish_reason")
         if isinstance(reason, str) and reason:
             self._has_reason = True
-            chunks.append(_chunk({}, reason))
+            chunks.append(self._chunk({}, reason))
         if isinstance(event.get("usage"), dict):
             chunks.append(_encode({"choices": [], "usage": event["usage"]}))
         return chunks
+
+    def _chunk(self, delta: dict[str, Any], reason: str | None = None) -> bytes:
+        ident = self._ident
+        return _encode(
+            {
+                "id": ident.chat_id,
+                "object": "chat.completion.chunk",
+                "created": ident.created,
+                "model": ident.model,
+                "choices": [{"index": 0, "delta": delta, "finish_reason": reason}],
+            }
+        )
 
     def _last(self) -> list[bytes]:
         if self._is_over:
@@ -187,14 +201,7 @@ class WorkersAiStream:
         if self._has_reason or not self._has_data:
             return [DONE]
         # Its end mark says that it is whole, and nothing says why it ended.
-        return [_chunk({}, "tool_calls" if self._calls else "stop"), DONE]
-
-
-def _chunk(delta: dict[str, Any], reason: str | None = None) -> bytes:
-    row = {"index": 0, "delta": delta, "finish_reason": reason}
-    return _encode(
-        {"id": "", "object": "chat.completion.chunk", "created": 0, "model": "", "choices": [row]}
-    )
+        return [self._chunk({}, "tool_calls" if self._calls else "stop"), DONE]
 
 
 def _message(message: dict[str, Any]) -> dict[str, Any]:

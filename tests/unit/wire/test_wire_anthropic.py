@@ -6,17 +6,19 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.playbook.script import DEADLINES
+from tests.playbook.script import DEADLINES, IDENT
 
 from jusinfer.domain.errors import InvalidRequest
 from jusinfer.domain.stream import AttemptState, ChunkMalformed, StreamAttempt, UpstreamFailure
 from jusinfer.domain.usage import TokenUsage
+from jusinfer.wire.anthropic_blocks import usage_members
 from jusinfer.wire.anthropic_dialect import AnthropicDialect
 from jusinfer.wire.anthropic_native import NativeDecoder, NativeReader, NativeWriter
 from jusinfer.wire.anthropic_surface import AnthropicSurface
 from jusinfer.wire.chat_request import decode_request
+from jusinfer.wire.chat_stream import ChatStreamDecoder
 from jusinfer.wire.member_table import judge
-from jusinfer.wire.openai_chat import decode_answer, decode_chunk
+from jusinfer.wire.openai_chat import decode_answer
 from jusinfer.wire.sse import SseDecoder
 
 DIALECT = AnthropicDialect()
@@ -67,9 +69,12 @@ def sse(events: list[dict[str, Any]]) -> bytes:
 
 
 class Render:
+    def __init__(self, writer: NativeWriter | None = None) -> None:
+        self._writer = writer
+
     def usage_event(self, machine: StreamAttempt) -> bytes:
         assert machine.failure is None
-        return b""
+        return b"" if self._writer is None else self._writer.finish(machine.final_usage(99), "0.5")
 
     def error_event(self, machine: StreamAttempt, failure: UpstreamFailure) -> bytes:
         assert machine.failure is failure
@@ -80,17 +85,18 @@ class Came:
     """What came of a stream: the chunks a caller gets, and where the machine stands."""
 
     def __init__(self, data: bytes, *, native: bool = False, step: int = 0) -> None:
+        writer = NativeWriter(IDENT) if native else None
         self.machine = StreamAttempt(
-            NativeDecoder().decode if native else decode_chunk,
-            Render(),
-            wants_usage=False,
+            NativeDecoder().decode if native else ChatStreamDecoder(IDENT).decode,
+            Render(writer),
+            wants_usage=native,
             choice_count=1,
             deadlines=DEADLINES,
             now=0.0,
-            frame=NativeWriter().events if native else None,
+            frame=None if writer is None else writer.events,
             done_event=b"" if native else b"data: [DONE]\n\n",
         )
-        reader = NativeReader() if native else DIALECT.stream()
+        reader = NativeReader() if native else DIALECT.stream(IDENT)
         decoder = SseDecoder()
         self.sent = b""
         reads = [data] if not step else [data[at : at + step] for at in range(0, len(data), step)]
@@ -121,6 +127,24 @@ class Came:
         return self.machine.final_usage(99)
 
 
+def shown(data: bytes) -> list[dict[str, Any]]:
+    return [json.loads(row.partition(b"\ndata: ")[2]) for row in data.split(b"\n\n") if row]
+
+
+def expected(data: bytes, usage: TokenUsage) -> list[dict[str, Any]]:
+    """Give the events of a stream as they pass: under our id, ended with what is charged."""
+    events = shown(data)
+    ends = [event for event in events if event["type"] == "message_delta"]
+    # Counts are cumulative: of several such events the last says it all.
+    events = [event for event in events if event not in ends[:-1]]
+    for event in events:
+        if event["type"] == "message_start":
+            event["message"]["id"] = f"msg_{IDENT.completion_id}"
+        if event["type"] == "message_delta":
+            event["usage"] = event.get("usage", {}) | usage_members(usage) | {"cost": 0.5}
+    return events
+
+
 def good(*events: dict[str, Any]) -> Came:
     data = sse([START, *events])
     whole = Came(data)
@@ -132,7 +156,7 @@ def good(*events: dict[str, Any]) -> Came:
     native = Came(data, native=True)
     assert native.machine.state is AttemptState.COMPLETED
     assert native.usage == whole.usage
-    assert native.sent == sse([START, *events])
+    assert shown(native.sent) == expected(data, native.usage)
     return whole
 
 
@@ -199,6 +223,8 @@ def test_a10_a11_a12_tools_have_an_index_of_their_own() -> None:
         (0, None),
         (0, None),
         (1, "t2"),
+        # It was given no arguments, which is an empty object.
+        (1, None),
     ]
     assert "".join(c["function"].get("arguments", "") for c in calls if c["index"] == 0) == (
         '{"a":1}'
@@ -279,7 +305,7 @@ def test_u20_a_whole_message_counts_as_openai_does() -> None:
     answer = decode_answer(neutral)
     assert answer.usage == TokenUsage(3, 2, 0, 3)
     assert answer.finish_reason == "tool_calls"
-    again = json.loads(SURFACE.answer(neutral, b"", answer.usage, "0.5"))
+    again = json.loads(SURFACE.answer(neutral, b"", answer.usage, "0.5", IDENT))
     assert again["content"] == message["content"]
     assert again["stop_reason"] == "tool_use"
     assert again["usage"]["input_tokens"] == 1
@@ -439,8 +465,10 @@ def test_callers_are_told_which_member_is_at_fault(members: dict[str, Any], para
 
 
 def written(chunks: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    writer = SURFACE.stream(b"{}")
-    data = b"".join(writer.events([json.dumps(chunk).encode()]) for chunk in chunks)
+    writer = SURFACE.stream(b"{}", IDENT)
+    decoder = ChatStreamDecoder(IDENT, is_chat=False)
+    read = [decoder.decode(json.dumps(chunk).encode()).payload for chunk in chunks]
+    data = b"".join(writer.events([payload]) for payload in read if payload is not None)
     data += writer.finish(TokenUsage(15, 5, 0, 7), "0.001")
     events = []
     for frame in data.split(b"\n\n")[:-1]:
@@ -453,7 +481,7 @@ def written(chunks: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def chunk(delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
     choice = {"index": 0, "delta": delta, "finish_reason": finish}
-    return {"id": "chatcmpl-1", "model": "m", "choices": [choice]}
+    return {"id": "chatcmpl-1", "created": 5, "model": "m", "choices": [choice]}
 
 
 def test_a_stream_is_written_block_after_block() -> None:
@@ -535,15 +563,15 @@ def test_a_translated_stream_comes_back_as_it_was() -> None:
     )
 )
 def test_any_bytes_are_read_or_refused(payloads: list[bytes]) -> None:
-    reader, native = DIALECT.stream(), NativeDecoder()
-    writer = SURFACE.stream(b"")
+    reader, native = DIALECT.stream(IDENT), NativeDecoder()
+    writer = SURFACE.stream(b"", IDENT)
+    decoder = ChatStreamDecoder(IDENT, is_chat=False)
     for payload in payloads:
         try:
-            chunks = reader.chunks(payload)
+            chunks = [decoder.decode(row).payload for row in reader.chunks(payload)]
         except ChunkMalformed:
             chunks = []
-        writer.events([payload])
-        writer.events(chunks)
+        writer.events([row for row in chunks if row is not None])
         try:
             native.decode(payload)
         except ChunkMalformed:
@@ -559,6 +587,6 @@ def test_any_bytes_are_read_or_refused(payloads: list[bytes]) -> None:
 def test_bytes_that_are_no_text_do_not_fell_a_tool_call() -> None:
     block = b'{"type":"tool_use","id":"t","name":"f","input":{"a":"\xc1"}}'
     event = b'{"type":"content_block_start","index":0,"content_block":%b}' % block
-    assert DIALECT.stream().chunks(event)
+    assert DIALECT.stream(IDENT).chunks(event)
     message = b'{"content":[%b],"stop_reason":"tool_use","usage":{"output_tokens":1}}' % block
     assert decode_answer(DIALECT.answer(message)).finish_reason == "tool_calls"

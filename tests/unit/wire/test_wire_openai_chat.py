@@ -3,6 +3,7 @@ import pytest
 
 from jusinfer.domain.stream import Chunk, ChunkMalformed
 from jusinfer.domain.usage import TokenUsage
+from jusinfer.wire.answer_ident import AnswerIdent
 from jusinfer.wire.openai_chat import (
     Answer,
     ChunkIdent,
@@ -10,11 +11,12 @@ from jusinfer.wire.openai_chat import (
     decode_answer,
     decode_chunk,
     error_chunk,
-    ident_of,
+    named_so,
     usage_chunk,
 )
 from jusinfer.wire.usage_shapes import TOKENS_MAX, read_usage
 
+NAMED = AnswerIdent("c", 5, "public")
 IDENT = ChunkIdent(id="c-1", created=1_790_000_000, model="m")
 MISFITS = [
     b"",
@@ -339,16 +341,19 @@ def test_f13_odd_answers_do_not_break(choice: str) -> None:
 @pytest.mark.parametrize(
     ("payload", "ident"),
     [
-        (b'{"id":"c-1","created":1790000000,"model":"m"}', IDENT),
-        (b'{"id":"c-1","created":1790000000.0,"model":"m","choices":[]}', IDENT),
-        (b'{"id":7,"created":"x","model":null}', ChunkIdent("", 0, "")),
-        (b"{}", ChunkIdent("", 0, "")),
-        (b"x", ChunkIdent("", 0, "")),
-        (None, ChunkIdent("", 0, "")),
+        (b'{"id":"c-1","created":1790000000,"model":"m"}', ChunkIdent("gen-c", 1_790_000_000, "m")),
+        (
+            b'{"id":"c-1","created":1790000000.0,"model":"m"}',
+            ChunkIdent("gen-c", 1_790_000_000, "m"),
+        ),
+        (b'{"id":7,"created":"x","model":null}', ChunkIdent("gen-c", 5, "public")),
+        (b"{}", ChunkIdent("gen-c", 5, "public")),
+        (b"x", ChunkIdent("gen-c", 5, "public")),
+        (None, ChunkIdent("gen-c", 5, "public")),
     ],
 )
 def test_streams_name_themselves(payload: bytes | None, ident: ChunkIdent) -> None:
-    assert ident_of(payload) == ident
+    assert named_so(payload, NAMED) == ident
 
 
 def event_in(data: bytes) -> dict[str, object]:

@@ -1,0 +1,23 @@
+"""How an answer names itself, in each client API."""
+
+from typing import Final
+
+import msgspec
+
+GENERATION: Final = "gen-"
+
+
+class AnswerIdent(msgspec.Struct, frozen=True):
+    """The id of a completion, when it began (seconds since 1970), and its public model.
+
+    Time and model stand in where a provider names none that can be believed.
+    """
+
+    completion_id: str
+    created: int
+    model: str
+
+    @property
+    def chat_id(self) -> str:
+        """The id of a chat completion and of each of its chunks."""
+        return GENERATION + self.completion_id

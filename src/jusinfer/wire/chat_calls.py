@@ -1,0 +1,329 @@
+"""Tells the tool calls of one choice apart, and writes their deltas in one strict form.
+
+A delta belongs to a call by its index and its id. The first delta of a call carries index, id,
+type, name and arguments; later ones index and arguments. A call whose name has not come yet waits
+for it. Providers leave out each of these, repeat them, or put several calls under one index.
+"""
+
+import hashlib
+from typing import Final
+
+import msgspec
+
+from jusinfer.domain.stream import ChunkMalformed
+from jusinfer.wire.chat_loose import (
+    ABSENT,
+    NULL,
+    QUOTE,
+    Members,
+    as_json_text,
+    object_of,
+    plain,
+    whole_number,
+)
+
+HELD_BYTES_MAX: Final = 4 * 1024 * 1024
+CALLS_MAX: Final = 1_024
+ID_BYTES: Final = 12
+_STRUCTURE: Final = frozenset({"index", "id", "type", "function", "custom"})
+_FLAT: Final = frozenset({"name", "arguments", "input"})
+_any: Final = msgspec.json.Decoder().decode
+_encode: Final = msgspec.json.Encoder().encode
+
+
+class UsualFunction(msgspec.Struct, gc=False):
+    """A function within a delta of the usual shape."""
+
+    name: str | None = None
+    arguments: msgspec.Raw = NULL
+
+
+class UsualCall(msgspec.Struct, gc=False):
+    """A call within a delta of the usual shape."""
+
+    index: int
+    function: UsualFunction
+    id: str | None = None
+    type: str | None = None
+
+
+class Piece(msgspec.Struct):
+    """What one delta says of one call; `given` is the inside of a JSON string."""
+
+    index: int | None
+    call_id: str
+    name: str
+    kind: str
+    given: bytes
+    has_given: bool
+    extras: Members
+
+
+class Call:
+    """One call as far as it is known."""
+
+    __slots__ = ("call_id", "extras", "is_id_given", "is_open", "kind", "name", "number", "pieces")
+
+    def __init__(self, number: int, kind: str) -> None:
+        self.number = number
+        self.kind = kind
+        self.call_id = ""
+        self.is_id_given = False
+        self.name = ""
+        self.extras: Members = {}
+        self.pieces: list[bytes] = []
+        self.is_open = False
+
+    @property
+    def has_given(self) -> bool:
+        """Whether arguments have begun."""
+        return any(self.pieces)
+
+    def is_whole(self) -> bool:
+        """Whether the arguments so far are a JSON value that nothing can be added to."""
+        # The end is looked at first: joining all of it at each delta would be too much.
+        if not self.pieces or not self.pieces[-1].rstrip().endswith((b"}", b"]", b'"')):
+            return False
+        try:
+            _any(plain(b'"%b"' % b"".join(self.pieces)))
+        except (ValueError, RecursionError):
+            return False
+        return True
+
+
+class CallTracker:
+    """The calls of one choice, in the order in which they began."""
+
+    __slots__ = ("_by_id", "_by_index", "_held_bytes", "_last", "_seed", "calls", "counted")
+
+    def __init__(self, seed: bytes) -> None:
+        self._seed = seed
+        self._by_index: dict[int, Call] = {}
+        self._by_id: dict[str, Call] = {}
+        self._last: Call | None = None
+        self._held_bytes = 0
+        self.calls: list[Call] = []
+        # Bytes of names and arguments that were given out, as JSON writes them.
+        self.counted = 0
+
+    def passes(self, call: UsualCall) -> bool:
+        """Tell whether a delta is strict as it came, and note it if so."""
+        given = bytes(call.function.arguments)
+        if given[0] != QUOTE:
+            return False
+        name = call.function.name
+        known = self._by_index.get(call.index)
+        if known is None:
+            return self._passes_first(call, name, given)
+        if call.id is not None or name is not None or call.type not in {None, "function"}:
+            return False
+        if known.number != call.index or not known.is_open or known.kind != "function":
+            return False
+        self._last = known
+        known.pieces.append(given[1:-1])
+        self.counted += len(given) - 2
+        return True
+
+    def _passes_first(self, call: UsualCall, name: str | None, given: bytes) -> bool:
+        if not call.id or not name or call.type != "function" or call.id in self._by_id:
+            return False
+        if call.index != len(self.calls) or self.has_held:
+            return False
+        made = self._new(call.index, call.id, "function")
+        made.name = name
+        made.is_open = True
+        made.pieces.append(given[1:-1])
+        self.counted += len(_encode(name)) + len(given) - 4
+        return True
+
+    def take(self, rows: list[msgspec.Raw]) -> list[msgspec.Raw]:
+        """Take the calls of one delta; gives their strict deltas. Raises ChunkMalformed."""
+        made: list[msgspec.Raw] = []
+        named: set[int] = set()
+        for raw in rows:
+            if bytes(raw) in ABSENT:
+                continue
+            piece = read_piece(raw)
+            call = self._call_of(piece, named)
+            if piece.name:
+                named.add(call.number)
+            made += self.release(but=call)
+            made += self._grow(call, piece)
+        return made
+
+    def release(self, but: Call | None = None) -> list[msgspec.Raw]:
+        """Open calls that waited for arguments, as something else comes now."""
+        waiting = [one for one in self.calls if not one.is_open and one.name and one is not but]
+        return [self._open(call) for call in waiting]
+
+    def finish(self) -> list[msgspec.Raw]:
+        """Open what is still held; a function that was given no arguments gets an empty object."""
+        made: list[msgspec.Raw] = []
+        for call in self.calls:
+            is_empty = call.kind == "function" and not call.has_given
+            if is_empty:
+                call.pieces.append(b"{}")
+            if not call.is_open:
+                made.append(self._open(call))
+            elif is_empty:
+                made.append(self._more(call, b"{}", {}))
+        return made
+
+    @property
+    def has_held(self) -> bool:
+        """Whether a call waits for its name or its arguments."""
+        return any(not call.is_open for call in self.calls)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether `finish` would have nothing to say."""
+        return all(
+            call.is_open and (call.has_given or call.kind != "function") for call in self.calls
+        )
+
+    # ------------------------------------------------------------------ inside
+
+    def _call_of(self, piece: Piece, named: set[int]) -> Call:
+        """Find the call that a delta belongs to, or begin another."""
+        index, call_id = piece.index, piece.call_id
+        here = self._last if index is None else self._by_index.get(index)
+        known = self._by_id.get(call_id) if call_id else None
+        if known is not None:
+            is_new_place = index is not None and here is None
+            if _is_another(known, piece, named) or (is_new_place and piece.name):
+                return self._new(index, "", piece.kind)
+            if index is not None:
+                self._by_index[index] = known
+            self._last = known
+            return known
+        if here is None or _is_another(here, piece, named):
+            return self._new(index, call_id, piece.kind)
+        if call_id and here.is_id_given and (piece.name or not piece.given or here.is_whole()):
+            return self._new(index, call_id, piece.kind)
+        if call_id:
+            self._by_id[call_id] = here
+            if not here.is_open:
+                here.call_id, here.is_id_given = call_id, True
+        self._last = here
+        return here
+
+    def _new(self, index: int | None, call_id: str, kind: str) -> Call:
+        if len(self.calls) >= CALLS_MAX:
+            raise ChunkMalformed("an answer makes more calls than can be told apart")
+        call = Call(len(self.calls), kind)
+        call.is_id_given = bool(call_id)
+        call.call_id = call_id or self._made_id(call.number)
+        self._by_id[call.call_id] = call
+        if index is not None:
+            self._by_index[index] = call
+        self._last = call
+        self.calls.append(call)
+        return call
+
+    def _made_id(self, number: int) -> str:
+        digest = hashlib.blake2b(b"%b/%d" % (self._seed, number), digest_size=ID_BYTES)
+        return f"call_{digest.hexdigest()}"
+
+    def _grow(self, call: Call, piece: Piece) -> list[msgspec.Raw]:
+        if piece.given:
+            call.pieces.append(piece.given)
+        if call.is_open:
+            return [self._more(call, piece.given, piece.extras)] if _says(piece) else []
+        if piece.name and piece.name != call.name:
+            call.name += piece.name
+        call.extras |= piece.extras
+        if call.name and (piece.has_given or call.pieces):
+            return [self._open(call)]
+        self._held_bytes += len(piece.given)
+        if self._held_bytes > HELD_BYTES_MAX:
+            raise ChunkMalformed("a call's arguments came without its name for too long")
+        return []
+
+    def _open(self, call: Call) -> msgspec.Raw:
+        call.is_open = True
+        given = b"".join(call.pieces)
+        name = _encode(call.name)
+        self.counted += len(name) - 2 + len(given)
+        body = b'{"name":%b,"%b":"%b"}' % (name, _member_of(call.kind), given)
+        head: dict[str, object] = {"index": call.number, "id": call.call_id, "type": call.kind}
+        head[call.kind] = msgspec.Raw(body)
+        return msgspec.Raw(_encode(head | call.extras))
+
+    def _more(self, call: Call, given: bytes, extras: Members) -> msgspec.Raw:
+        self.counted += len(given)
+        body = msgspec.Raw(b'{"%b":"%b"}' % (_member_of(call.kind), given))
+        head: dict[str, object] = {"index": call.number, call.kind: body}
+        if call.kind != "function":
+            head["type"] = call.kind
+        return msgspec.Raw(_encode(head | extras))
+
+
+def _is_another(call: Call, piece: Piece, named: set[int]) -> bool:
+    """Tell whether a delta that could go on a call begins another instead."""
+    if not piece.name or not call.name:
+        return False
+    if call.number in named:
+        return True
+    if piece.name != call.name:
+        # Fragments of a name come one by one under an index, before any arguments.
+        return call.is_open or piece.index is None
+    return bool(piece.given) and call.is_whole()
+
+
+def _says(piece: Piece) -> bool:
+    return bool(piece.given or piece.extras)
+
+
+def _member_of(kind: str) -> bytes:
+    return b"input" if kind == "custom" else b"arguments"
+
+
+def read_piece(raw: msgspec.Raw) -> Piece:
+    """Read one call of a delta or message, nested or flat; raises ChunkMalformed."""
+    row = object_of(raw)
+    kind = "custom" if bytes(row.get("custom", NULL)) not in ABSENT else "function"
+    inner = bytes(row.get(kind, NULL))
+    extras = {name: value for name, value in row.items() if name not in _STRUCTURE}
+    if inner.startswith(b"{"):
+        body = object_of(inner)
+    else:
+        # Flat: its name and arguments stand in the call itself.
+        body = {name: row[name] for name in _FLAT if name in row}
+        extras = {name: value for name, value in extras.items() if name not in _FLAT}
+        if inner not in ABSENT:
+            body["name"] = msgspec.Raw(inner)
+    given = bytes(body.get("arguments", body.get("input", NULL)))
+    return Piece(
+        index=whole_number(row.get("index"), CALLS_MAX * CALLS_MAX),
+        call_id=plain(row.get("id")),
+        name=plain(body.get("name")),
+        kind=kind,
+        given=_given(given),
+        has_given=given not in ABSENT,
+        extras={name: value for name, value in extras.items() if bytes(value) not in ABSENT},
+    )
+
+
+def _given(raw: bytes) -> bytes:
+    if raw in ABSENT:
+        return b""
+    return raw[1:-1] if raw[0] == QUOTE else as_json_text(raw)
+
+
+def whole_calls(rows: list[msgspec.Raw], seed: bytes) -> tuple[list[msgspec.Raw], int]:
+    """Give the calls of a whole message in the strict form, and their counted bytes."""
+    tracker = CallTracker(seed)
+    for raw in rows:
+        # Each stands for a whole call, whatever its index says.
+        piece = read_piece(raw)
+        call_id = "" if piece.call_id in tracker._by_id else piece.call_id  # noqa: SLF001
+        tracker._grow(tracker._new(None, call_id, piece.kind), piece)  # noqa: SLF001
+    tracker.finish()
+    made: list[msgspec.Raw] = []
+    for call in tracker.calls:
+        given = b"".join(call.pieces)
+        body = b'{"name":%b,"%b":"%b"}' % (_encode(call.name), _member_of(call.kind), given)
+        head: dict[str, object] = {"id": call.call_id, "type": call.kind}
+        head[call.kind] = msgspec.Raw(body)
+        made.append(msgspec.Raw(_encode(head | call.extras)))
+    return made, tracker.counted
