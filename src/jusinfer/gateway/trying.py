@@ -1,12 +1,15 @@
 """Trying the routes of a plan: one retry loop, ours, with a budget, jitter and breakers."""
 
 from abc import abstractmethod
-from typing import Final
+from typing import Final, Unpack
+
+import msgspec
 
 from jusinfer.domain.catalog import Capability, Upstream
-from jusinfer.domain.errors import JusinferError, PolicyRefused
+from jusinfer.domain.errors import InvalidRequest, JusinferError, PolicyRefused
 from jusinfer.domain.identity import Mode
 from jusinfer.domain.preferences import NO_POLICY, closed_gate
+from jusinfer.domain.stamps import Stamp
 from jusinfer.domain.stream import DONE_EVENT, StreamAttempt, UpstreamFailure
 from jusinfer.domain.usage import Outcome, TokenUsage
 from jusinfer.gateway.admission import Admission, sent_budget, warmth_of
@@ -23,6 +26,20 @@ from jusinfer.wire.openai_chat import Answer
 ATTEMPTS_MAX: Final = 3
 LENGTH: Final = b"content-length: "
 NO_USAGE: Final = TokenUsage()
+# What a request is written from: itself, its body, the model's name, the budget, quirks, sender.
+Written = tuple[CompletionRequest, bytes, str, int | None, tuple[str, ...], Stamp]
+
+
+def written(speech: Speech, *request: Unpack[Written]) -> bytes:
+    """Write a request for a provider; raises InvalidRequest."""
+    try:
+        return speech.encode(*request)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        # A value that was carried unread until this provider needed it read.
+        raise InvalidRequest(
+            "a value of this request cannot be read: a number beyond all bounds, or no text",
+            hint="Send JSON in UTF-8, with numbers that fit 64 bits.",
+        ) from None
 
 
 def with_lines(head: bytes, lines: bytes) -> bytes:
@@ -66,7 +83,8 @@ class Trying(Arrival):
                 and closed_gate(principal.policy, dispatch.upstream)
             ):
                 raise PolicyRefused("the policy of this account closes this route")
-            body = speech.encode(
+            body = written(
+                speech,
                 asked,
                 self._body,
                 route.upstream_model,

@@ -57,12 +57,20 @@ _any: Final = msgspec.json.Decoder().decode
 def refuse_unpriced(fields: Mapping[str, msgspec.Raw]) -> None:
     """Refuse by name what would cost more than was reserved; raises InvalidRequest."""
     for name in UNPRICED.keys() & fields.keys():
-        if _plain(fields[name]) not in UNPRICED[name]:
+        if not _asks_for_nothing(fields[name], UNPRICED[name]):
             raise InvalidRequest(
                 f"`{name}` is not offered here: its price is not known",
                 param=name,
                 hint=f"Leave out `{name}`.",
             )
+
+
+def _asks_for_nothing(raw: msgspec.Raw, neutral: tuple[Any, ...]) -> bool:
+    try:
+        return _any(raw) in neutral
+    except (ValueError, RecursionError):
+        # A number beyond all bounds, or bytes that are no text.
+        return False
 
 
 def adapt(
