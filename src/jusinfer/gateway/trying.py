@@ -1,11 +1,12 @@
 """Trying the routes of a plan: one retry loop, ours, with a budget, jitter and breakers."""
 
 from abc import abstractmethod
-from typing import Final, Unpack
+from typing import Final
 
 import msgspec
 
 from jusinfer.domain.catalog import Capability, Upstream
+from jusinfer.domain.completion import CompletionRequest
 from jusinfer.domain.errors import InvalidRequest, JusinferError, PolicyRefused
 from jusinfer.domain.identity import Mode
 from jusinfer.domain.preferences import NO_POLICY, closed_gate
@@ -30,7 +31,7 @@ NO_USAGE: Final = TokenUsage()
 Written = tuple[CompletionRequest, bytes, str, int | None, tuple[str, ...], Stamp]
 
 
-def written(speech: Speech, *request: Unpack[Written]) -> bytes:
+def written(speech: Speech, *request: *Written) -> bytes:
     """Write a request for a provider; raises InvalidRequest."""
     try:
         return speech.encode(*request)
