@@ -73,6 +73,7 @@ UPSTREAMS = {
         "my-deployment",
         'auth = "api-key"\nquirks = ["max_completion_tokens"]',
     ),
+    "gemini": ("/v1beta/openai", "gemini-3-pro", ""),
     "viaclaude": (
         "/aig/v1/acct/gate/anthropic/v1",
         "claude-opus-5-5",
@@ -476,7 +477,7 @@ def test_embeddings_come_as_they_were_asked_for(product: Product) -> None:
 # ---------------------------------------------------------------- the official clients
 
 
-@pytest.mark.parametrize("name", ["plain", "claude", "workers", "seek"])
+@pytest.mark.parametrize("name", ["plain", "claude", "workers", "seek", "gemini"])
 def test_openais_client_uses_tools_on_both_of_its_surfaces(product: Product, name: str) -> None:
     client = product.openai()
     model = f"{name}/m"
@@ -521,7 +522,7 @@ def test_openais_client_uses_tools_on_both_of_its_surfaces(product: Product, nam
     assert done.usage.output_tokens > 0
 
 
-@pytest.mark.parametrize("name", ["plain", "claude", "viaclaude", "workers", "router"])
+@pytest.mark.parametrize("name", ["plain", "claude", "viaclaude", "workers", "router", "gemini"])
 def test_anthropics_client_streams_thinks_and_uses_tools(product: Product, name: str) -> None:
     client = product.anthropic()
     tools: Any = [

@@ -465,6 +465,10 @@ def test_tool_calls_of_other_kinds() -> None:
     assert [row["index"] for row in call_rows("interleaved")] == [0, 1, 0, 1]
     assert [row["function"]["arguments"] for row in call_rows("whole_call")] == ["{}", "{}"]
     assert all("index" not in row for row in call_rows("call_without_index"))
+    assert all("id" not in row for row in call_rows("call_without_id"))
+    assert [row["index"] for row in call_rows("calls_at_one_index")] == [0, 0, 0, 0]
+    message = answer("call_without_id", **TOOLS)["choices"][0]["message"]
+    assert all("id" not in call for call in message["tool_calls"])
     assert [row["function"]["arguments"] for row in call_rows("plain?empty")] == ["", ""]
     old = answer("function_call", **TOOLS)["choices"][0]
     assert old["message"]["function_call"] == {"name": "one", "arguments": "{}"}

@@ -246,7 +246,9 @@ class Answer:
         if calls and self.fault.has("function_call"):
             message["function_call"] = calls[0]["function"]
         elif calls:
-            message["tool_calls"] = calls
+            message["tool_calls"] = [
+                likeness.call(self.like, self.fault.names, row) for row in calls
+            ]
         return message | likeness.ornaments(self.fault.names)
 
     def _logprobs_of(self, choice: Choice) -> dict[str, Any] | None:

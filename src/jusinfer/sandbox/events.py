@@ -99,4 +99,8 @@ class Events:
             row |= {"id": call.call_id, "type": call.kind}
         if fault.has("call_without_index"):
             del row["index"]
-        return {"tool_calls": [row | {call.kind: body}]}
+        row |= {call.kind: body}
+        if is_first or fault.has(likeness.ONE_INDEX):
+            like = self._answer.like if is_first else ""
+            row = likeness.call(like, fault.names, row)
+        return {"tool_calls": [row]}

@@ -12,6 +12,13 @@ KNOWN: Final = frozenset(
     {"azure", "deepseek", "groq", "llamacpp", "mistral", "openrouter", "together"}
 )
 COST_PER_TOKEN: Final = Decimal("0.000000125")
+# Faults of calls.
+NO_ID: Final = "call_without_id"
+ONE_INDEX: Final = "calls_at_one_index"
+# What Gemini wants back with each call.
+GEMINI_CALL: Final[Mapping[str, Any]] = {
+    "extra_content": {"google": {"thought_signature": "sandbox-thought"}}
+}
 _FILTERED: Final[Mapping[str, Any]] = {"hate": {"filtered": False, "severity": "safe"}}
 _ORNAMENTS: Final[Mapping[str, Mapping[str, Any]]] = {
     "annotations": {
@@ -124,6 +131,14 @@ def closing(like: str, said: Mapping[str, Any] | None) -> dict[str, Any]:
     if like == "llamacpp":
         return {"timings": {"prompt_n": 4, "prompt_ms": 1.5, "predicted_n": 16, "cache_n": 0}}
     return {}
+
+
+def call(like: str, names: frozenset[str], row: dict[str, Any]) -> dict[str, Any]:
+    """Give a call, or the first delta of one, as such an upstream writes it."""
+    made = {name: value for name, value in row.items() if name != "id" or not names & {NO_ID}}
+    if "index" in made and ONE_INDEX in names:
+        made["index"] = 0
+    return {**made, **GEMINI_CALL} if like == "gemini" else made
 
 
 def ornaments(names: frozenset[str]) -> dict[str, Any]:
