@@ -60,6 +60,8 @@ class Speech:
     ) -> bytes:
         """Write the request for the upstream; raises InvalidRequest."""
         del body
+        if asked.notes:
+            judge(asked.notes, "chat")
         return encode_request(
             asked,
             upstream_model=upstream_model,
@@ -358,7 +360,8 @@ def rendered(
     if surface is None:
         return status, block, body
     message = worded(surface, error)
-    message = f"{message} {error.hint}".strip() if error.hint else message
+    if error.hint:
+        message = f"{message.rstrip('.')}. {error.hint}"
     return (
         status_of(error),
         block,

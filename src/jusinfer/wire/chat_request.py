@@ -17,6 +17,7 @@ from jusinfer.domain.tokens import estimate_json_tokens, worst_json_tokens
 from jusinfer.domain.traits import Traits
 from jusinfer.wire.chat_content import Message, Reading, last_of_user, read_messages
 from jusinfer.wire.chat_misfits import misfit
+from jusinfer.wire.member_table import table_of
 from jusinfer.wire.plain_chat import plain_roles
 from jusinfer.wire.preferences import read_preferences
 from jusinfer.wire.quirks import UNPRICED, adapt, name_sender, refuse_unpriced
@@ -31,6 +32,8 @@ OURS: Final = frozenset({"jusinfer", "models", "provider", "route", "sandbox", "
 _INPUTS: Final = ("tools", "functions", "response_format", "prediction")
 # Members that only say how an answer is kept or delivered; no other dialect has them.
 _NEVER_FORWARDED: Final = frozenset({"store", "prompt_cache_key", "stream_options"})
+# Marks of what to cache, some of which have a price of their own.
+_BREAKPOINT: Final = b'"prompt_cache_breakpoint"'
 _TRUE: Final = msgspec.Raw(b"true")
 _FALSE: Final = msgspec.Raw(b"false")
 _NOTHING: Final = msgspec.Raw(b"null")
@@ -147,6 +150,8 @@ def decode_request(body: bytes) -> CompletionRequest:
         preferences=read_preferences(fields) if has_preferences else NO_PREFERENCES,
     )
     request.has_developer = reading.has_developer
+    if _BREAKPOINT in body or "prompt_cache_options" in fields:
+        request.notes = table_of("chat").notes(_any(body))
     return request
 
 
@@ -231,6 +236,9 @@ def encode_request(
         output_tokens_max = request.output_tokens_max
     if output_tokens_max is not None:
         _set_budget(fields, output_tokens_max, quirks)
+    if "store" in fields:
+        # Nothing of ours is kept at a provider, whatever a client wishes.
+        fields["store"] = _FALSE
     if request.has_developer and "developer_role" not in quirks:
         fields["messages"] = plain_roles(_any(request.fields["messages"]))
     for name in OURS & fields.keys():

@@ -45,9 +45,11 @@ class CompletionsSurface:
             raw = members.pop(name, None)
             if raw is not None and _value(name, raw) not in neutral:
                 raise _misfit(name, f"is not offered: {why}")
+        tree = {name: _value(name, raw) for name, raw in members.items()}
+        notes = table_of("completions").notes(tree)
         prompt = _prompt(_value("prompt", members.pop("prompt", msgspec.Raw(b"null"))))
         members["messages"] = [{"role": "user", "content": prompt}]
-        return ChatForm(_encode(members))
+        return ChatForm(_encode(members), notes)
 
     def answer(
         self,

@@ -148,7 +148,8 @@ def read_embeddings(body: bytes) -> Answer:
     except (ValueError, RecursionError):
         return Answer(failure=read_inner_error(b'"the answer is no JSON object"'))
     error = bytes(answer.get("error", b"null"))
-    if error != b"null" or bytes(answer.get("data", b""))[:1] != b"[":
+    data = bytes(answer.get("data", b""))
+    if error != b"null" or data[:1] != b"[" or not data[1:-1].strip():
         return Answer(failure=read_inner_error(error))
     usage = read_usage(bytes(answer.get("usage", b"null")))
     if usage is not None:

@@ -104,6 +104,12 @@ class MemberTable:
             if row.rules[at].word == "hint" and row.path.isidentifier()
         )
 
+    def without_hints(self, request: dict[str, Any], column: str) -> dict[str, Any]:
+        """Return a request without the members that are left out for providers of an API."""
+        at = self.columns.index(column)
+        pruned: dict[str, Any] = _pruned(request, self._root, at)
+        return pruned
+
     def knows(self, path: str) -> bool:
         """Tell whether a row names a path, or one above it that may hold any JSON."""
         node = self._root
@@ -278,6 +284,25 @@ def _grown(node: _Node, step: str) -> _Node:
     else:
         node.members[step] = made
     return made
+
+
+def _pruned(value: Any, node: _Node, at: int) -> Any:
+    if isinstance(value, list) and node.items is not None:
+        return [_pruned(item, node.items, at) for item in value]
+    if not isinstance(value, dict) or _is_leaf(node):
+        return value
+    inner = node.of_kind(value.get("type"))
+    if inner is None or not inner.members:
+        return value
+    return {
+        name: member if below is None else _pruned(member, below, at)
+        for name, member in value.items()
+        if not _is_hint(below := inner.members.get(name), at)
+    }
+
+
+def _is_hint(node: _Node | None, at: int) -> bool:
+    return node is not None and node.row is not None and node.row.rules[at].word == "hint"
 
 
 def _is_leaf(node: _Node) -> bool:

@@ -101,11 +101,12 @@ def _function_tool(tool: dict[str, Any]) -> dict[str, Any]:
             f"\n\n`input` must follow this {text(grammar.get('syntax'))} grammar:\n"
             f"{text(grammar.get('definition'))}"
         )
+    described = {"description": description.strip()} if description else {}
     return {
         "type": "function",
         "function": {
             "name": text(custom.get("name")),
-            "description": description.strip(),
+            **described,
             "parameters": {
                 "type": "object",
                 "properties": {"input": {"type": "string"}},
@@ -131,12 +132,27 @@ def plain_message(message: dict[str, Any]) -> dict[str, Any]:
     kept = {name: value for name, value in message.items() if name not in _ONLY_HERE}
     if message.get("reasoning"):
         kept["reasoning_content"] = message["reasoning"]
+    thoughts = [part for part in objects(kept.get("content")) if part.get("type") == "thinking"]
+    if thoughts:
+        kept["content"] = [part for part in objects(kept["content"]) if part not in thoughts]
+        kept.setdefault("reasoning_content", "".join(map(_thought, thoughts)))
     kept["content"] = plain_content(kept.get("content"))
+    refusal = kept.pop("refusal", None)
+    if isinstance(refusal, str) and not kept["content"]:
+        kept["content"] = refusal
     if message.get("is_error") is True:
         kept["content"] = _as_error(kept["content"])
     if kept.get("tool_calls"):
         kept["tool_calls"] = [_without_marks(call) for call in objects(kept["tool_calls"])]
     return kept
+
+
+def _thought(part: dict[str, Any]) -> str:
+    """Return the words of a part that thinks: a text, or parts of text, as Mistral has them."""
+    said = part.get("thinking")
+    return (
+        said if isinstance(said, str) else "".join(text(row.get("text")) for row in objects(said))
+    )
 
 
 def plain_content(content: Any) -> Any:

@@ -102,8 +102,8 @@ def name_sender(fields: Fields, quirks: tuple[str, ...], stamp: Stamp) -> None:
         if isinstance(raw := fields.pop(name, None), msgspec.Raw)
     )
     fields.pop("metadata", None)
-    key = fields.get("prompt_cache_key")
-    if isinstance(key, msgspec.Raw):
+    key = fields.pop("prompt_cache_key", None)
+    if isinstance(key, msgspec.Raw) and bytes(key) != b"null":
         fields["prompt_cache_key"] = opaque(stamp.sender, bytes(key).decode("utf-8", "replace"))
     if not stamp.sender:
         return
@@ -114,8 +114,14 @@ def name_sender(fields: Fields, quirks: tuple[str, ...], stamp: Stamp) -> None:
 
 
 def _openai(fields: Fields, request: CompletionRequest, stamp: Stamp) -> None:
-    del request, stamp
+    """Store nothing, and leave out reasoning of other providers, which OpenAI refuses."""
+    del stamp
     fields["store"] = _FALSE
+    if b'"reasoning' in bytes(request.fields.get("messages", _NULL)):
+        fields["messages"] = [
+            {name: value for name, value in message.items() if name not in REASONINGS}
+            for message in messages_of(fields)
+        ]
 
 
 def _openrouter(fields: Fields, request: CompletionRequest, stamp: Stamp) -> None:

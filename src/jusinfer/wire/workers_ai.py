@@ -64,9 +64,11 @@ class WorkersAiDialect:
         """Write a request; raises InvalidRequest naming what cannot be said."""
         del upstream_model, quirks
         fields = {name: _any(raw) for name, raw in asked.fields.items()}
-        judge(table_of("chat").notes(fields), self.name)
+        table = table_of("chat")
+        judge(table.notes(fields), self.name)
+        fields = table.without_hints(fields, self.name)
         allow_some(fields)
-        body = {name: fields[name] for name in PASSED if fields.get(name) is not None}
+        body = {name: fields[name] for name in sorted(PASSED) if fields.get(name) is not None}
         effort = effort_asked(fields.get("reasoning"))
         if effort is not None:
             body.setdefault("reasoning_effort", effort)

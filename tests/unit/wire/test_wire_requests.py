@@ -518,3 +518,76 @@ def test_a_reference_is_refused_with_the_cure() -> None:
         with pytest.raises(InvalidRequest) as caught:
             responses(input=[QUESTION, item])
         assert "store" in f"{caught.value.message} {caught.value.hint}"
+
+
+# ------------------------------------------------------------------ what providers insist on
+
+
+def test_nothing_is_stored_at_any_provider() -> None:
+    assert chat(store=True)["store"] is False
+    assert chat(quirks=("store_false",))["store"] is False
+    assert "store" not in chat()
+
+
+def test_openai_gets_no_reasoning_of_others() -> None:
+    turns: Any = [USER, {"role": "assistant", "content": "a", "reasoning_content": "r"}, USER]
+    assert "reasoning_content" in chat(messages=turns)["messages"][1]
+    assert "reasoning_content" not in chat(quirks=("store_false",), messages=turns)["messages"][1]
+
+
+def test_what_is_cached_longer_has_no_price_here() -> None:
+    part = {"type": "text", "text": "x", "prompt_cache_breakpoint": {"mode": "explicit"}}
+    assert chat(messages=[{"role": "user", "content": [part]}])
+    part["prompt_cache_breakpoint"] = {"mode": "explicit", "ttl": "12h"}
+    with pytest.raises(InvalidRequest, match="ttl"):
+        chat(messages=[{"role": "user", "content": [part]}])
+    with pytest.raises(InvalidRequest, match="ttl"):
+        chat(prompt_cache_options={"ttl": "12h"})
+
+
+def test_audio_has_no_price_here() -> None:
+    assert chat(modalities=["text"])
+    with pytest.raises(InvalidRequest, match="modalities"):
+        chat(modalities=["text", "audio"])
+
+
+def test_no_cache_key_is_made_up() -> None:
+    assert "prompt_cache_key" not in chat(prompt_cache_key=None)
+    assert chat(prompt_cache_key="k")["prompt_cache_key"] not in {None, "k"}
+
+
+def test_hints_are_left_out_for_workers_ai() -> None:
+    tool = {
+        "type": "function",
+        "function": {"name": "f", "parameters": {"type": "object"}},
+        "cache_control": {"type": "ephemeral"},
+    }
+    turns: Any = [{"role": "user", "name": "n", "content": "x"}]
+    found = chat("workers_ai", messages=turns, tools=[tool])
+    assert found["messages"] == [{"role": "user", "content": "x"}]
+    assert "cache_control" not in found["tools"][0]
+
+
+def test_thinking_and_refusals_that_are_sent_back_are_told() -> None:
+    turns: Any = [
+        USER,
+        {"role": "assistant", "content": None, "refusal": "no"},
+        USER,
+        {
+            "role": "assistant",
+            "content": [
+                {"type": "thinking", "thinking": [{"type": "text", "text": "t"}]},
+                {"type": "text", "text": "a"},
+            ],
+        },
+        USER,
+    ]
+    found = chat("workers_ai", messages=turns)["messages"]
+    assert found[1] == {"role": "assistant", "content": "no"}
+    assert found[3] == {"role": "assistant", "content": "a", "reasoning": "t"}
+
+
+def test_legacy_completions_refuse_what_they_do_not_know() -> None:
+    with pytest.raises(InvalidRequest, match="new_member"):
+        sent("/v1/completions", {"prompt": "x", "new_member": 1})
+    assert sent("/v1/completions", {"prompt": "x", "top_p": 0.5, "models": ["a"]})["top_p"] == 0.5
