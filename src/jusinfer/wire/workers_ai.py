@@ -22,22 +22,20 @@ from jusinfer.wire.upstream_errors import read_error
 # What is sent when nobody says how long an answer may be: older models stop at 256 otherwise.
 OUTPUT_TOKENS_DEFAULT: Final = 2_048
 CALL_ID_BYTES: Final = 12
-PASSED: Final = frozenset(
-    {
-        "chat_template_kwargs",
-        "frequency_penalty",
-        "presence_penalty",
-        "reasoning_effort",
-        "repetition_penalty",
-        "response_format",
-        "seed",
-        "stop",
-        "temperature",
-        "tool_choice",
-        "tools",
-        "top_k",
-        "top_p",
-    }
+PASSED: Final = (
+    "chat_template_kwargs",
+    "frequency_penalty",
+    "presence_penalty",
+    "reasoning_effort",
+    "repetition_penalty",
+    "response_format",
+    "seed",
+    "stop",
+    "temperature",
+    "tool_choice",
+    "tools",
+    "top_k",
+    "top_p",
 )
 _any: Final = msgspec.json.Decoder().decode
 _encode: Final = msgspec.json.Encoder().encode

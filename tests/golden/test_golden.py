@@ -1,0 +1,39 @@
+"""Requests and answers as they pass, written down; `make golden` writes them anew.
+
+A change of a file is a change of what providers or clients get: its diff is what is reviewed.
+"""
+
+import difflib
+from typing import Final
+
+import pytest
+from tests.golden.case import HERE, Case, text_of
+from tests.golden.tables import cases
+
+CASES: Final = tuple(cases())
+BYTES_MAX: Final = 12_000
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+def test_what_passes_is_what_was_written_down(case: Case, *, writes: bool) -> None:
+    text = text_of(case)
+    assert len(text) < BYTES_MAX
+    if writes:
+        case.path.parent.mkdir(exist_ok=True)
+        case.path.write_text(text)
+        return
+    known = case.path.read_text() if case.path.exists() else ""
+    if text != known:
+        diff = difflib.unified_diff(known.splitlines(), text.splitlines(), "written", "now", n=3)
+        pytest.fail("\n".join(diff) + "\nmake golden writes the files anew", pytrace=False)
+
+
+def test_each_case_has_a_file_of_its_own_and_each_file_a_case(*, writes: bool) -> None:
+    ids = [case.id for case in CASES]
+    assert len(ids) == len(set(ids))
+    files = {f"{path.parent.name}/{path.stem}": path for path in HERE.glob("*/*.toml")}
+    if writes:
+        for name in files.keys() - set(ids):
+            files[name].unlink()
+        return
+    assert files.keys() == set(ids)
