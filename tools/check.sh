@@ -36,7 +36,7 @@ done
 
 # The longest floors are left to `make test`; a floor that nobody has built is left out by name.
 floors=()
-for floor in tests/unit tests/property tests/playbook tests/house; do
+for floor in tests/unit tests/property tests/playbook tests/golden tests/house; do
   if [ -n "$(find "$floor" -name 'test_*.py' -print -quit 2>/dev/null)" ]; then
     floors+=("$floor")
   else

@@ -539,7 +539,8 @@ def _rows() -> Iterator[tuple[str, str, Json, tuple[str, ...]]]:
         note = f"tool_choice: {name}."
         tools = [WEATHER, TIME, *([CUSTOM] if name == "custom" else [])]
         yield f"choice_{name}", note, {**ask, "tools": tools, "tool_choice": value}, MAIN
-    yield "sampling", "All that says how to sample.", {**ask, **SAMPLING}, ("chat",)
+    sampling = {**ask, **SAMPLING, "modalities": ["text"]}
+    yield "sampling", "All that says how to sample.", sampling, ("chat",)
     for name, value in SAMPLING.items():
         yield f"sampling_{name}", f"Asks for `{name}`.", {**ask, name: value}, NOT_CHAT
     yield "neutral", "Members with values that ask for nothing.", {**ask, **NEUTRAL}, MAIN
