@@ -12,6 +12,7 @@ from jusinfer.wire.anthropic_thinking import cannot, think
 from jusinfer.wire.call_ids import portable
 from jusinfer.wire.call_order import in_call_order
 from jusinfer.wire.member_table import judge, table_of
+from jusinfer.wire.sealed import merged
 from jusinfer.wire.tolerant import member, objects
 
 OUTPUT_TOKENS_DEFAULT: Final = 8_192
@@ -61,12 +62,12 @@ def encode_messages(
     return _encode(body)
 
 
-def _refuse(fields: Mapping[str, Any], quirks: tuple[str, ...]) -> None:
+def _refuse(fields: dict[str, Any], quirks: tuple[str, ...]) -> None:
     judge(table_of("chat").notes(fields), "anthropic")
     if "no_sampling" in quirks:
-        for name, neutral in (("temperature", 1), ("top_p", 1), ("top_k", None)):
-            if fields.get(name) not in (None, neutral):
-                raise cannot(name)
+        # Agents that know no better always send one; a model without such a setting has one way.
+        for name in ("temperature", "top_p", "top_k"):
+            fields.pop(name, None)
 
 
 # ---------------------------------------------------------------------- messages
@@ -227,7 +228,7 @@ def _call(call: object, where: str) -> Block:
 def _thoughts(message: dict[str, Any]) -> list[Block]:
     """Give back thinking with its signature; what Anthropic did not sign it would refuse."""
     blocks: list[Block] = []
-    for detail in objects(message.get("reasoning_details")):
+    for detail in merged(objects(message.get("reasoning_details"))):
         if detail.get("format", FORMAT) != FORMAT:
             continue
         if detail.get("type") == "reasoning.encrypted" and detail.get("data"):

@@ -1,7 +1,8 @@
 """Tools of a Responses request that the provider would run: no price of ours knows what they cost.
 
-A web search is left out, as a client such as Codex offers it always and goes on without it; it is
-refused where the request demands it. The others are refused by name.
+A web search and the making of images are left out, as clients such as Codex and Cline offer them
+always and go on without them; they are refused where the request demands them. The others hold data
+of the client's and are refused by name.
 """
 
 from collections.abc import Mapping
@@ -28,14 +29,14 @@ CLIENT_RUN: Final = frozenset(
     }
 )
 CHOICES: Final = CLIENT_RUN | {"allowed_tools"}
-SEARCH: Final = "web_search"
+OPTIONAL: Final = ("web_search", "image_generation")
 _any: Final = msgspec.json.Decoder().decode
 _rows: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
-def is_search(tool: Mapping[str, Any]) -> bool:
-    """Tell whether a tool, or a choice of one, is a web search that the provider runs."""
-    return text(tool.get("type")).startswith(SEARCH)
+def is_optional(tool: Mapping[str, Any]) -> bool:
+    """Tell whether a tool, or a choice of one, is one that a client can go on without."""
+    return text(tool.get("type")).startswith(OPTIONAL)
 
 
 def refuse_tool(tool: Mapping[str, Any], where: str) -> None:
@@ -60,10 +61,10 @@ def refuse_hosted(raw: msgspec.Raw, where: str) -> None:
 
 
 def offer_tools(fields: dict[str, object]) -> None:
-    """Leave out web searches, in place, and refuse other hosted tools; raises InvalidRequest."""
+    """Leave out optional tools, in place, and refuse other hosted tools; raises InvalidRequest."""
     choice = _value(fields.get("tool_choice"))
     kind = text(member(choice).get("type"))
-    if kind and kind not in CHOICES and not kind.startswith(SEARCH):
+    if kind and kind not in CHOICES and not kind.startswith(OPTIONAL):
         refuse_tool(member(choice), "tool_choice")
     raw = fields.get("tools")
     tools = _value(raw)
@@ -71,7 +72,7 @@ def offer_tools(fields: dict[str, object]) -> None:
         return
     kept: list[msgspec.Raw] = []
     for place, (row, tool) in enumerate(zip(_rows(raw), tools, strict=True)):
-        if not is_search(member(tool)):
+        if not is_optional(member(tool)):
             refuse_tool(member(tool), f"tools[{place}]")
             kept.append(row)
     if len(kept) == len(tools):
@@ -87,13 +88,13 @@ def _choose(fields: dict[str, object], choice: object, *, has_tools: bool) -> No
     """Bring the choice of a tool into line with what is left to choose from."""
     named = member(choice)
     allowed = objects(named.get("tools"))
-    others = [tool for tool in allowed if not is_search(tool)]
+    others = [tool for tool in allowed if not is_optional(tool)]
     is_forced = (
-        is_search(named) or (choice == "required" and not has_tools) or (allowed and not others)
+        is_optional(named) or (choice == "required" and not has_tools) or (allowed and not others)
     )
     if is_forced:
         raise InvalidRequest(
-            "`tool_choice` demands a web search, which is not offered: its price is not known",
+            "`tool_choice` demands a tool that the provider runs: its price is not known",
             param="tool_choice",
             hint="Use auto, or offer a tool of your own.",
         )

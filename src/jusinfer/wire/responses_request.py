@@ -7,11 +7,11 @@ import msgspec
 from jusinfer.domain.completion import MemberNote
 from jusinfer.domain.errors import InvalidRequest
 from jusinfer.wire.chat_misfits import misfit
-from jusinfer.wire.member_table import table_of
+from jusinfer.wire.member_table import judge, table_of
 from jusinfer.wire.pivot import ChatForm
 from jusinfer.wire.responses_items import chat_messages
 from jusinfer.wire.responses_items import misfit as item_misfit
-from jusinfer.wire.responses_tools import chosen, offered_tools
+from jusinfer.wire.responses_tools import ToolNames, chosen, offered_tools
 
 _any: Final = msgspec.json.Decoder().decode
 _encode: Final = msgspec.json.Encoder().encode
@@ -89,7 +89,7 @@ def read_responses_request(body: bytes) -> ChatForm:
     offered = offered_tools(tree)
     chat: dict[str, Any] = {
         "model": asked.model,
-        "messages": chat_messages(asked.instructions, asked.input, offered.names),
+        "messages": _messages(asked, offered.names, notes),
     }
     for name in PASSED:
         value = getattr(asked, name)
@@ -113,6 +113,17 @@ def read_responses_request(body: bytes) -> ChatForm:
     if choice is not None and (tools or choice == "none"):
         chat["tool_choice"] = choice
     return ChatForm(_encode(chat), notes)
+
+
+def _messages(
+    asked: _Asked, names: ToolNames, notes: tuple[MemberNote, ...]
+) -> list[dict[str, Any]]:
+    messages = chat_messages(asked.instructions, asked.input, names)
+    if not messages:
+        # Perhaps all that is there is refused everywhere: then that is what is wrong.
+        judge(notes, "responses")
+        raise item_misfit("input", "holds nothing that a model could answer")
+    return messages
 
 
 def _judged(body: bytes) -> tuple[_Asked, dict[str, Any], tuple[MemberNote, ...]]:

@@ -6,6 +6,7 @@ from typing import Any, Final
 import msgspec
 
 from jusinfer.domain.errors import InvalidRequest
+from jusinfer.wire.tolerant import text
 
 # What is opaque to clients begins so; what does not is a provider's own.
 SEALED: Final = "ji1."
@@ -18,15 +19,33 @@ _encode: Final = msgspec.json.Encoder().encode
 
 def seal(details: list[dict[str, Any]]) -> str:
     """Write details as the text that a client sends back."""
-    return SEALED + base64.urlsafe_b64encode(_encode(details)).decode("ascii")
+    return SEALED + base64.urlsafe_b64encode(_encode(merged(details))).decode("ascii")
 
 
-def unseal(text: str, where: str) -> list[dict[str, Any]]:
+def merged(details: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Put the pieces of a streamed thought together: a signature is of the whole of it."""
+    whole: list[dict[str, Any]] = []
+    for detail in details:
+        last = whole[-1] if whole else {}
+        is_more = (
+            detail.get("type") == last.get("type") == "reasoning.text"
+            and detail.get("index") == last.get("index")
+            and not last.get("signature")
+        )
+        if not is_more:
+            whole.append(detail)
+            continue
+        said = f"{text(last.get('text'))}{text(detail.get('text'))}"
+        whole[-1] = {**last, **detail, "text": said}
+    return whole
+
+
+def unseal(sealed: str, where: str) -> list[dict[str, Any]]:
     """Read them again; raises InvalidRequest naming `where` for what was not given out."""
-    if len(text) > SEALED_CHARS_MAX:
+    if len(sealed) > SEALED_CHARS_MAX:
         raise _changed(where)
     try:
-        value = _any(base64.urlsafe_b64decode(text[len(SEALED) :].encode("ascii")))
+        value = _any(base64.urlsafe_b64decode(sealed[len(SEALED) :].encode("ascii")))
     except (ValueError, RecursionError):
         raise _changed(where) from None
     if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):

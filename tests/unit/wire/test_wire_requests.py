@@ -25,7 +25,7 @@ def sent(
     door = DOORS[path]
     body = json.dumps({"model": "m"} | request).encode()
     asked = door.decode(body)
-    speech = door.speech(DIALECTS.get(provider))
+    speech = door.speech(DIALECTS.get(provider), quirks=quirks)
     stamp = Stamp(sender="someone")
     found: dict[str, Any] = json.loads(speech.encode(asked, body, "u", None, quirks, stamp))
     return found
@@ -115,9 +115,11 @@ def test_codex_tools_are_offered_and_come_back() -> None:
     assert call["function"]["name"] == "agents__exec"
 
 
+@pytest.mark.parametrize("kind", ["web_search", "web_search_preview", "image_generation"])
 @pytest.mark.parametrize("choice", ["auto", None, "none"])
-def test_a_web_search_is_left_out_unless_it_is_forced(choice: Any) -> None:
-    assert "tools" not in responses(tools=[{"type": "web_search"}], tool_choice=choice)
+def test_optional_tools_are_left_out_unless_they_are_forced(kind: str, choice: Any) -> None:
+    for quirks in ((), ("responses",)):
+        assert "tools" not in responses("", quirks, tools=[{"type": kind}], tool_choice=choice)
 
 
 @pytest.mark.parametrize("choice", ["required", {"type": "web_search"}])
@@ -503,6 +505,22 @@ def test_gemini_gets_a_substitute_for_lost_signatures() -> None:
     assert call() == {"google": {"thought_signature": "skip_thought_signature_validator"}}
     own = {"google": {"thought_signature": "sig"}}
     assert call(extra_content=own) == own
+
+
+def test_pieces_of_a_thought_are_one_thought() -> None:
+    form = {"type": "reasoning.text", "format": "anthropic-claude-v1", "index": 0}
+    pieces: list[Any] = [form | {"text": "a"}, form | {"text": "b"}, form | {"signature": "s"}]
+    whole = {"type": "thinking", "thinking": "ab", "signature": "s"}
+    history: Any = [QUESTION, {"type": "reasoning", "encrypted_content": seal(pieces)}, CALL_A]
+    found = responses("anthropic", input=[*history, OUTPUT_A])["messages"]
+    assert found[1]["content"][0] == whole
+    turn = {"role": "assistant", "content": "x", "reasoning_details": pieces}
+    assert chat("anthropic", messages=[USER, turn, USER])["messages"][1]["content"][0] == whole
+
+
+def test_models_without_sampling_are_not_asked_for_it() -> None:
+    assert "temperature" not in chat("anthropic", ("no_sampling",), temperature=0)
+    assert chat("anthropic", temperature=0)["temperature"] == 0
 
 
 def test_a_data_url_may_have_settings() -> None:

@@ -246,7 +246,6 @@ def test_tools_that_the_client_runs_pass(tool: dict[str, Any]) -> None:
     [
         {"type": "file_search", "vector_store_ids": ["a"]},
         {"type": "code_interpreter", "container": {"type": "auto"}},
-        {"type": "image_generation"},
         {"type": "mcp", "server_label": "a"},
         {"type": "programmatic_tool_calling"},
         {"type": "shell", "environment": {"type": "container_auto"}},
