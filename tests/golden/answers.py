@@ -61,10 +61,15 @@ def chunk(delta: Json, finish: str | None = None, **head: Any) -> Json:
 def deltas_of(message: Json) -> list[Json]:
     """Cut a message into fragments."""
     deltas: list[Json] = [{"role": "assistant", "content": ""}]
+    if message.get("reasoning_details"):
+        # Beside the words that they explain, as OpenRouter sends them.
+        details = {"reasoning_details": message["reasoning_details"]}
+        deltas.append({"content": "", "reasoning": message.get("reasoning"), **details})
+        message = {name: value for name, value in message.items() if name != "reasoning"}
     for name in ("reasoning_content", "reasoning", "content", "refusal"):
         if isinstance(message.get(name), str):
             deltas += [{name: part} for part in _halves(message[name])]
-    for name in ("reasoning_details", "annotations", "images", "audio"):
+    for name in ("annotations", "images", "audio"):
         if message.get(name):
             deltas.append({name: message[name]})
     for index, call in enumerate(message.get("tool_calls") or ()):
@@ -142,7 +147,8 @@ def _block_deltas(block: Json) -> tuple[Json, list[Json]]:
     if kind == "text":
         cited = [{"type": "citations_delta", "citation": c} for c in block.get("citations") or ()]
         texts = [{"type": "text_delta", "text": part} for part in _halves(block["text"])]
-        return {**block, "text": ""}, [*cited, *texts]
+        empty = {**block, "text": ""}
+        return empty | ({"citations": []} if cited else {}), [*cited, *texts]
     if kind == "thinking":
         thoughts = [
             {"type": "thinking_delta", "thinking": part} for part in _halves(block["thinking"])

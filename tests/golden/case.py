@@ -18,7 +18,9 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
     `ends` are the last events; a stream that breaks has none. `status` other than 200 is a
     refusal, whose body is `whole`. A usual answer is of no interest: it is not written down, so
-    that a change of answers changes no file of requests.
+    that a change of answers changes no file of requests. What is odd is in no official type, and
+    passes where client and provider speak the same API. What is reordered has another order when
+    it is whole: the neutral form has none.
     """
 
     whole: Any = None
@@ -29,6 +31,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     is_cut: bool = False
     is_done: bool = True
     is_usual: bool = False
+    is_odd: bool = False
+    is_reordered: bool = False
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,6 +50,16 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     def id(self) -> str:
         """The folder and the name of the file."""
         return f"{self.client}-{self.provider}/{self.name}"
+
+    @property
+    def is_native(self) -> bool:
+        """Whether client and provider speak the same API."""
+        pairs = {
+            ("messages", "anthropic"),
+            ("responses", "responses"),
+            ("embeddings", "embeddings"),
+        }
+        return (self.client, self.provider) in pairs
 
     @property
     def path(self) -> Path:
@@ -70,6 +84,12 @@ def result_of(case: Case) -> Result:
     if found is None:
         found = _RESULTS[case.id] = _played(case)
     return found
+
+
+def is_counted_here(result: Result) -> bool:
+    """Tell whether the provider did not say what was used."""
+    endings = [played.ended for played in (result.whole, result.stream) if played is not None]
+    return any(ended is not None and ended.is_estimated for ended in endings)
 
 
 def _played(case: Case) -> Result:

@@ -105,6 +105,11 @@ EMBEDDINGS: Final[dict[str, tuple[str, Json, Any]]] = {
     "odd_format": ("A format nobody knows.", {"input": "a", "encoding_format": "hex"}, VECTORS),
     "odd_dimensions": ("No dimensions.", {"input": "a", "dimensions": 0}, VECTORS),
     "unknown": ("A member that no table names.", {"input": "a", "new_member": 1}, VECTORS),
+    "odd_vectors": (
+        "Vectors of no numbers, and none at all, where base64 was asked for.",
+        {"input": ["a", "b"], "encoding_format": "base64"},
+        {**VECTORS, "data": [{**VECTORS["data"][0], "embedding": [None, 1e300]}, 5]},
+    ),
     "no_vectors": ("An answer without vectors.", {"input": "Hi"}, {**VECTORS, "data": []}),
     "no_answer": ("No answer at all.", {"input": "Hi"}, {"hello": 1}),
 }
@@ -129,5 +134,5 @@ def cases() -> Iterator[Case]:
             name=name,
             note=note,
             request=request,
-            answer=Answer(whole=whole),
+            answer=Answer(whole=whole, is_odd=name == "odd_vectors"),
         )

@@ -630,6 +630,9 @@ def _rows() -> Iterator[tuple[str, str, Json, tuple[str, ...]]]:
         tools = [TOOLS[tool] for tool in CHOICE_TOOLS.get(name, ["function"])]
         asked = {**ask, "tools": tools, "tool_choice": choice}
         where = MAIN if name in {"required", "function", "custom", "allowed"} else TWO
+        if name == "local_shell":
+            # No official type has it, though a tool of this kind may be offered.
+            where = ("responses",)
         yield f"choice_{name}", f"tool_choice: {name}.", asked, where
     for name, value in REFUSED.items():
         yield f"refused_{name}", f"`{name}` cannot be served.", {**ask, name: value}, ("responses",)

@@ -1,12 +1,31 @@
 """All tables of cases together."""
 
 from collections.abc import Iterator
+from typing import Final
 
-from tests.golden import cases_chat, cases_messages, cases_others, cases_responses
+from tests.golden import (
+    cases_answers_chat,
+    cases_answers_odd,
+    cases_answers_others,
+    cases_chat,
+    cases_messages,
+    cases_others,
+    cases_responses,
+)
 from tests.golden.case import Case
+
+TABLES: Final = (
+    cases_chat,
+    cases_responses,
+    cases_messages,
+    cases_others,
+    cases_answers_chat,
+    cases_answers_odd,
+    cases_answers_others,
+)
 
 
 def cases() -> Iterator[Case]:
     """Give every case."""
-    for table in (cases_chat, cases_responses, cases_messages, cases_others):
+    for table in TABLES:
         yield from table.cases()

@@ -7,11 +7,13 @@ import difflib
 from typing import Final
 
 import pytest
-from tests.golden.case import HERE, Case, text_of
+from tests.golden.case import HERE, Case, is_counted_here, result_of, text_of
+from tests.golden.clients import gist, read_error, read_stream, read_whole
+from tests.golden.harness import OK
 from tests.golden.tables import cases
 
 CASES: Final = tuple(cases())
-BYTES_MAX: Final = 12_000
+BYTES_MAX: Final = 20_000
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
@@ -26,6 +28,32 @@ def test_what_passes_is_what_was_written_down(case: Case, *, writes: bool) -> No
     if text != known:
         diff = difflib.unified_diff(known.splitlines(), text.splitlines(), "written", "now", n=3)
         pytest.fail("\n".join(diff) + "\nmake golden writes the files anew", pytrace=False)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+def test_clients_read_what_was_delivered(case: Case) -> None:
+    """The official types take it, and a stream says what the whole answer says."""
+    result = result_of(case)
+    if case.is_native and case.answer.is_odd:
+        return
+    said = []
+    if result.whole is not None:
+        if result.whole.status == OK:
+            said.append(read_whole(case.client, result.whole.delivered))
+        else:
+            read_error(case.client, result.whole.status, result.whole.delivered)
+    if result.stream is not None:
+        if result.stream.status == OK:
+            said.append(read_stream(case.client, result.stream.delivered, is_native=case.is_native))
+        else:
+            read_error(case.client, result.stream.status, result.stream.delivered)
+    gists = [gist(case.client, answer) for answer in said if answer is not None]
+    if is_counted_here(result):
+        # Estimates differ: a stream shows how many events it had.
+        for found in gists:
+            found.pop("usage", None)
+    if not case.answer.is_reordered:
+        assert gists[1:] == gists[:-1]
 
 
 def test_each_case_has_a_file_of_its_own_and_each_file_a_case(*, writes: bool) -> None:

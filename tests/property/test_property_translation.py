@@ -288,10 +288,11 @@ def test_any_answer_of_an_upstream_is_read_or_refused(value: Any) -> None:
                 decode_answer(dialect.answer(json.dumps(body).encode()))
             except ChunkMalformed:
                 continue
-    asked = decode_embeddings(b'{"model":"m","input":"x"}')
     data = json.dumps({"data": [value]}).encode()
-    if read_embeddings(data).failure is None:
-        as_asked(data, asked)
+    for form in (b"float", b"base64"):
+        asked = decode_embeddings(b'{"model":"m","input":"x","encoding_format":"%b"}' % form)
+        if read_embeddings(data).failure is None:
+            as_asked(data, asked, TokenUsage(prompt_tokens=1, is_estimated=True))
 
 
 @pytest.mark.parametrize("surface", SURFACES, ids=lambda surface: surface.name)

@@ -334,8 +334,8 @@ class Embedding(Speech):
         ident: AnswerIdent,
     ) -> bytes:
         """Give vectors as they were asked for."""
-        del asked_body, usage, cost, ident
-        return as_asked(body, asked)
+        del asked_body, cost, ident
+        return as_asked(body, asked, usage)
 
 
 EMBEDDING: Final = Embedding()

@@ -15,6 +15,7 @@ from jusinfer.domain.usage import TokenUsage
 from jusinfer.wire.chat_misfits import misfit
 from jusinfer.wire.openai_chat import Answer
 from jusinfer.wire.preferences import read_preferences
+from jusinfer.wire.tolerant import objects
 from jusinfer.wire.upstream_errors import read_inner_error
 from jusinfer.wire.usage_shapes import read_usage
 
@@ -161,21 +162,35 @@ def read_embeddings(body: bytes) -> Answer:
     return Answer(usage=usage, has_content=False, finish_reason="stop")
 
 
-def as_asked(body: bytes, asked: CompletionRequest) -> bytes:
-    """Write floats or base64, whichever was asked for, where the upstream did otherwise."""
+def as_asked(body: bytes, asked: CompletionRequest, usage: TokenUsage) -> bytes:
+    """Write floats or base64, whichever was asked for, where the provider did otherwise.
+
+    `usage` is what is charged; it is shown where the provider did not say it.
+    """
     wish = bytes(asked.fields.get("encoding_format", b'"float"')).strip(b'"')
     wants_base64 = wish == b"base64"
-    if not wants_base64 and b'"embedding":"' not in body and b'"embedding": "' not in body:
+    is_text = b'"embedding":"' in body or b'"embedding": "' in body
+    if not (wants_base64 or is_text or usage.is_estimated):
         return body
     answer = _any(body)
-    for row in answer.get("data") or []:
+    if usage.is_estimated:
+        count = usage.prompt_tokens
+        answer["usage"] = {"prompt_tokens": count, "total_tokens": count}
+    for row in objects(answer["data"]):
         vector = row.get("embedding")
         if wants_base64 and isinstance(vector, list):
-            packed = struct.pack(f"<{len(vector)}f", *vector)
-            row["embedding"] = base64.b64encode(packed).decode("ascii")
+            row["embedding"] = _packed(vector)
         elif not wants_base64 and isinstance(vector, str):
             row["embedding"] = _floats(vector)
     return _encode(answer)
+
+
+def _packed(vector: list[Any]) -> Any:
+    try:
+        packed = struct.pack(f"<{len(vector)}f", *vector)
+    except (struct.error, OverflowError):
+        return vector
+    return base64.b64encode(packed).decode("ascii")
 
 
 def _floats(text: str) -> Any:
