@@ -7,6 +7,7 @@ from typing import Final
 import msgspec
 
 from jusinfer.domain.completion import CompletionRequest
+from jusinfer.domain.errors import InvalidRequest
 from jusinfer.gateway.speech import (
     EMBEDDING,
     PLAIN,
@@ -18,6 +19,7 @@ from jusinfer.gateway.speech import (
 from jusinfer.wire.anthropic_passed import beta_line
 from jusinfer.wire.anthropic_surface import AnthropicSurface
 from jusinfer.wire.chat_request import decode_request
+from jusinfer.wire.client_names import in_client_words
 from jusinfer.wire.completions_surface import CompletionsSurface
 from jusinfer.wire.embeddings import decode_embeddings
 from jusinfer.wire.pivot import Dialect, Surface
@@ -87,7 +89,10 @@ def through(surface: Surface) -> Callable[[bytes], CompletionRequest]:
 
     def decode(body: bytes) -> CompletionRequest:
         chat = surface.to_chat(body)
-        asked = decode_request(chat.body)
+        try:
+            asked = decode_request(chat.body)
+        except InvalidRequest as error:
+            raise in_client_words(error, surface.name) from None
         asked.notes = chat.notes
         asked.has_foreign_turns = chat.has_foreign_turns
         longer = len(body) - len(chat.body)

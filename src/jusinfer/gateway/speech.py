@@ -6,7 +6,7 @@ Where both are the same, bytes pass: nothing is read but what money and honesty 
 from typing import ClassVar, Final
 
 from jusinfer.domain.completion import CompletionRequest
-from jusinfer.domain.errors import ContextTooLong, JusinferError
+from jusinfer.domain.errors import ContextTooLong, InvalidRequest, JusinferError
 from jusinfer.domain.stamps import Stamp
 from jusinfer.domain.stream import ChunkMalformed, UpstreamFailure
 from jusinfer.domain.usage import TokenUsage
@@ -21,6 +21,7 @@ from jusinfer.wire.anthropic_passed import native_request
 from jusinfer.wire.chat_answer import named_answer, read_answer
 from jusinfer.wire.chat_request import encode_request, stamped
 from jusinfer.wire.chat_stream import ChatStreamDecoder
+from jusinfer.wire.client_names import in_client_words
 from jusinfer.wire.embeddings import as_asked, encode_embeddings, read_embeddings
 from jusinfer.wire.error_kinds import prompt_too_long
 from jusinfer.wire.errors import render, status_of
@@ -129,11 +130,32 @@ class Translated(Speech):
         stamp: Stamp,
     ) -> bytes:
         """Write the request in the upstream's dialect; raises InvalidRequest."""
+        del body
+        judge(asked.notes, "chat" if self._dialect is None else self._dialect.name)
+        try:
+            return self._encoded(asked, upstream_model, output_tokens_max, quirks, stamp)
+        except InvalidRequest as error:
+            if self._surface is None:
+                raise
+            raise in_client_words(error, self._surface.name) from None
+
+    def _encoded(
+        self,
+        asked: CompletionRequest,
+        upstream_model: str,
+        output_tokens_max: int | None,
+        quirks: tuple[str, ...],
+        stamp: Stamp,
+    ) -> bytes:
         dialect = self._dialect
-        judge(asked.notes, "chat" if dialect is None else dialect.name)
         if dialect is None:
-            asked = translated_chat(asked, quirks)
-            return super().encode(asked, body, upstream_model, output_tokens_max, quirks, stamp)
+            return encode_request(
+                translated_chat(asked, quirks),
+                upstream_model=upstream_model,
+                output_tokens_max=output_tokens_max,
+                quirks=quirks,
+                stamp=stamp,
+            )
         if self._surface is not None:
             asked = functions_only(asked)
         return dialect.encode(

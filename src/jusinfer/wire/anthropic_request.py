@@ -56,6 +56,12 @@ def encode_messages(
     choice = _tool_choice(fields)
     if choice is not None and "tools" in body:
         body["tool_choice"] = choice
+    elif choice is not None and choice["type"] in {"any", "tool"}:
+        raise InvalidRequest(
+            "`tool_choice` demands a call, and `tools` offers nothing to call",
+            param="tool_choice",
+            hint="Offer `tools`, or leave out `tool_choice`.",
+        )
     think(body, fields, budget, quirks)
     if isinstance(fields.get("user"), str):
         body["metadata"] = {"user_id": fields["user"]}
@@ -99,7 +105,11 @@ def _turns(messages: list[dict[str, Any]]) -> tuple[list[Block], list[dict[str, 
     if turns and turns[-1]["role"] == "assistant":
         _trim_end(turns[-1]["content"])
     if not turns:
-        raise InvalidRequest("`messages` holds no turn of a user", param="messages")
+        raise InvalidRequest(
+            "`messages` holds nothing that a user or an assistant says",
+            param="messages",
+            hint="Add a message of the role `user`.",
+        )
     return system, turns
 
 
@@ -125,6 +135,8 @@ def _blocks(message: dict[str, Any], role: str, where: str) -> list[Block]:
     blocks = _parts(message.get("content"), where)
     if role != "assistant":
         return blocks
+    if isinstance(message.get("refusal"), str):
+        blocks += _parts(message["refusal"], where)
     calls = [
         _call(call, f"{where}.tool_calls[{place}]")
         for place, call in enumerate(_list(message.get("tool_calls")))
@@ -275,6 +287,8 @@ def allow_some(fields: dict[str, Any]) -> None:
         for tool in objects(fields.get("tools"))
         if member(tool.get("function")).get("name") in names
     ]
+    if not fields["tools"]:
+        raise cannot("tool_choice", "it allows none of the functions that are offered")
     fields["tool_choice"] = "required" if allowed.get("mode") == "required" else "auto"
 
 

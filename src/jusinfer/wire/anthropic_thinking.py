@@ -49,7 +49,8 @@ def think(
             raise cannot("reasoning_effort", "the output budget leaves no room for thinking")
         body["thinking"] = {"type": "enabled", "budget_tokens": min(tokens, budget - 1)}
     elif effort is not None:
-        output["effort"] = _effort(effort)
+        name = "reasoning_effort" if fields.get("reasoning_effort") else "reasoning.effort"
+        output["effort"] = _effort(effort, name)
         body["thinking"] = {"type": "adaptive"}
     elif asked.get("enabled") is True:
         body["thinking"] = {"type": "adaptive"}
@@ -59,10 +60,10 @@ def think(
         body["output_config"] = output
 
 
-def _effort(effort: object) -> str:
+def _effort(effort: object, name: str) -> str:
     found = EFFORTS.get(effort) if isinstance(effort, str) else None
     if found is None:
-        raise cannot("reasoning_effort", "use none, minimal, low, medium, high, xhigh or max")
+        raise cannot(name, "use none, minimal, low, medium, high, xhigh or max")
     return found
 
 

@@ -10,11 +10,12 @@ from typing import Any, Final
 
 import msgspec
 
+from jusinfer.domain.completion import MemberNote
 from jusinfer.domain.errors import InvalidRequest
 from jusinfer.wire.anthropic_request import FORMAT
 from jusinfer.wire.call_ids import original
 from jusinfer.wire.sealed import CALL_EXTRA, SEALED, unseal
-from jusinfer.wire.tolerant import member, objects, text
+from jusinfer.wire.tolerant import member, text
 
 Part = dict[str, Any]
 ROLES: Final = ("user", "assistant", "system")
@@ -43,6 +44,39 @@ def chat_messages(system: object, turns: list[dict[str, Any]]) -> list[dict[str,
         else:
             messages += _user(content, role, where)
     return messages
+
+
+# Blocks that stand in turns of one role only.
+PLACES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "tool_use": "assistant",
+        "thinking": "assistant",
+        "redacted_thinking": "assistant",
+        "tool_result": "user",
+    }
+)
+
+
+def misplaced_blocks(turns: list[dict[str, Any]]) -> tuple[MemberNote, ...]:
+    """Return notes of the blocks that no other API has a place for, as they stand in a wrong turn.
+
+    Anthropic is left to judge them itself.
+    """
+    foreign = frozenset({"chat", "workers_ai"})
+    return tuple(
+        MemberNote(
+            f"messages[{place}].content[{at}].type",
+            foreign,
+            f"such a block belongs in a turn of the {PLACES[block['type']]}",
+        )
+        for place, turn in enumerate(turns)
+        for at, block in enumerate(_blocks(turn.get("content")))
+        if PLACES.get(text(block.get("type")), turn.get("role")) != turn.get("role")
+    )
+
+
+def _blocks(content: object) -> list[dict[str, Any]]:
+    return content if isinstance(content, list) else []
 
 
 def _user(content: list[dict[str, Any]], role: str, where: str) -> list[dict[str, Any]]:
@@ -246,12 +280,12 @@ _READERS: Final[Mapping[str, Callable[[dict[str, Any], str], list[Part]]]] = Map
 
 def tool_changes(
     turns: list[dict[str, Any]],
-) -> tuple[list[dict[str, Any]], list[str]]:
-    """Return the tools that system turns add, and the names of those that they take away."""
-    added: list[dict[str, Any]] = []
+) -> tuple[list[tuple[str, dict[str, Any]]], list[str]]:
+    """Return the tools that turns add, with their places, and the names of those taken away."""
+    added: list[tuple[str, dict[str, Any]]] = []
     removed: list[str] = []
-    for turn in turns:
-        for block in objects(turn.get("content")):
+    for place, turn in enumerate(turns):
+        for at, block in enumerate(_blocks(turn.get("content"))):
             tool = member(block.get("tool"))
             name = text(tool.get("name"))
             if block.get("type") == "tool_addition":
@@ -259,10 +293,11 @@ def tool_changes(
                 name = text(definition.get("name")) or name
                 removed = [other for other in removed if other != name]
                 if definition:
-                    added.append(definition)
+                    where = f"messages[{place}].content[{at}].tool.definition"
+                    added.append((where, definition))
             elif block.get("type") == "tool_removal":
                 removed.append(name)
-                added = [other for other in added if other.get("name") != name]
+                added = [row for row in added if row[1].get("name") != name]
     return added, removed
 
 

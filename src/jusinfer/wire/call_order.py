@@ -69,7 +69,8 @@ def _calls(message: Mapping[str, Any]) -> list[str]:
 
 def _as_words(result: Mapping[str, Any]) -> dict[str, Any]:
     content = result.get("content")
-    said = f"Result of the tool call {text(result.get('tool_call_id'))}:"
+    what = "Error" if result.get("is_error") is True else "Result"
+    said = f"{what} of the tool call {text(result.get('tool_call_id'))}:"
     if isinstance(content, list):
         return {"role": "user", "content": [{"type": "text", "text": said}, *content]}
     return {"role": "user", "content": f"{said}\n{content if isinstance(content, str) else ''}"}

@@ -19,7 +19,7 @@ the same API, and refused by name elsewhere.
 import fnmatch
 import pkgutil
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any, Final, Literal
 
@@ -198,6 +198,17 @@ def judge(notes: tuple[Note, ...], column: str) -> None:
                 param=note.path,
                 hint=f"Leave out `{note.path}`, or choose another model.",
             )
+
+
+def speechless(
+    name: str, notes: tuple[Note, ...], columns: Iterable[str]
+) -> tuple[list[dict[str, Any]], tuple[Note, ...]]:
+    """Return the messages of a request that says nothing to a model, and who refuses it.
+
+    The provider of the same API judges such a request itself: its own bytes are sent.
+    """
+    why = "nothing in it says something to the model"
+    return [{"role": "user", "content": ""}], (*notes, Note(name, frozenset(columns), why))
 
 
 def shown(place: Place) -> str:

@@ -7,9 +7,9 @@ import msgspec
 from jusinfer.domain.completion import MemberNote
 from jusinfer.domain.errors import InvalidRequest
 from jusinfer.wire.anthropic_passed import has_foreign_turns
-from jusinfer.wire.anthropic_turns import chat_messages, tool_changes
+from jusinfer.wire.anthropic_turns import chat_messages, misplaced_blocks, tool_changes
 from jusinfer.wire.chat_misfits import misfit
-from jusinfer.wire.member_table import table_of
+from jusinfer.wire.member_table import speechless, table_of
 from jusinfer.wire.messages_tools import function_tools
 from jusinfer.wire.pivot import ChatForm
 from jusinfer.wire.tolerant import text
@@ -93,7 +93,11 @@ def read_messages_request(body: bytes, *, needs_budget: bool = True) -> ChatForm
         )
     if not needs_budget:
         asked.stream = None
-    return ChatForm(_encode(_chat(asked)), notes, has_foreign_turns(asked.messages))
+    messages = chat_messages(asked.system, asked.messages)
+    notes += misplaced_blocks(asked.messages)
+    if not messages:
+        messages, notes = speechless("messages", notes, {"chat", "workers_ai"})
+    return ChatForm(_encode(_chat(asked, messages)), notes, has_foreign_turns(asked.messages))
 
 
 def _judged(body: bytes) -> tuple[_Asked, tuple[MemberNote, ...]]:
@@ -110,11 +114,8 @@ def _judged(body: bytes) -> tuple[_Asked, tuple[MemberNote, ...]]:
     return asked, table_of("messages").notes(tree)
 
 
-def _chat(asked: _Asked) -> dict[str, Any]:
-    chat: dict[str, Any] = {
-        "model": asked.model,
-        "messages": chat_messages(asked.system, asked.messages),
-    }
+def _chat(asked: _Asked, messages: list[dict[str, Any]]) -> dict[str, Any]:
+    chat: dict[str, Any] = {"model": asked.model, "messages": messages}
     for name in PASSED:
         value = getattr(asked, name)
         if value is not None:
@@ -137,9 +138,12 @@ def _chat(asked: _Asked) -> dict[str, Any]:
 
 def _tools(asked: _Asked) -> list[dict[str, Any]]:
     added, removed = tool_changes(asked.messages)
-    given = [tool for tool in (asked.tools or ()) if text(tool.get("name")) not in removed]
-    names = {text(tool.get("name")) for tool in added}
-    given = [tool for tool in given if text(tool.get("name")) not in names]
+    gone = {*removed, *(text(tool.get("name")) for _, tool in added)}
+    given = [
+        (f"tools[{place}]", tool)
+        for place, tool in enumerate(asked.tools or ())
+        if text(tool.get("name")) not in gone
+    ]
     choice = asked.tool_choice
     return function_tools(
         [*given, *added], {} if choice is None else {"type": choice.type, "name": choice.name}

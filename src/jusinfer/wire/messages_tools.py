@@ -19,35 +19,34 @@ FIXED: Final = tool_forms("messages")
 WEB_SEARCH: Final = "web_search_"
 
 
-def function_tools(tools: list[dict[str, Any]], choice: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return tools as functions; raises InvalidRequest naming what cannot be read.
+Placed = list[tuple[str, dict[str, Any]]]
+
+
+def function_tools(tools: Placed, choice: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return tools, each with its place, as functions; raises InvalidRequest naming that place.
 
     A web search is left out beside other tools, unless it is forced. Other tools that Anthropic
     runs are passed over: the table of members refuses them or says why they are left out.
     """
-    made = [
-        function
-        for place, tool in enumerate(tools)
-        if (function := _function(tool, f"tools[{place}]")) is not None
-    ]
+    made = [function for where, tool in tools if (function := _function(tool, where)) is not None]
     refuse_search(tools, choice)
     return made
 
 
-def refuse_search(tools: list[dict[str, Any]], choice: Mapping[str, Any]) -> None:
+def refuse_search(tools: Placed, choice: Mapping[str, Any]) -> None:
     """Refuse a web search that is asked for: nobody here runs it; raises InvalidRequest."""
     others = 0
-    found: tuple[int, str] | None = None
-    for place, tool in enumerate(tools):
+    found: tuple[str, str] | None = None
+    for where, tool in tools:
         if text(tool.get("type")).startswith(WEB_SEARCH):
-            found = (place, text(tool.get("name")))
+            found = (f"{where}.type", text(tool.get("name")))
         else:
             others += 1
     if found is None:
         return
     is_forced = choice.get("type") == "tool" and choice.get("name") == found[1]
     if is_forced or not others:
-        where = f"tools[{found[0]}].type"
+        where = found[0]
         raise InvalidRequest(
             f"`{where}` cannot be served: Anthropic runs it, at a price that is not known here",
             param=where,
@@ -69,11 +68,7 @@ def _function(tool: dict[str, Any], where: str) -> dict[str, Any] | None:
         fixed = _fixed(kind)
         if fixed is None:
             return None
-        description = fixed.description
-        size = (tool.get("display_width_px"), tool.get("display_height_px"))
-        if all(isinstance(side, int) for side in size):
-            description += f" The screen has {size[0]} x {size[1]} pixels."
-        shape["description"] = description
+        shape["description"] = fixed.description + _settings(tool)
         shape["parameters"] = fixed.parameters
     else:
         if isinstance(tool.get("description"), str):
@@ -92,6 +87,19 @@ def _function(tool: dict[str, Any], where: str) -> dict[str, Any] | None:
     if tool.get("cache_control") is not None:
         made["cache_control"] = tool["cache_control"]
     return made
+
+
+def _settings(tool: dict[str, Any]) -> str:
+    """Put into words what a client sets of a tool with a fixed shape."""
+    said = ""
+    size = (tool.get("display_width_px"), tool.get("display_height_px"))
+    if all(isinstance(side, int) for side in size):
+        said += f" The screen has {size[0]} x {size[1]} pixels."
+    if tool.get("enable_zoom") is True:
+        said += " The action `zoom` shows the `region` [x0, y0, x1, y1] in full size."
+    if isinstance(tool.get("max_characters"), int):
+        said += f" At most {tool['max_characters']} characters of a file are shown."
+    return said
 
 
 def _fixed(kind: str | None) -> ToolForm | None:

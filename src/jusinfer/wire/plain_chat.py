@@ -16,6 +16,8 @@ from jusinfer.wire.tolerant import member, objects, text
 # What stands between texts that were parts of one message.
 BREAK: Final = "\n"
 _ONLY_HERE: Final = frozenset({"cache_control", "reasoning_details", "is_error", "reasoning"})
+# Members of texts that may be joined: what they say, and marks and notes that ask for nothing.
+_JOINED: Final = frozenset({"type", "text", "annotations", "logprobs", "prompt_cache_breakpoint"})
 _SPOKEN: Final = ("error", "failed", "failure")
 _any: Final = msgspec.json.Decoder().decode
 _encode: Final = msgspec.json.Encoder().encode
@@ -138,8 +140,8 @@ def plain_message(message: dict[str, Any]) -> dict[str, Any]:
         kept.setdefault("reasoning_content", "".join(map(_thought, thoughts)))
     kept["content"] = plain_content(kept.get("content"))
     refusal = kept.pop("refusal", None)
-    if isinstance(refusal, str) and not kept["content"]:
-        kept["content"] = refusal
+    if isinstance(refusal, str) and refusal:
+        kept["content"] = _and_refusal(kept["content"], refusal)
     if message.get("is_error") is True:
         kept["content"] = _as_error(kept["content"])
     if kept.get("tool_calls"):
@@ -155,19 +157,29 @@ def _thought(part: dict[str, Any]) -> str:
     )
 
 
+def _and_refusal(content: Any, refusal: str) -> Any:
+    if not content:
+        return refusal
+    if isinstance(content, list):
+        return [*content, {"type": "text", "text": refusal}]
+    return f"{text(content)}{BREAK}{refusal}"
+
+
 def plain_content(content: Any) -> Any:
     """Return one text where all parts are text, else the parts without marks."""
     if not isinstance(content, list):
         return content
     parts = [_plain_part(part) for part in objects(content)]
-    if all(part.get("type") == "text" for part in parts):
+    # A member that is not known here is the provider's to judge: its part stays as it is.
+    if all(part.get("type") == "text" and part.keys() <= _JOINED for part in parts):
         return BREAK.join(text(part.get("text")) for part in parts)
     return parts
 
 
 def _plain_part(part: dict[str, Any]) -> dict[str, Any]:
     if part.get("type") == "refusal":
-        return {"type": "text", "text": text(part.get("refusal"))}
+        rest = {name: value for name, value in part.items() if name != "refusal"}
+        return _without_marks(rest) | {"type": "text", "text": text(part.get("refusal"))}
     return _without_marks(part)
 
 

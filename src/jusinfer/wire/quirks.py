@@ -96,6 +96,10 @@ def adapt(
 
 def name_sender(fields: Fields, quirks: tuple[str, ...], stamp: Stamp) -> None:
     """Replace what names a person by an opaque name, where the upstream has a place for one."""
+    for name in ("user", "safety_identifier", "prompt_cache_key"):
+        # Null names nobody.
+        if fields.get(name) == _NULL:
+            del fields[name]
     named = b"".join(
         bytes(raw)
         for name in ("user", "safety_identifier")
@@ -163,7 +167,10 @@ def _deepseek(fields: Fields, request: CompletionRequest, stamp: Stamp) -> None:
         elif effort in DEEPSEEK_EFFORTS:
             fields["reasoning_effort"] = DEEPSEEK_EFFORTS[effort]
         else:
-            raise _cannot("reasoning_effort", "use none, low, high or max")
+            name = (
+                "reasoning_effort" if "reasoning_effort" in request.fields else "reasoning.effort"
+            )
+            raise _cannot(name, "use none, low, high or max")
     raw = bytes(request.fields.get("messages", _NULL))
     if _may_hold_reasoning(raw) or b'"text"' in raw:
         messages = [

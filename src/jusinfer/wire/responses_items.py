@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from jusinfer.domain.errors import InvalidRequest
-from jusinfer.wire.responses_tools import ToolNames
+from jusinfer.wire.responses_tools import ToolNames, json_object
 from jusinfer.wire.sealed import CALL_EXTRA, SEALED, unseal
 from jusinfer.wire.tolerant import member, objects, text
 
@@ -100,9 +100,7 @@ class Conversation:
         call_id = item.get("call_id") or (item.get("id") if kind in FIXED_CALLS else None)
         if kind in FIXED_CALLS:
             tool, inside = FIXED_CALLS[kind]
-            given = member(item.get(inside))
-            if tool == "computer":
-                given = {"action": given} if given else {"actions": item.get("actions")}
+            given = _given(item, inside)
             function = {"name": tool, "arguments": _encode(given).decode()}
             return {"id": text(call_id), "type": "function", "function": function}
         if kind not in ("function_call", "custom_tool_call"):
@@ -141,6 +139,17 @@ class Conversation:
         self._thoughts = []
 
 
+def _given(item: dict[str, Any], inside: str) -> dict[str, Any]:
+    """Return what a tool with a fixed shape was called with, as the arguments of its function."""
+    if item.get("type") == "computer_call":
+        names = ("action", "actions")
+        return {name: item[name] for name in names if item.get(name) is not None}
+    value = item.get(inside)
+    if isinstance(value, str):
+        value = json_object(value) or {inside: value}
+    return member(value)
+
+
 def chat_messages(
     instructions: str | None, items: str | list[Any], names: ToolNames
 ) -> list[dict[str, Any]]:
@@ -152,7 +161,7 @@ def chat_messages(
         where = f"input[{place}]"
         if not isinstance(item, dict):
             raise misfit(where, "must be an object")
-        if item.get("type") not in PASSED_OVER:
+        if text(item.get("type")) not in PASSED_OVER:
             conversation.add(item, where)
     return conversation.messages
 
@@ -178,8 +187,19 @@ def _message(item: dict[str, Any], where: str) -> dict[str, Any]:
 
 
 def _parts(content: list[Any], where: str) -> list[dict[str, Any]]:
-    parts = [_part(part, f"{where}[{place}]") for place, part in enumerate(content)]
-    return [part for part in parts if part is not None]
+    parts: list[dict[str, Any]] = []
+    for place, part in enumerate(content):
+        here = f"{where}[{place}]"
+        made = _part(part, here)
+        if made is not None:
+            parts.append(made)
+        if made is not None and made["type"] == "file" and _is_given_twice(part):
+            parts += _parts([part | {"file_data": None}], here)
+    return parts
+
+
+def _is_given_twice(part: dict[str, Any]) -> bool:
+    return all(part.get(name) is not None for name in ("file_data", "file_url"))
 
 
 def _part(part: object, where: str) -> dict[str, Any] | None:

@@ -7,15 +7,18 @@ import msgspec
 from jusinfer.domain.completion import MemberNote
 from jusinfer.domain.errors import InvalidRequest
 from jusinfer.wire.chat_misfits import misfit
-from jusinfer.wire.member_table import judge, table_of
+from jusinfer.wire.member_table import speechless, table_of
 from jusinfer.wire.pivot import ChatForm
 from jusinfer.wire.responses_items import chat_messages
 from jusinfer.wire.responses_items import misfit as item_misfit
-from jusinfer.wire.responses_tools import ToolNames, chosen, offered_tools
+from jusinfer.wire.responses_tools import chosen, offered_tools
 
 _any: Final = msgspec.json.Decoder().decode
 _encode: Final = msgspec.json.Encoder().encode
 LOGPROBS: Final = "message.output_text.logprobs"
+NO_LOGPROBS: Final = MemberNote(
+    "include", frozenset({"anthropic", "workers_ai"}), "the provider of this model has no logprobs"
+)
 Tokens = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
 
 
@@ -87,22 +90,19 @@ def read_responses_request(body: bytes) -> ChatForm:
     """Return a request as a chat, and what some providers cannot be sent; raises InvalidRequest."""
     asked, tree, notes = _judged(body)
     offered = offered_tools(tree)
-    chat: dict[str, Any] = {
-        "model": asked.model,
-        "messages": _messages(asked, offered.names, notes),
-    }
-    for name in PASSED:
-        value = getattr(asked, name)
-        if value is not None:
-            chat[name] = value
+    messages = chat_messages(asked.instructions, asked.input, offered.names)
+    if not messages:
+        messages, notes = speechless("input", notes, {"chat", "anthropic", "workers_ai"})
+    if LOGPROBS in (asked.include or ()):
+        notes = (*notes, NO_LOGPROBS)
+    chat: dict[str, Any] = {"model": asked.model, "messages": messages}
+    passed = {name: getattr(asked, name) for name in PASSED}
+    chat |= {name: value for name, value in passed.items() if value is not None}
     if asked.max_output_tokens is not None:
         chat["max_tokens"] = asked.max_output_tokens
     if asked.stream:
         chat["stream"] = True
-    if asked.top_logprobs or LOGPROBS in (asked.include or ()):
-        chat["logprobs"] = True
-        if asked.top_logprobs:
-            chat["top_logprobs"] = asked.top_logprobs
+    _ask_logprobs(chat, asked)
     if asked.reasoning is not None and asked.reasoning.effort is not None:
         chat["reasoning_effort"] = asked.reasoning.effort
     _write(chat, asked.text)
@@ -115,15 +115,11 @@ def read_responses_request(body: bytes) -> ChatForm:
     return ChatForm(_encode(chat), notes)
 
 
-def _messages(
-    asked: _Asked, names: ToolNames, notes: tuple[MemberNote, ...]
-) -> list[dict[str, Any]]:
-    messages = chat_messages(asked.instructions, asked.input, names)
-    if not messages:
-        # Perhaps all that is there is refused everywhere: then that is what is wrong.
-        judge(notes, "responses")
-        raise item_misfit("input", "holds nothing that a model could answer")
-    return messages
+def _ask_logprobs(chat: dict[str, Any], asked: _Asked) -> None:
+    if asked.top_logprobs or LOGPROBS in (asked.include or ()):
+        chat["logprobs"] = True
+        if asked.top_logprobs:
+            chat["top_logprobs"] = asked.top_logprobs
 
 
 def _judged(body: bytes) -> tuple[_Asked, dict[str, Any], tuple[MemberNote, ...]]:

@@ -165,12 +165,12 @@ def call_item(
 
 def custom_input(arguments: str) -> str:
     """Return the input of a custom tool from the arguments of the function that stood for it."""
-    found = _object(arguments).get("input")
+    found = json_object(arguments).get("input")
     return found if isinstance(found, str) else arguments
 
 
 def _fixed_item(kind: Kind, given: str) -> dict[str, Any]:
-    asked = _object(given)
+    asked = json_object(given)
     if kind == "local_shell":
         action = {"type": "exec", "env": {}, **asked}
         action["command"] = [str(part) for part in _list(asked.get("command"))]
@@ -235,6 +235,12 @@ def _chat_tool(tool: dict[str, Any], name: str) -> dict[str, Any] | None:
     size = (tool.get("display_width"), tool.get("display_height"))
     if all(isinstance(side, int) for side in size):
         description += f" The screen has {size[0]} x {size[1]} pixels ({tool.get('environment')})."
+    skills = objects(member(tool.get("environment")).get("skills"))
+    description += "".join(
+        f"\n\nSkill {text(skill.get('name'))} in {text(skill.get('path'))}: "
+        f"{text(skill.get('description'))}"
+        for skill in skills
+    )
     function = {"description": text(tool.get("description")) or description}
     return {"type": "function", "function": {"name": name, **function, "parameters": parameters}}
 
@@ -267,7 +273,8 @@ def _chosen_name(choice: dict[str, Any], names: ToolNames) -> str:
     return names.offered_as(_name(choice), space if isinstance(space, str) else None)
 
 
-def _object(arguments: str) -> dict[str, Any]:
+def json_object(arguments: str) -> dict[str, Any]:
+    """Read a JSON object; empty where the text is none."""
     try:
         return member(_any(arguments.encode("utf-8", "replace")))
     except (ValueError, RecursionError):
