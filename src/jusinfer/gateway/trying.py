@@ -228,8 +228,14 @@ class Trying(Arrival):
 
     def _ident(self) -> AnswerIdent:
         """Say how the answer of the route that is tried names itself."""
-        model = self._known()[0].plan.routes[self._index].model.model_id
-        return AnswerIdent(self.completion_id, self._context.clock_us() // US_PER_SECOND, model)
+        admission, _ = self._known()
+        model = admission.plan.routes[self._index].model.model_id
+        return AnswerIdent(
+            self.completion_id,
+            self._context.clock_us() // US_PER_SECOND,
+            model,
+            admission.asked.choice_count,
+        )
 
     def _cannot_say(self, error: JusinferError) -> None:
         """A route cannot carry this request: try the next, else say what is at fault."""

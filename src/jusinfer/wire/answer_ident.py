@@ -8,7 +8,7 @@ GENERATION: Final = "gen-"
 
 
 class AnswerIdent(msgspec.Struct, frozen=True):
-    """The id of a completion, when it began (seconds since 1970), and its public model.
+    """The id of a completion, when it began (seconds since 1970), its public model, its choices.
 
     Time and model stand in where a provider names none that can be believed.
     """
@@ -16,6 +16,7 @@ class AnswerIdent(msgspec.Struct, frozen=True):
     completion_id: str
     created: int
     model: str
+    choice_count: int = 1
 
     @property
     def chat_id(self) -> str:

@@ -42,6 +42,8 @@ def read_answer(body: bytes, *, is_chat: bool = True) -> tuple[Answer, bytes]:
     try:
         raws = rows_of(members.get("choices", NULL))
         choices = [read_choice(raw, place) for place, raw in enumerate(raws)]
+        if len(choices) == 1:
+            choices[0].index = 0
         seed = hashlib.blake2b(body, digest_size=SEED_BYTES).digest()
         rows = [_row(choice, seed, is_chat=is_chat) for choice in choices]
     except ChunkMalformed:

@@ -25,6 +25,7 @@ from jusinfer.wire.chat_loose import (
     whole_number,
 )
 from jusinfer.wire.openai_chat import decode_chunk
+from jusinfer.wire.utf16_halves import joined, without_half
 
 CHUNK: Final = "chat.completion.chunk"
 # Seconds since 1970 that can be believed: later ones are milliseconds or nonsense.
@@ -87,7 +88,10 @@ class ChatStreamDecoder:
 
     __slots__ = (
         "_created",
+        "_ended",
+        "_first",
         "_function_calls",
+        "_half",
         "_has_content",
         "_has_media",
         "_head",
@@ -109,9 +113,15 @@ class ChatStreamDecoder:
         self._function_calls: set[int] = set()
         self._has_content = False
         self._has_media = False
+        # Choices that gave a reason; the place of the only choice, where one was asked for.
+        self._ended: set[int] = set()
+        self._first: int | None = None
+        self._half = b""
 
     def decode(self, payload: bytes) -> Chunk:
         """Read one event and write it strictly; raises ChunkMalformed."""
+        if self._half:
+            payload, self._half = joined(self._half, payload), b""
         try:
             event = _usual(payload)
         except (ValueError, RecursionError):
@@ -138,6 +148,12 @@ class ChatStreamDecoder:
             calls = self._counted(tracker, chunk, tracker.finish)
             if calls:
                 rows.append({"index": index, "delta": {"tool_calls": calls}, "finish_reason": None})
+        if self._ident.choice_count == 1 and not self._ended and (self._has_content or rows):
+            # A stream that says something and gives no reason has come to its end all the same.
+            reason = self._final(0, "stop")
+            rows.append({"index": 0, "delta": {}, "finish_reason": reason})
+            chunk.finish_reason = reason
+            chunk.finished_choices = (0,)
         if not rows:
             return None
         chunk.payload = self._written({}, rows)
@@ -149,7 +165,7 @@ class ChatStreamDecoder:
         """Count a choice that is strict as it came; tells whether it is."""
         delta = choice.delta
         size = _usual_bytes(delta)
-        if size < 0:
+        if size < 0 or (choice.index and self._ident.choice_count == 1):
             return False
         reason = choice.finish_reason
         if delta.tool_calls is not None:
@@ -169,6 +185,7 @@ class ChatStreamDecoder:
                 return False
             chunk.finish_reason = reason
             chunk.finished_choices = (choice.index,)
+            self._ended.add(choice.index)
         if size:
             chunk.has_content = True
             chunk.content_bytes += size
@@ -197,6 +214,7 @@ class ChatStreamDecoder:
 
     def _loose(self, payload: bytes) -> Chunk:
         """Read an event of any other shape; what cannot be read is an error, never left out."""
+        payload, self._half = without_half(payload)
         chunk = decode_chunk(payload)
         chunk.has_content = False
         chunk.content_bytes = 0
@@ -210,12 +228,22 @@ class ChatStreamDecoder:
         self._model = plain(members.get("model")) or self._model
         raw_choices = bytes(members.pop("choices", NULL))
         choices = [read_choice(raw, place) for place, raw in enumerate(rows_of(raw_choices))]
+        self._place(choices)
         rows = [self._row(choice, chunk) for choice in choices]
         chunk.is_usage_only = not choices and chunk.raw_usage is not None
         if any(choice.reason for choice in choices) and self._has_media and not self._has_content:
             chunk.failure = NOT_CARRIED
         chunk.payload = self._written(_without_usage(members), rows)
         return chunk
+
+    def _place(self, choices: list[Choice]) -> None:
+        """Put the only choice that was asked for in the first place, wherever it came."""
+        if self._ident.choice_count > 1 or len(choices) != 1:
+            return
+        if self._first is None:
+            self._first = choices[0].index
+        if choices[0].index == self._first:
+            choices[0].index = 0
 
     def _row(self, choice: Choice, chunk: Chunk) -> dict[str, object]:
         delta = choice.delta
@@ -245,6 +273,7 @@ class ChatStreamDecoder:
             reason = self._final(choice.index, reason)
             chunk.finish_reason = reason
             chunk.finished_choices = (*chunk.finished_choices, choice.index)
+            self._ended.add(choice.index)
         if size or choice.has_parts or (self._is_chat and choice.has_media):
             chunk.has_content = True
             chunk.content_bytes += size
