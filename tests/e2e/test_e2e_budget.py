@@ -51,6 +51,14 @@ def test_a_budget_above_the_models_limit_is_cut_in_request_bound_and_limit(
     assert provider.asked[-1]["max_tokens"] == 100
 
 
+def test_a_limit_that_nobody_stated_cuts_nothing(product: Running, provider: OddProvider) -> None:
+    _, key = live(product, "unlimited", "5")
+    answer = product.ask("odd/free", key=key, max_tokens=32_000)
+    assert answer.status_code == 200, answer.text
+    assert "x-jusinfer-output-tokens-max" not in answer.headers
+    assert provider.asked[-1]["max_tokens"] == 32_000
+
+
 def test_what_is_free_needs_no_credit(product: Running) -> None:
     tenant_id, key = live(product, "penniless")
     for max_tokens in (None, 50, 1_000_000):

@@ -185,6 +185,7 @@ def _entry(provider: str) -> UpstreamEntry:
         "output": "0" if provider == "embeddings" else "2",
         "cache_read": "0.1",
         "cache_write": "1.25",
+        "output_tokens_max": 8_192,
         "capabilities": ["embeddings"] if provider == "embeddings" else kinds,
     }
     return msgspec.structs.replace(

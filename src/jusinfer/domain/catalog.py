@@ -131,7 +131,11 @@ class Route(msgspec.Struct, frozen=True):
 
 
 class Model(msgspec.Struct, frozen=True):
-    """A model offered to callers under its public id, with the routes that serve it."""
+    """A model offered to callers under its public id, with the routes that serve it.
+
+    Without `has_output_limit` nobody has stated how long its answers may be: `output_tokens_max` is
+    then what is assumed where a request does not say, and no limit for one that does.
+    """
 
     model_id: str
     context_tokens: int
@@ -143,6 +147,11 @@ class Model(msgspec.Struct, frozen=True):
     is_auto: bool = False
     created: int = 0
     tools_max: int = TOOLS_MAX
+    has_output_limit: bool = True
+
+    def output_tokens(self, asked: int) -> int:
+        """Return how much of an output budget the model can use, in tokens."""
+        return min(asked, self.output_tokens_max) if self.has_output_limit else asked
 
 
 class Catalog(msgspec.Struct, frozen=True):

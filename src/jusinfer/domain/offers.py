@@ -48,7 +48,7 @@ class ModelEntry(TieredEntry, frozen=True, forbid_unknown_fields=True, kw_only=T
     id: str
     upstream_model: str | None = None
     context_tokens: int = CONTEXT_TOKENS_DEFAULT
-    output_tokens_max: int = OUTPUT_TOKENS_DEFAULT
+    output_tokens_max: int | None = None
     tier: int = 1
     tools_max: int = TOOLS_MAX
     capabilities: tuple[Capability, ...] = ()
@@ -244,7 +244,10 @@ def _add(
     )
     if not row.id or len(row.id) > MODEL_ID_CHARS_MAX or row.id.startswith("jusinfer/"):
         raise OfferError(f"model id {row.id!r}: use 1 to 256 characters, not beginning jusinfer/")
-    if row.context_tokens < 1 or row.output_tokens_max < 1:
+    output_tokens_max = (
+        OUTPUT_TOKENS_DEFAULT if row.output_tokens_max is None else row.output_tokens_max
+    )
+    if row.context_tokens < 1 or output_tokens_max < 1:
         raise OfferError(f"model {row.id!r}: context_tokens and output_tokens_max must be above 0")
     if row.tools_max < 1 or not 0 <= row.tier <= TIER_MAX:
         raise OfferError(f"model {row.id!r}: tools_max must be above 0, tier 0 to {TIER_MAX}")
@@ -256,7 +259,8 @@ def _add(
             known,
             routes=(*known.routes, route),
             context_tokens=min(known.context_tokens, row.context_tokens),
-            output_tokens_max=min(known.output_tokens_max, row.output_tokens_max),
+            output_tokens_max=min(known.output_tokens_max, output_tokens_max),
+            has_output_limit=known.has_output_limit or row.output_tokens_max is not None,
             tools_max=min(known.tools_max, row.tools_max),
             capabilities=known.capabilities & frozenset(row.capabilities),
         )
@@ -264,7 +268,8 @@ def _add(
     models[row.id] = Model(
         model_id=row.id,
         context_tokens=row.context_tokens,
-        output_tokens_max=row.output_tokens_max,
+        output_tokens_max=output_tokens_max,
+        has_output_limit=row.output_tokens_max is not None,
         routes=(route,),
         owned_by=row.owned_by or upstream,
         tier=row.tier,

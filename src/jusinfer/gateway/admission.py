@@ -87,9 +87,13 @@ def examine(
     else:
         prices = tuple([price_at(step.route, epoch_seconds) for step in steps])
     # No model writes more than its limit, whatever was asked for.
-    output_tokens = max([step.model.output_tokens_max for step in steps])
-    if asked.output_tokens_max is not None:
-        output_tokens = min(output_tokens, asked.output_tokens_max)
+    budget = asked.output_tokens_max
+    output_tokens = max(
+        [
+            step.model.output_tokens_max if budget is None else step.model.output_tokens(budget)
+            for step in steps
+        ]
+    )
     return Admission(
         asked,
         routes,
@@ -196,18 +200,20 @@ def _bound_nano(
     input_tokens = asked.traits.input_tokens_max
     bound = 0
     for step, price in zip(plan.routes, prices, strict=True):
-        answers = min(output_tokens, step.model.output_tokens_max) * asked.choice_count
+        answers = step.model.output_tokens(output_tokens) * asked.choice_count
         bound = max(bound, bound_pico(price, input_tokens, answers, asked.traits.image_count))
     return charge_nano(bound)
 
 
 def sent_budget(admission: Admission, index: int) -> int | None:
     """Give the output budget that a route is sent in place of the caller's; None to keep that."""
-    limit = admission.plan.routes[index].model.output_tokens_max
+    model = admission.plan.routes[index].model
     if admission.clamped_tokens is not None:
-        return min(admission.clamped_tokens, limit)
+        return model.output_tokens(admission.clamped_tokens)
     asked = admission.asked.output_tokens_max
-    return limit if asked is not None and asked > limit else None
+    if asked is None or model.output_tokens(asked) == asked:
+        return None
+    return model.output_tokens_max
 
 
 def limited_tokens(admission: Admission) -> int:
