@@ -368,6 +368,11 @@ ODD: Final = (
     *([], {}, [[]], [None], {"type": None}, {"type": 7}, {"type": "of_tomorrow"}, [{"type": []}]),
     *("none", "auto", "ji1.broken", "data:", "data:text/plain;base64,@@@@", "1e5"),
 )
+# What no encoder writes, as bytes in place of a value.
+RAW: Final = (
+    *(b"1e999", b"-1E400", b"9" * 400, b"-0", b"NaN", b"1e-999", b"01", b"tru"),
+    *(b'"\xff"', b'"\\ud800x"', b'"\\udc00"', b'{"a":1,"a":2}', b'"\\u0000"', b'"\n"', b""),
+)
 UNKNOWN: Final = "zz_unknown"
 
 
@@ -398,6 +403,8 @@ def changed(request: Any, chance: random.Random) -> bytes:
             above[place[-1]] = deep(chance.choice((5, 100)))
         elif way == 1:
             above[place[-1]] = [above[place[-1]]]
+        elif way == 3:
+            above[place[-1]] = "raw bytes"
         elif way == 2:
             del above[place[-1]]
         else:
@@ -410,7 +417,7 @@ def changed(request: Any, chance: random.Random) -> bytes:
         body = body.replace(
             f'"{name}": ', f'"{name}": {json.dumps(chance.choice(ODD))}, "{name}": '
         )
-    return body.encode()
+    return body.encode().replace(b'"raw bytes"', chance.choice(RAW))
 
 
 def check_changed(client_api: str, request: Any, seed: int) -> None:

@@ -5,6 +5,8 @@ Where both are the same, bytes pass: nothing is read but what money and honesty 
 
 from typing import ClassVar, Final
 
+import msgspec
+
 from jusinfer.domain.completion import CompletionRequest
 from jusinfer.domain.errors import ContextTooLong, InvalidRequest, JusinferError
 from jusinfer.domain.stamps import Stamp
@@ -19,6 +21,7 @@ from jusinfer.wire.anthropic_native import (
 )
 from jusinfer.wire.anthropic_passed import native_request
 from jusinfer.wire.chat_answer import named_answer, read_answer
+from jusinfer.wire.chat_misfits import unreadable
 from jusinfer.wire.chat_request import encode_request, stamped
 from jusinfer.wire.chat_stream import ChatStreamDecoder
 from jusinfer.wire.client_names import in_client_words
@@ -63,13 +66,16 @@ class Speech:
         del body
         if asked.notes:
             judge(asked.notes, "chat")
-        return encode_request(
-            asked,
-            upstream_model=upstream_model,
-            output_tokens_max=output_tokens_max,
-            quirks=quirks,
-            stamp=stamp,
-        )
+        try:
+            return encode_request(
+                asked,
+                upstream_model=upstream_model,
+                output_tokens_max=output_tokens_max,
+                quirks=quirks,
+                stamp=stamp,
+            )
+        except (msgspec.DecodeError, RecursionError):
+            raise unreadable(asked.fields) from None
 
     def failure(self, status: int, headers: Headers, body: bytes, wall: float) -> UpstreamFailure:
         """Judge a refusal."""
@@ -134,6 +140,8 @@ class Translated(Speech):
         judge(asked.notes, "chat" if self._dialect is None else self._dialect.name)
         try:
             return self._encoded(asked, upstream_model, output_tokens_max, quirks, stamp)
+        except (msgspec.DecodeError, RecursionError):
+            raise unreadable(asked.fields) from None
         except InvalidRequest as error:
             if self._surface is None:
                 raise

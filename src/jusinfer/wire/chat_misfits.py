@@ -4,8 +4,11 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+import msgspec
+
 from jusinfer.domain.errors import InvalidRequest
 
+_any: Final = msgspec.json.Decoder().decode
 _PLACE: Final = re.compile(r" - at `\$(?P<path>[^`]*)`$")
 _KEY: Final = re.compile(r"\[\.\.\.\]|\[\"[^\"]*\"\]")
 _MISSING: Final = re.compile(r"missing required field `(?P<name>\w+)`")
@@ -77,3 +80,17 @@ def _bound(expected: re.Match[str]) -> str:
 def _got(expected: re.Match[str]) -> str:
     got = expected["got"]
     return f", not {_GOT.get(got, got)}" if got else ""
+
+
+def unreadable(fields: Mapping[str, msgspec.Raw]) -> InvalidRequest:
+    """Name the member that holds what no decoder reads: a number out of range, or deep nesting."""
+    for name, raw in fields.items():
+        try:
+            _any(raw)
+        except (ValueError, RecursionError):
+            return InvalidRequest(
+                f"`{name}` holds a number out of range, or what is nested too deeply",
+                param=name,
+                hint="Change its value.",
+            )
+    return InvalidRequest("the body cannot be read", hint="Change what is in it.")

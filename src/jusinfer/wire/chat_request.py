@@ -16,7 +16,7 @@ from jusinfer.domain.stamps import NO_STAMP, Stamp
 from jusinfer.domain.tokens import estimate_json_tokens, worst_json_tokens
 from jusinfer.domain.traits import Traits
 from jusinfer.wire.chat_content import Message, Reading, last_of_user, read_messages
-from jusinfer.wire.chat_misfits import misfit
+from jusinfer.wire.chat_misfits import misfit, unreadable
 from jusinfer.wire.member_table import table_of
 from jusinfer.wire.plain_chat import plain_roles
 from jusinfer.wire.preferences import read_preferences
@@ -151,7 +151,10 @@ def decode_request(body: bytes) -> CompletionRequest:
     )
     request.has_developer = reading.has_developer
     if _BREAKPOINT in body or "prompt_cache_options" in fields:
-        request.notes = table_of("chat").notes(_any(body))
+        try:
+            request.notes = table_of("chat").notes(_any(body))
+        except (msgspec.DecodeError, RecursionError):
+            raise unreadable(fields) from None
     return request
 
 

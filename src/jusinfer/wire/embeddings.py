@@ -50,6 +50,9 @@ _encode: Final = msgspec.json.Encoder().encode
 def decode_embeddings(body: bytes) -> CompletionRequest:
     """Read and judge a request; raises InvalidRequest naming the field at fault."""
     try:
+        if not body.isascii():
+            # What passes through unread is not checked by anyone else.
+            body.decode()
         fields = _fields(body)
         asked = _asked(body)
     except msgspec.ValidationError as error:

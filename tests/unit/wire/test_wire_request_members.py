@@ -241,6 +241,45 @@ def test_null_names_nobody(name: str, quirks: tuple[str, ...]) -> None:
     assert chat({name: None}, "chat", quirks) == chat({}, "chat", quirks)
 
 
+@pytest.mark.parametrize("value", [b'["\xff"]', b'"\xff"', b'["a"],"of_tomorrow":"\xff"'])
+def test_an_embedding_of_bytes_that_are_no_text_is_refused(value: bytes) -> None:
+    with pytest.raises(InvalidRequest, match="not JSON that can be read"):
+        DOORS["/v1/embeddings"].decode(b'{"model":"m","input":%b}' % value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("of_tomorrow", b"1e999"),
+        ("thinking", b'{"budget_tokens":1e999}'),
+        ("messages", b'[{"role":"user","content":"a","prompt_cache_breakpoint":1e999}]'),
+        ("tools", b'[{"type":"function","function":{"name":"f","parameters":{"a":1e999}}}]'),
+    ],
+)
+@pytest.mark.parametrize(
+    "where", [("anthropic", ()), ("workers_ai", ()), DEEPSEEK, ("chat", ("no_custom_tools",))]
+)
+def test_a_number_beyond_all_bounds_passes_or_is_named(
+    name: str, value: bytes, where: tuple[Any, ...]
+) -> None:
+    body = b'{"model":"m","messages":[{"role":"user","content":"a"}],"%b":%b}' % (
+        name.encode(),
+        value,
+    )
+    dialect, quirks = where
+    door = DOORS["/v1/chat/completions"]
+    try:
+        asked = door.decode(body)
+        speech = door.speech(DIALECTS.get(dialect), quirks=quirks)
+        assert b"1e999" in speech.encode(asked, body, "up", None, quirks, Stamp())
+    except InvalidRequest as error:
+        refusal = error
+    else:
+        return
+    assert (refusal.param or "").startswith(name)
+    assert refusal.hint
+
+
 def test_a_prompt_and_messages_are_not_mixed() -> None:
     def legacy(request: dict[str, Any]) -> dict[str, Any]:
         return sent("/v1/completions", {"prompt": "p", **request})
