@@ -53,6 +53,11 @@ SCHEMA: Final[Json] = {
         },
     },
 }
+REFUSAL: Final[Json] = {
+    "type": "refusal",
+    "refusal": "I will not say.",
+    "cache_control": {"type": "ephemeral"},
+}
 LONG_CACHED: Final[Json] = {
     "type": "text",
     "text": "Hi",
@@ -152,7 +157,7 @@ TURNS: Final[dict[str, tuple[str, list[Json]]]] = {
                     {
                         "type": "text",
                         "text": "One",
-                        "prompt_cache_breakpoint": {"mode": "explicit"},
+                        "prompt_cache_breakpoint": {"mode": "explicit", "ttl": "30m"},
                     },
                     {"type": "text", "text": "Two", "annotations": []},
                 ],
@@ -174,7 +179,7 @@ TURNS: Final[dict[str, tuple[str, list[Json]]]] = {
                     {
                         "type": "image_url",
                         "image_url": {"url": "https://example.com/cat.png"},
-                        "prompt_cache_breakpoint": {"mode": "explicit"},
+                        "prompt_cache_breakpoint": {"mode": "explicit", "ttl": "30m"},
                     },
                 ],
             }
@@ -204,7 +209,7 @@ TURNS: Final[dict[str, tuple[str, list[Json]]]] = {
                             "file_data": f"data:application/pdf;base64,{PDF}",
                         },
                         "cache_control": {"type": "ephemeral"},
-                        "prompt_cache_breakpoint": {"mode": "explicit"},
+                        "prompt_cache_breakpoint": {"mode": "explicit", "ttl": "30m"},
                     },
                     {"type": "text", "text": "Sum it up."},
                 ],
@@ -272,7 +277,7 @@ TURNS: Final[dict[str, tuple[str, list[Json]]]] = {
             *USER,
             {"role": "assistant", "content": None, "refusal": "I cannot say."},
             {"role": "user", "content": "Why?"},
-            {"role": "assistant", "content": [{"type": "refusal", "refusal": "I will not say."}]},
+            {"role": "assistant", "content": [REFUSAL]},
             {"role": "user", "content": "Please."},
         ],
     ),
@@ -518,6 +523,13 @@ CHOICES: Final[Json] = {
             "tools": [{"type": "function", "function": {"name": "get_weather"}}],
         },
     },
+    "allowed_custom": {
+        "type": "allowed_tools",
+        "allowed_tools": {
+            "mode": "auto",
+            "tools": [{"type": "custom", "custom": {"name": "apply_patch"}}],
+        },
+    },
 }
 
 
@@ -537,7 +549,7 @@ def _rows() -> Iterator[tuple[str, str, Json, tuple[str, ...]]]:
         yield f"turns_{name}", note, {"messages": turns}, QUIRKY
     for name, value in CHOICES.items():
         note = f"tool_choice: {name}."
-        tools = [WEATHER, TIME, *([CUSTOM] if name == "custom" else [])]
+        tools = [WEATHER, TIME, *([CUSTOM] if "custom" in name else [])]
         yield f"choice_{name}", note, {**ask, "tools": tools, "tool_choice": value}, MAIN
     sampling = {**ask, **SAMPLING, "modalities": ["text"]}
     yield "sampling", "All that says how to sample.", sampling, ("chat",)
@@ -596,7 +608,9 @@ def _settings(ask: Json) -> Iterator[tuple[str, str, Json, tuple[str, ...]]]:
     ]
     yield "function_turns", "The old way to call functions.", {"messages": oldies}, MAIN
     provider = {"provider": {"order": ["z-ai"], "allow_fallbacks": False}}
-    yield "provider", "Preferences of providers.", {**ask, **provider}, ("chat", "openrouter")
+    yield "provider", "Preferences of providers.", {**ask, **provider}, (*MAIN, "openrouter")
+    models = {"models": ["chat/model"]}
+    yield "models", "Models to fall back to.", {**ask, **models}, ("chat",)
     for place, value in {
         "options": {**ask, "prompt_cache_options": {"mode": "explicit", "ttl": "12h"}},
         "part": {"messages": [{"role": "user", "content": [LONG_CACHED]}]},

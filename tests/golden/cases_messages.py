@@ -56,6 +56,26 @@ TOOLS: Final[dict[str, Json]] = {
     "mcp_toolset": {"type": "mcp_toolset", "mcp_server_name": "a"},
     "unknown": {"type": "telepathy_20300101", "name": "telepathy"},
 }
+# What may stand beside each tool that Anthropic defines and the client runs.
+BESIDE: Final[Json] = {
+    "strict": True,
+    "cache_control": MARK,
+    "defer_loading": True,
+    "allowed_callers": ["direct"],
+}
+FULL: Final[dict[str, Json]] = {
+    "bash": {"input_examples": [{"command": "ls"}]},
+    "text_editor": {
+        "input_examples": [{"command": "view", "path": "/a"}],
+        "max_characters": 10_000,
+    },
+    "memory": {"input_examples": [{"command": "view", "path": "/memories"}]},
+    "computer": {
+        "input_examples": [{"action": "screenshot"}],
+        "display_number": 1,
+        "enable_zoom": True,
+    },
+}
 CHOICES: Final[dict[str, Json]] = {
     "auto": {"type": "auto"},
     "any": {"type": "any"},
@@ -378,7 +398,11 @@ LOOPS: Final[dict[str, tuple[str, list[Json]]]] = {
                     [
                         {"type": "text", "text": "Here."},
                         _image(),
-                        {"type": "tool_reference", "tool_name": "get_weather"},
+                        {
+                            "type": "tool_reference",
+                            "tool_name": "get_weather",
+                            "cache_control": MARK,
+                        },
                     ]
                 )
             ],
@@ -466,6 +490,14 @@ def _rows() -> Iterator[tuple[str, str, Json, tuple[str, ...]]]:
         yield name, note, {**ask, "messages": turns, "tools": [WEATHER]}, where
     for name, tool in TOOLS.items():
         yield f"tool_{name}", f"A tool: {name}.", {**ask, "tools": [tool]}, MAIN
+    for name, more in FULL.items():
+        tool = {**TOOLS[name], **BESIDE, **more}
+        yield (
+            f"tool_{name}_full",
+            "A tool with all that may stand beside.",
+            {**ask, "tools": [tool]},
+            MAIN,
+        )
     searching = {**ask, "tools": [WEATHER, TOOLS["web_search"]]}
     yield "tool_web_search_too", "A search beside a tool.", searching, MAIN
     forced = {**searching, "tool_choice": {"type": "tool", "name": "web_search"}}
@@ -475,7 +507,7 @@ def _rows() -> Iterator[tuple[str, str, Json, tuple[str, ...]]]:
         yield f"choice_{name}", f"tool_choice: {name}.", asked, MAIN
     yield "hints", "Members that ask for nothing.", {**ask, **HINTS}, ALL
     for name, value in REFUSED.items():
-        yield f"refused_{name}", f"`{name}` cannot be served.", {**ask, name: value}, ("anthropic",)
+        yield f"refused_{name}", f"`{name}` cannot be served.", {**ask, name: value}, TWO
     for name, (note, more) in SINGLE.items():
         yield name, note, {**ask, **more}, MAIN
     yield from _settings(ask)
@@ -505,7 +537,10 @@ def _settings(ask: Json) -> Iterator[tuple[str, str, Json, tuple[str, ...]]]:
     form = {"type": "json_schema", "schema": {**PARAMETERS, "additionalProperties": False}}
     yield "format", "A schema for the answer.", {**ask, "output_config": {"format": form}}, ALL
     provider = {"provider": {"order": ["z-ai"], "allow_fallbacks": False}}
-    yield "provider", "Preferences of providers.", {**ask, **provider}, ("openrouter",)
+    where = (*MAIN, "openrouter")
+    yield "provider", "Preferences of providers.", {**ask, **provider}, where
+    models = {"models": ["chat/model"]}
+    yield "models", "Models to fall back to.", {**ask, **models}, ("chat",)
     yield "unknown", "A member that no table names.", {**ask, "new_member": {"a": 1}}, MAIN
 
 

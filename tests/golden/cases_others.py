@@ -42,6 +42,19 @@ LEGACY: Final[dict[str, tuple[str, Json, tuple[str, ...]]]] = {
     "best_of": ("The best of many.", {"prompt": "Hi", "best_of": 3}, ("chat",)),
     "logprobs": ("Log probabilities.", {"prompt": "Hi", "logprobs": 2}, ("chat",)),
     "people": ("Names of people.", {"prompt": "Hi", "user": "ann"}, ALL),
+    "hints": (
+        "Members of ours.",
+        {
+            "prompt": "Hi",
+            "jusinfer": {},
+            "route": "fallback",
+            "sandbox": {"script": "echo"},
+            "usage": {"include": True},
+            "provider": {"order": ["a"]},
+        },
+        MAIN,
+    ),
+    "models": ("Models to fall back to.", {"prompt": "Hi", "models": ["chat/model"]}, ("chat",)),
     "unknown": ("A member that no table names.", {"prompt": "Hi", "new_member": 1}, MAIN),
 }
 VECTOR: Final = [0.5, -0.25, 1.0]
@@ -91,6 +104,11 @@ EMBEDDINGS: Final[dict[str, tuple[str, Json, Any]]] = {
             "usage": {"include": True},
             "provider": {"order": ["a"]},
         },
+        VECTORS,
+    ),
+    "models": (
+        "Models to fall back to.",
+        {"input": "Hi", "models": ["embeddings/model"]},
         VECTORS,
     ),
     "no_usage": (

@@ -69,8 +69,21 @@ TOOLS: Final[dict[str, Any]] = {
         "async": False,
     },
     "namespace": SEARCH,
+    "namespace_custom": {
+        "type": "namespace",
+        "name": "files",
+        "description": "Files.",
+        "tools": [PATCH],
+    },
     "local_shell": {"type": "local_shell"},
     "shell": {"type": "shell", "environment": {"type": "local"}, "allowed_callers": ["direct"]},
+    "shell_skills": {
+        "type": "shell",
+        "environment": {
+            "type": "local",
+            "skills": [{"name": "pdf", "description": "Reads PDFs.", "path": "/skills/pdf"}],
+        },
+    },
     "shell_hosted": {"type": "shell", "environment": {"type": "container_auto"}},
     "apply_patch": {"type": "apply_patch", "allowed_callers": ["direct"]},
     "computer": {
@@ -103,6 +116,8 @@ CHOICES: Final[dict[str, Any]] = {
         "mode": "auto",
         "tools": [{"type": "function", "name": "get_weather"}],
     },
+    "function_namespace": {"type": "function", "name": "spawn", "namespace": "agents"},
+    "custom_namespace": {"type": "custom", "name": "apply_patch", "namespace": "files"},
     "apply_patch": {"type": "apply_patch"},
     "shell": {"type": "shell"},
     "local_shell": {"type": "local_shell"},
@@ -116,6 +131,8 @@ CHOICES: Final[dict[str, Any]] = {
 }
 CHOICE_TOOLS: Final[dict[str, list[str]]] = {
     "custom": ["custom"],
+    "function_namespace": ["namespace"],
+    "custom_namespace": ["namespace_custom"],
     "apply_patch": ["apply_patch"],
     "shell": ["shell"],
     "local_shell": ["local_shell"],
@@ -186,6 +203,10 @@ def output(call_id: str, value: Any, **more: Any) -> Json:
     return {"type": "function_call_output", "call_id": call_id, "output": value, **more}
 
 
+# What may stand beside each call, and beside each of their outputs.
+BESIDE: Final[Json] = {"caller": {"type": "direct"}, "created_by": "model"}
+
+
 IMAGE: Final[Json] = {
     "type": "input_image",
     "image_url": f"data:image/png;base64,{PNG}",
@@ -196,6 +217,9 @@ PARIS: Final = function_call("get_weather", {"city": "Paris"}, id="fc_1", status
 ROME: Final = function_call("get_weather", {"city": "Rome"}, "call_b2")
 SHELL: Final[Json] = {
     "type": "shell_call",
+    "id": "sh_1",
+    "environment": {"type": "local"},
+    **BESIDE,
     "call_id": "call_s",
     "action": {"commands": ["ls"], "timeout_ms": 1000, "max_output_length": 100},
     "status": "completed",
@@ -346,6 +370,7 @@ INPUTS: Final[dict[str, tuple[str, Any]]] = {
                 created_by="client",
                 name="get_weather",
                 namespace="weather",
+                **{"async": False},
             ),
         ],
     ),
@@ -369,6 +394,7 @@ INPUTS: Final[dict[str, tuple[str, Any]]] = {
                 "id": "ctc_1",
                 "status": "completed",
                 "caller": {"type": "direct"},
+                "namespace": "files",
                 "async": False,
                 "created_by": "model",
             },
@@ -381,6 +407,8 @@ INPUTS: Final[dict[str, tuple[str, Any]]] = {
                 "caller": {"type": "direct"},
                 "created_by": "client",
                 "name": "apply_patch",
+                "namespace": "files",
+                "async": False,
             },
         ],
     ),
@@ -398,12 +426,20 @@ INPUTS: Final[dict[str, tuple[str, Any]]] = {
             message("user", ASK),
             {
                 "type": "local_shell_call",
+                **BESIDE,
                 "id": "lsh_1",
                 "call_id": "call_l",
                 "action": {"type": "exec", "command": ["ls"], "env": {}},
                 "status": "completed",
             },
-            {"type": "local_shell_call_output", "id": "call_l", "output": '{"stdout": "a"}'},
+            {
+                "type": "local_shell_call_output",
+                "id": "call_l",
+                "call_id": "call_l",
+                "output": '{"stdout": "a"}',
+                "status": "completed",
+                **BESIDE,
+            },
         ],
     ),
     "loop_shell": (
@@ -413,6 +449,10 @@ INPUTS: Final[dict[str, tuple[str, Any]]] = {
             SHELL,
             {
                 "type": "shell_call_output",
+                "id": "sho_1",
+                "status": "completed",
+                "max_output_length": 100,
+                **BESIDE,
                 "call_id": "call_s",
                 "output": [
                     {"stdout": "a", "stderr": "", "outcome": {"type": "exit", "exit_code": 0}}
@@ -426,12 +466,16 @@ INPUTS: Final[dict[str, tuple[str, Any]]] = {
             message("user", ASK),
             {
                 "type": "apply_patch_call",
+                "id": "x_1",
+                **BESIDE,
                 "call_id": "call_p",
                 "status": "completed",
                 "operation": {"type": "create_file", "path": "a.txt", "diff": "+a"},
             },
             {
                 "type": "apply_patch_call_output",
+                "id": "apo_1",
+                **BESIDE,
                 "call_id": "call_p",
                 "status": "completed",
                 "output": "ok",
@@ -444,6 +488,7 @@ INPUTS: Final[dict[str, tuple[str, Any]]] = {
             message("user", ASK),
             {
                 "type": "computer_call",
+                **BESIDE,
                 "id": "cu_1",
                 "call_id": "call_u",
                 "action": {"type": "click", "button": "left", "x": 1, "y": 2},
@@ -456,6 +501,28 @@ INPUTS: Final[dict[str, tuple[str, Any]]] = {
                 "id": "cuo_1",
                 "status": "completed",
                 "acknowledged_safety_checks": [],
+                "output": {
+                    "type": "computer_screenshot",
+                    "image_url": f"data:image/png;base64,{PNG}",
+                },
+            },
+        ],
+    ),
+    "loop_computer_many": (
+        "Several actions at once.",
+        [
+            message("user", ASK),
+            {
+                "type": "computer_call",
+                "id": "cu_1",
+                "call_id": "call_u",
+                "actions": [{"type": "click", "button": "left", "x": 1, "y": 2}, {"type": "wait"}],
+                "pending_safety_checks": [],
+                "status": "completed",
+            },
+            {
+                "type": "computer_call_output",
+                "call_id": "call_u",
                 "output": {
                     "type": "computer_screenshot",
                     "image_url": f"data:image/png;base64,{PNG}",
@@ -480,6 +547,8 @@ INPUTS: Final[dict[str, tuple[str, Any]]] = {
             message("user", ASK),
             {
                 "type": "tool_search_call",
+                "id": "x_1",
+                **BESIDE,
                 "call_id": "call_t",
                 "execution": "client",
                 "arguments": {"query": "weather"},
@@ -493,6 +562,8 @@ INPUTS: Final[dict[str, tuple[str, Any]]] = {
                 "status": "completed",
                 "tools": [WEATHER],
                 "created_by": "client",
+                "caller": {"type": "direct"},
+                "async": False,
             },
         ],
     ),
@@ -630,9 +701,6 @@ def _rows() -> Iterator[tuple[str, str, Json, tuple[str, ...]]]:
         tools = [TOOLS[tool] for tool in CHOICE_TOOLS.get(name, ["function"])]
         asked = {**ask, "tools": tools, "tool_choice": choice}
         where = MAIN if name in {"required", "function", "custom", "allowed"} else TWO
-        if name == "local_shell":
-            # No official type has it, though a tool of this kind may be offered.
-            where = ("responses",)
         yield f"choice_{name}", f"tool_choice: {name}.", asked, where
     for name, value in REFUSED.items():
         yield f"refused_{name}", f"`{name}` cannot be served.", {**ask, name: value}, ("responses",)
@@ -677,7 +745,10 @@ def _settings(ask: Json) -> Iterator[tuple[str, str, Json, tuple[str, ...]]]:
     }.items():
         yield f"format_{name}", f"text.format: {name}.", {**ask, "text": {"format": form}}, ALL
     provider = {"provider": {"order": ["z-ai"], "allow_fallbacks": False}}
-    yield "provider", "Preferences of providers.", {**ask, **provider}, ("openrouter",)
+    where = ("chat", "responses", "anthropic", "openrouter")
+    yield "provider", "Preferences of providers.", {**ask, **provider}, where
+    models = {"models": ["chat/model"]}
+    yield "models", "Models to fall back to.", {**ask, **models}, ("chat",)
     yield "unknown", "A member that no table names.", {**ask, "new_member": {"a": 1}}, MAIN
 
 

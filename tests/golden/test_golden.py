@@ -13,29 +13,52 @@ from tests.golden.harness import OK
 from tests.golden.tables import cases
 
 CASES: Final = tuple(cases())
+FOLDERS: Final = sorted({case.path.parent.name for case in CASES})
+# What a client may ask, and gets repeated, though no official type of an answer has it.
+UNTYPED: Final = frozenset({"responses-chat/ask_choice_local_shell"})
 BYTES_MAX: Final = 20_000
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
-def test_what_passes_is_what_was_written_down(case: Case, *, writes: bool) -> None:
-    text = text_of(case)
-    assert len(text) < BYTES_MAX
-    if writes:
-        case.path.parent.mkdir(exist_ok=True)
-        case.path.write_text(text)
-        return
-    known = case.path.read_text() if case.path.exists() else ""
-    if text != known:
-        diff = difflib.unified_diff(known.splitlines(), text.splitlines(), "written", "now", n=3)
-        pytest.fail("\n".join(diff) + "\nmake golden writes the files anew", pytrace=False)
+def _within(folder: str) -> list[Case]:
+    return [case for case in CASES if case.path.parent.name == folder]
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
-def test_clients_read_what_was_delivered(case: Case) -> None:
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_what_passes_is_what_was_written_down(folder: str, *, writes: bool) -> None:
+    """One test for a folder: its cases are many and small."""
+    found: list[str] = []
+    for case in _within(folder):
+        text = text_of(case)
+        assert len(text) < BYTES_MAX, case.id
+        if writes:
+            case.path.parent.mkdir(exist_ok=True)
+            case.path.write_text(text)
+            continue
+        known = case.path.read_text() if case.path.exists() else ""
+        if text != known:
+            lines = known.splitlines(), text.splitlines()
+            found += difflib.unified_diff(*lines, f"{case.id} written", f"{case.id} now")
+    if found:
+        shown = "\n".join(line.rstrip() for line in found)
+        pytest.fail(f"{shown}\nmake golden writes the files anew", pytrace=False)
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_clients_read_what_was_delivered(folder: str) -> None:
     """The official types take it, and a stream says what the whole answer says."""
+    faults: list[str] = []
+    for case in _within(folder):
+        if case.id in UNTYPED or (case.is_native and case.answer.is_odd):
+            continue
+        try:
+            _read(case)
+        except (AssertionError, KeyError, ValueError) as fault:
+            faults.append(f"{case.id}: {type(fault).__name__}: {fault}")
+    assert faults == []
+
+
+def _read(case: Case) -> None:
     result = result_of(case)
-    if case.is_native and case.answer.is_odd:
-        return
     said = []
     if result.whole is not None:
         if result.whole.status == OK:

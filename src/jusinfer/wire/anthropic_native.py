@@ -12,7 +12,7 @@ from jusinfer.wire.answer_ident import AnswerIdent
 from jusinfer.wire.anthropic_blocks import message_id, usage_members
 from jusinfer.wire.anthropic_dialect import FINISH, Event, read_event
 from jusinfer.wire.chat_loose import Members, object_of, whole_number
-from jusinfer.wire.error_kinds import kind_of
+from jusinfer.wire.error_kinds import kind_of, with_code
 from jusinfer.wire.upstream_errors import read_inner_error
 from jusinfer.wire.usage_shapes import (
     TOKENS_MAX,
@@ -201,7 +201,7 @@ def error_event(code: str, message: str) -> bytes:
         kind = "rate_limit_error"
     else:
         kind = "invalid_request_error" if kind_of((code,)) else "api_error"
-    error = {"type": kind, "message": f"{message} ({code})"}
+    error = {"type": kind, "message": with_code(code, message)}
     return b"event: error\ndata: %b\n\n" % _encode({"type": "error", "error": error})
 
 

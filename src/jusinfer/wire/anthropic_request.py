@@ -13,7 +13,7 @@ from jusinfer.wire.call_ids import portable
 from jusinfer.wire.call_order import in_call_order
 from jusinfer.wire.member_table import judge, table_of
 from jusinfer.wire.sealed import merged
-from jusinfer.wire.tolerant import member, objects
+from jusinfer.wire.tolerant import member, objects, text
 
 OUTPUT_TOKENS_DEFAULT: Final = 8_192
 FORMAT: Final = "anthropic-claude-v1"
@@ -160,11 +160,11 @@ def _part(part: dict[str, Any], where: str) -> Block | None:
     kind = part.get("type")
     block: Block
     if kind in {"text", "refusal"}:
-        text = part.get("text") or part.get("refusal")
-        if not isinstance(text, str) or not text.strip():
+        said = part.get("text") or part.get("refusal")
+        if not isinstance(said, str) or not said.strip():
             # Anthropic refuses blank blocks.
             return None
-        block = {"type": "text", "text": text}
+        block = {"type": "text", "text": said}
     elif kind == "image_url":
         source = part.get("image_url")
         url = source.get("url") if isinstance(source, dict) else source
@@ -241,7 +241,8 @@ def _thoughts(message: dict[str, Any]) -> list[Block]:
     """Give back thinking with its signature; what Anthropic did not sign it would refuse."""
     blocks: list[Block] = []
     for detail in merged(objects(message.get("reasoning_details"))):
-        if detail.get("format", FORMAT) != FORMAT:
+        # A client that joins the texts of a stream's fragments joins their formats too.
+        if text(detail.get("format")).replace(FORMAT, ""):
             continue
         if detail.get("type") == "reasoning.encrypted" and detail.get("data"):
             blocks.append({"type": "redacted_thinking", "data": detail["data"]})

@@ -148,4 +148,9 @@ def failed_error(code: str, message: str) -> dict[str, str]:
     if code == "rate_limit_exceeded" or code in _KEPT:
         is_refused = code in {FILTERED, "content_policy_violation"}
         return {"code": "invalid_prompt" if is_refused else code, "message": message}
-    return {"code": "server_error", "message": f"{message} ({code})"}
+    return {"code": "server_error", "message": with_code(code, message)}
+
+
+def with_code(code: str, message: str) -> str:
+    """Say how a stream broke, once, where there is no place for the code."""
+    return message if f"({code})" in message else f"{message} ({code})"
