@@ -253,8 +253,6 @@ def asks_nothing(
         value in DEFAULTS.get(str(name), ())
         or value in ({}, [])
         or any(value in rule.neutral for rule in rules)
-        # A tool that is added later takes the place of one with its name.
-        or (place[0] == "tools" and '"tool_addition"' in json.dumps(request))
         or (name in {"parallel_tool_calls", "tool_choice"} and b'"tools"' not in body)
         or (name == "parallel_tool_calls" and request.get("tool_choice") == "none")
         or (name == "max_tokens" and "max_completion_tokens" in request)
@@ -310,6 +308,8 @@ def is_allowed(client_api: str, request: Any, place: Place) -> bool:
         # A search among tools that the provider runs: all tools are given at once.
         or (client_api == "responses" and is_search(request, place))
         or (first == "tools" and is_not_allowed(request, place))
+        # A tool that is added later takes the place of one with its name.
+        or (first == "tools" and '"tool_addition"' in json.dumps(request))
     )
 
 
