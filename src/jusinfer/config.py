@@ -7,7 +7,7 @@ to mend it. Secrets are only ever in the values handed to the process that needs
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Final
@@ -98,6 +98,7 @@ class Settings(msgspec.Struct, frozen=True):
     entries: tuple[UpstreamEntry, ...]
     price_lists: tuple[PriceListEntry, ...]
     api_keys: dict[str, str]
+    variables: dict[str, tuple[str, ...]] = {}
 
     def __repr__(self) -> str:
         """Show no secret: neither the database's password nor an upstream's key."""
@@ -177,7 +178,8 @@ def load(overrides: Overrides, environment: Mapping[str, str] | None = None) -> 
         count = _number(str(workers), "JUSINFER_WORKERS")
         gateway = msgspec.structs.replace(gateway, workers=count)
     _check(listen, gateway)
-    entries = _merged(builtin_entries(), settings.upstream, env)
+    merged = _merged(builtin_entries(), settings.upstream)
+    entries = [_with_token(_with_account(entry, env), env) for entry in merged]
     return Settings(
         config_file=None if path is None else str(path),
         data_dir=str((base / data_dir).resolve()),
@@ -187,6 +189,7 @@ def load(overrides: Overrides, environment: Mapping[str, str] | None = None) -> 
         entries=tuple(entries),
         price_lists=settings.price_list,
         api_keys=_api_keys(entries, env),
+        variables={entry.name: _variables(entry) for entry in merged},
     )
 
 
@@ -243,6 +246,38 @@ def offers(settings: Settings, sandbox_port: int | None) -> Offers:
         )
     except OfferError as error:
         raise ConfigError(f"{settings.config_file or FILE_NAME}: {error}") from error
+
+
+def require_variables(settings: Settings) -> None:
+    """Refuse an upstream that has a key but lacks another variable; raises ConfigError.
+
+    For whoever calls upstreams: other processes are not told these variables.
+    """
+    for entry in settings.entries:
+        if entry.name not in settings.api_keys:
+            continue
+        missing = _VARIABLE.findall(entry.base_url)
+        if missing:
+            raise ConfigError(
+                f"upstream {entry.name!r}: set {missing[0]}, which its base_url needs"
+            )
+        if entry.gateway_token_env and not entry.gateway_token:
+            name = entry.gateway_token_env
+            raise ConfigError(f"upstream {entry.name!r}: set {name} to the token of its gateway")
+
+
+def upstream_variables(
+    settings: Settings, names: Container[str], environment: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Give the variables that calling these upstreams needs: what is theirs, and no other's."""
+    env = os.environ if environment is None else environment
+    return {
+        variable: env[variable]
+        for name, variables in settings.variables.items()
+        if name in names and name in settings.api_keys
+        for variable in variables
+        if variable in env
+    }
 
 
 def worker_count(settings: Settings) -> int:
@@ -326,9 +361,7 @@ def _check(listen: ListenSettings, gateway: GatewaySettings) -> None:
 
 
 def _merged(
-    builtin: list[UpstreamEntry],
-    configured: tuple[UpstreamEntry, ...],
-    env: Mapping[str, str],
+    builtin: list[UpstreamEntry], configured: tuple[UpstreamEntry, ...]
 ) -> list[UpstreamEntry]:
     """Let an entry of the file add to, or override parts of, the built-in one of that name."""
     merged = {entry.name: entry for entry in builtin}
@@ -341,31 +374,32 @@ def _merged(
         seen.add(entry.name)
         known = merged.get(entry.name)
         merged[entry.name] = entry if known is None else _overlaid(known, entry)
-    return [_with_token(_with_account(entry, env), env) for entry in merged.values()]
+    return list(merged.values())
+
+
+def _variables(entry: UpstreamEntry) -> tuple[str, ...]:
+    """Name the variables that an entry takes something from."""
+    names = (entry.api_key_env, entry.gateway_token_env, *_VARIABLE.findall(entry.base_url))
+    return tuple(name for name in names if name)
 
 
 def _with_account(entry: UpstreamEntry, env: Mapping[str, str]) -> UpstreamEntry:
-    """Put variables such as `{CLOUDFLARE_ACCOUNT_ID}` into a base URL, once its key is there."""
-    names = _VARIABLE.findall(entry.base_url)
-    if not names or not (entry.api_key or env.get(entry.api_key_env)):
-        return entry
+    """Put variables such as `{CLOUDFLARE_ACCOUNT_ID}` into a base URL, as far as they are there."""
     base_url = entry.base_url
-    for name in names:
+    for name in _VARIABLE.findall(base_url):
         value = env.get(name, "")
-        if not re.fullmatch(r"[A-Za-z0-9_-]{1,128}", value):
-            raise ConfigError(f"upstream {entry.name!r}: set {name}, which its base_url needs")
-        base_url = base_url.replace(f"{{{name}}}", value)
+        if re.fullmatch(r"[A-Za-z0-9_-]{1,128}", value):
+            base_url = base_url.replace(f"{{{name}}}", value)
     return msgspec.structs.replace(entry, base_url=base_url)
 
 
 def _with_token(entry: UpstreamEntry, env: Mapping[str, str]) -> UpstreamEntry:
-    """Give an entry with its token for a gateway on the way; one that is named must be there."""
-    name = entry.gateway_token_env
-    if not name or entry.gateway_token:
+    """Give an entry with its token for a gateway on the way, if it is there."""
+    token = env.get(entry.gateway_token_env, "") if entry.gateway_token_env else ""
+    if not token or entry.gateway_token:
         return entry
-    token = env.get(name, "")
-    if not token or any(ord(char) < 33 or ord(char) > 126 for char in token):  # noqa: PLR2004
-        raise ConfigError(f"upstream {entry.name!r}: set {name} to the token of its gateway")
+    if any(ord(char) < 33 or ord(char) > 126 for char in token):  # noqa: PLR2004 (printable)
+        raise ConfigError(f"upstream {entry.name!r}: its token holds a blank or a control byte")
     return msgspec.structs.replace(entry, gateway_token=token)
 
 

@@ -121,3 +121,54 @@ def test_a_rule_table_put_in_force_before_the_first_start_leaves_a_private_direc
     assert done.returncode == 0, done.stderr
     assert stat.S_IMODE(data_dir.stat().st_mode) == 0o700
     assert (data_dir / "rules" / "active.toml").is_file()
+
+
+ACCOUNT = {"CLOUDFLARE_API_TOKEN": "t", "CLOUDFLARE_ACCOUNT_ID": "acct"}
+BEHIND = """
+[[upstream]]
+name = "openrouter"
+base_url = "https://gateway.ai.cloudflare.com/v1/{CLOUDFLARE_ACCOUNT_ID}/g/openrouter"
+gateway_token_env = "AIG_TOKEN"
+"""
+
+
+def test_a_child_is_handed_all_that_its_upstreams_take_and_nothing_of_others(
+    tmp_path: Path,
+) -> None:
+    env = ACCOUNT | {"OPENROUTER_API_KEY": "k", "AIG_TOKEN": "a", "OPENAI_API_KEY": "o"}
+    settings = load(tmp_path, BEHIND, env)
+    config.require_variables(settings)
+    every = config.upstream_variables(settings, settings.api_keys, env)
+    assert every == env
+    own = config.upstream_variables(settings, ["openrouter"], env)
+    assert own == {name: env[name] for name in ("OPENROUTER_API_KEY", "AIG_TOKEN")} | {
+        "CLOUDFLARE_ACCOUNT_ID": "acct"
+    }
+    # What a child is handed is enough for it, and no other upstream is live there.
+    child = load(tmp_path, BEHIND, own)
+    config.require_variables(child)
+    assert set(child.api_keys) == {"openrouter"}
+    assert config.offers(child, None).live.upstreams["openrouter"].gateway_token == "a"
+
+
+@pytest.mark.parametrize(
+    ("text", "env", "words"),
+    [
+        ("", {"CLOUDFLARE_API_TOKEN": "t"}, "set CLOUDFLARE_ACCOUNT_ID"),
+        ("", ACCOUNT | {"CLOUDFLARE_ACCOUNT_ID": "a/b"}, "set CLOUDFLARE_ACCOUNT_ID"),
+        (BEHIND, ACCOUNT | {"OPENROUTER_API_KEY": "k"}, "set AIG_TOKEN"),
+    ],
+)
+def test_a_variable_that_is_missing_is_named_by_whoever_calls_upstreams(
+    tmp_path: Path, text: str, env: dict[str, str], words: str
+) -> None:
+    # A process that calls none is not told these variables, and must start all the same.
+    settings = load(tmp_path, text, env)
+    with pytest.raises(ConfigError, match=words):
+        config.require_variables(settings)
+
+
+def test_an_upstream_without_a_key_needs_no_other_variable(tmp_path: Path) -> None:
+    settings = load(tmp_path, BEHIND)
+    config.require_variables(settings)
+    assert config.upstream_variables(settings, settings.api_keys, {}) == {}

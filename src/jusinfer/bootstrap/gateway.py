@@ -30,6 +30,7 @@ def main(arguments: list[str]) -> None:
     """Run one worker, named by its id and index, until it is told to stop."""
     worker_id, index = arguments
     settings = config.load(config.Overrides())
+    config.require_variables(settings)
     run(settings, config.gateway_child(settings, worker_id, int(index)))
 
 

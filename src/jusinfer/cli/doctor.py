@@ -68,6 +68,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
 
 def _configuration(settings: Settings) -> Finding:
     try:
+        config.require_variables(settings)
         offers = config.offers(settings, sandbox_port=1)
     except config.ConfigError as error:
         return Finding("configuration", "fail", str(error))

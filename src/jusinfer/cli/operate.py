@@ -83,6 +83,7 @@ def serve(
             )
         )
         # Every price and upstream is judged before anything is started.
+        config.require_variables(settings)
         config.offers(settings, sandbox_port=1)
         RuleFiles(settings.rules_dir).active()
         Supervisor(settings, Events("supervisor")).run()

@@ -1,7 +1,6 @@
 """`jusinfer serve`: starts and watches every process of the product, and stops them in order."""
 
 import contextlib
-import os
 import secrets
 import signal
 import socket
@@ -130,11 +129,6 @@ class Supervisor:
 
     def _worker(self, index: int, own: dict[str, str]) -> Child:
         settings = self._settings
-        secrets_of_upstreams = {
-            entry.api_key_env: os.environ[entry.api_key_env]
-            for entry in settings.entries
-            if entry.api_key_env and entry.api_key_env in os.environ
-        }
 
         def arguments() -> list[str]:
             # A worker that starts again is a new worker: its journal and leases are its own.
@@ -144,7 +138,7 @@ class Supervisor:
         return self._child(
             f"gateway-{index}",
             arguments,
-            own | secrets_of_upstreams,
+            own | config.upstream_variables(settings, settings.api_keys),
             drain_seconds=settings.gateway.drain_seconds + 8.0,
         )
 
