@@ -23,6 +23,7 @@ from jusinfer.domain.offers import (
     offers_of,
 )
 from jusinfer.domain.price_entries import OfferError
+from jusinfer.domain.provider_report import QUIRK
 
 FILE_NAME: Final = "jusinfer.toml"
 _VARIABLE: Final = re.compile(r"\{([A-Z][A-Z0-9_]{0,63})\}")
@@ -246,6 +247,12 @@ def offers(settings: Settings, sandbox_port: int | None) -> Offers:
         )
     except OfferError as error:
         raise ConfigError(f"{settings.config_file or FILE_NAME}: {error}") from error
+
+
+def reporting_upstreams(settings: Settings) -> list[Upstream]:
+    """Give the upstreams that can be asked later what a completion cost."""
+    live = offers(settings, sandbox_port=None).live.upstreams
+    return [upstream for upstream in live.values() if QUIRK in upstream.quirks]
 
 
 def require_variables(settings: Settings) -> None:

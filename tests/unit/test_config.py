@@ -140,7 +140,9 @@ def test_a_child_is_handed_all_that_its_upstreams_take_and_nothing_of_others(
     config.require_variables(settings)
     every = config.upstream_variables(settings, settings.api_keys, env)
     assert every == env
-    own = config.upstream_variables(settings, ["openrouter"], env)
+    asked = [upstream.name for upstream in config.reporting_upstreams(settings)]
+    assert asked == ["openrouter"]
+    own = config.upstream_variables(settings, asked, env)
     assert own == {name: env[name] for name in ("OPENROUTER_API_KEY", "AIG_TOKEN")} | {
         "CLOUDFLARE_ACCOUNT_ID": "acct"
     }
@@ -171,4 +173,5 @@ def test_a_variable_that_is_missing_is_named_by_whoever_calls_upstreams(
 def test_an_upstream_without_a_key_needs_no_other_variable(tmp_path: Path) -> None:
     settings = load(tmp_path, BEHIND)
     config.require_variables(settings)
+    assert config.reporting_upstreams(settings) == []
     assert config.upstream_variables(settings, settings.api_keys, {}) == {}

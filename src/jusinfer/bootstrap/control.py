@@ -19,6 +19,14 @@ from jusinfer.store.embedded import EmbeddedPostgres
 DEFAULT_TENANT: Final = "default"
 RESTART_SECONDS: Final = 1.0
 CONNECT_SECONDS: Final = 2
+REPORTS: Final = """
+SELECT s.state, count(r.completion_id)
+FROM unnest(ARRAY['reported', 'waiting', 'given_up']) AS s (state)
+LEFT JOIN provider_report r ON s.state = CASE
+  WHEN r.reported_at IS NOT NULL THEN 'reported' WHEN r.next_at IS NOT NULL THEN 'waiting'
+  ELSE 'given_up' END
+GROUP BY s.state
+"""
 
 
 class ServedDatabase:
@@ -69,6 +77,14 @@ class ServedDatabase:
             except FileNotFoundError:
                 continue
         return lag
+
+    def provider_reports(self) -> dict[str, int]:
+        """Count what providers were asked later, by state; empty when that cannot be told."""
+        try:
+            with psycopg.connect(self.dsn, connect_timeout=CONNECT_SECONDS) as connection:
+                return {str(state): int(count) for state, count in connection.execute(REPORTS)}
+        except psycopg.Error:
+            return {}
 
     def close(self) -> None:
         """Stop the embedded server; the operator's own is left alone."""

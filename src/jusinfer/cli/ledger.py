@@ -163,6 +163,33 @@ def drift(
     output.show(shown, as_json=as_json, empty="No upstream reported a cost.")
 
 
+@ledger_app.command("reports")
+def reports(
+    days: Annotated[int, typer.Option(min=1, max=400, help="How far back.")] = 30,
+    config_file: ConfigFile = None,
+    data_dir: DataDir = None,
+    *,
+    as_json: Json = False,
+) -> None:
+    """Show what providers told later of answers that broke off, beside what we charged."""
+    with output.faults(as_json=as_json), opened(config_file, data_dir, as_json=as_json) as world:
+        rows = receipts.reports(world, days)
+    shown: list[dict[str, output.Cell]] = [
+        {
+            "upstream": row.upstream,
+            "mode": row.mode,
+            "reported": row.reported,
+            "waiting": row.waiting,
+            "given_up": row.given_up,
+            "charged_usd": format_pico(row.ours_pico),
+            "reported_usd": format_pico(row.reported_pico),
+            "difference_usd": format_pico(row.ours_pico - row.reported_pico),
+        }
+        for row in rows
+    ]
+    output.show(shown, as_json=as_json, empty="No provider had to be asked later.")
+
+
 @credits_app.command("lots")
 def lots(
     tenant: OneOrAll = None,

@@ -108,6 +108,13 @@ class Supervisor:
         self._children["console"] = self._child(
             "console", lambda: _program("bootstrap.console"), own
         )
+        asked = {upstream.name for upstream in config.reporting_upstreams(settings)}
+        if asked:
+            self._children["reconciler"] = self._child(
+                "reconciler",
+                lambda: _program("bootstrap.reconciler"),
+                own | config.upstream_variables(settings, asked),
+            )
         self._workers = [
             self._worker(index, own | {"JUSINFER_SANDBOX_PORT": port})
             for index in range(config.worker_count(settings))
@@ -229,6 +236,11 @@ class Supervisor:
         if lag is not None:
             text = "Bytes of journal not yet posted."
             metrics.append(Metric("jusinfer_settler_lag_bytes", "gauge", text, (((), float(lag)),)))
+        if self._database is not None and "reconciler" in self._children:
+            counts = self._database.provider_reports().items()
+            samples = tuple(((("state", state),), float(count)) for state, count in counts)
+            text = "Completions whose provider is asked later what they cost, by state."
+            metrics.append(Metric("jusinfer_provider_reports", "gauge", text, samples))
         return tuple(metrics)
 
     # ------------------------------------------------------------------ stopping
@@ -250,6 +262,7 @@ class Supervisor:
             seconds = child.recipe.drain_seconds if self._stop_count < 2 else 2.0  # noqa: PLR2004
             child.stop(seconds)
         for name, seconds in (
+            ("reconciler", STOP_SECONDS),
             ("console", STOP_SECONDS),
             ("sandbox", STOP_SECONDS),
             ("settler", SETTLE_SECONDS),

@@ -52,6 +52,8 @@ class Ended(msgspec.Struct, frozen=True, array_like=True, tag="e"):
     characters. `attempt_log` names each route that was tried and how it ended; `cap_leases` are
     leases of hard caps that the charge is counted against. `reasons` are codes of the router's
     rules, and `rules_version` names their table. `lease_id` is NO_LEASE_ID for what was free.
+    `provider_generation_id` is the provider's own name for an answer whose usage it did not report
+    and can still be asked for; else empty.
     No field can hold a part of a prompt or of an answer.
     """
 
@@ -92,6 +94,7 @@ class Ended(msgspec.Struct, frozen=True, array_like=True, tag="e"):
     attempt_log: str = ""
     cap_leases: str = ""
     rules_version: str = ""
+    provider_generation_id: str = ""
 
 
 Record = Opened | Admitted | Ended

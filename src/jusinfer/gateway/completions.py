@@ -249,6 +249,7 @@ class Completion(Trying):
                 self._attempt_log,
                 self._country,
                 "" if failure is None else clean(failure.message, self._body),
+                self._generation_id(step.route.upstream, usage),
             ),
         )
         settle(context, opening, record)
@@ -256,6 +257,11 @@ class Completion(Trying):
             self._show(error)
         self._body = b""
         return charge
+
+    def _generation_id(self, upstream: str, usage: TokenUsage) -> str:
+        """Name the answer as its provider does, where only it can say what was used."""
+        generation = None if self._attempt is None else self._attempt.generation
+        return "" if generation is None else generation.id_for(upstream, usage)
 
     def _note_attempt(self, route_id: str, ending: str) -> None:
         """Add an attempt to what the receipt shows of them."""

@@ -54,6 +54,19 @@ def gateway_lines(
     )
 
 
+def asking_lines(upstream: Upstream, completion_id: str) -> bytes:
+    """Write the header lines of a question about a completion, which names nobody."""
+    return (
+        b"cf-aig-authorization: Bearer %b\r\n"
+        b"cf-aig-collect-log-payload: false\r\n"
+        b"cf-aig-skip-cache: true\r\n"
+        b"cf-aig-max-attempts: 1\r\n"
+        b"cf-aig-no-wholesale: true\r\n"
+        b"cf-aig-event-id: %b\r\n"
+        % (upstream.gateway_token.encode("ascii"), completion_id.encode("ascii"))
+    )
+
+
 def stamp_of(upstream: Upstream, principal: Principal, price: Price) -> Stamp:
     """Give what an attempt at an upstream carries about its sender."""
     if upstream.dialect == "openai_chat" and not upstream.quirks:

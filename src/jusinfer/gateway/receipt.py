@@ -111,7 +111,10 @@ def admitted_record(
 
 
 class Ending(msgspec.Struct, frozen=True, gc=False):
-    """How a completion ended, as its record says it; `error_text` is clean."""
+    """How a completion ended, as its record says it; `error_text` is clean.
+
+    `generation_id` is the provider's, where it did not say what was used and can be asked.
+    """
 
     request_id: str
     outcome: Outcome
@@ -120,6 +123,7 @@ class Ending(msgspec.Struct, frozen=True, gc=False):
     attempt_log: str
     country: str
     error_text: str
+    generation_id: str = ""
 
 
 def ended_record(  # noqa: PLR0913, PLR0917 (what one record is made of)
@@ -171,6 +175,7 @@ def ended_record(  # noqa: PLR0913, PLR0917 (what one record is made of)
         ending.attempt_log,
         opening.hold.cap_leases,
         admission.plan.version,
+        ending.generation_id,
     )
 
 

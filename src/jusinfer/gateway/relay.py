@@ -11,6 +11,7 @@ from jusinfer.domain.stream import (
     UpstreamFailure,
     Verdict,
 )
+from jusinfer.gateway.generation import Generation
 from jusinfer.gateway.pool import Exchange, Failure, FailureKind
 from jusinfer.gateway.speech import Speech
 from jusinfer.wire.openai_chat import Answer
@@ -66,6 +67,7 @@ class PlainAttempt:
         "_story",
         "_wall",
         "exchange",
+        "generation",
     )
 
     def __init__(self, story: Story, speech: Speech, deadline: float, wall: float) -> None:
@@ -78,6 +80,7 @@ class PlainAttempt:
         self._body: list[bytes] = []
         self._size = 0
         self.exchange: Exchange | None = None
+        self.generation: Generation | None = None
 
     def retell(self, story: Story) -> None:
         """Tell another from now on."""
@@ -92,6 +95,8 @@ class PlainAttempt:
         """Keep the head."""
         self._status = status
         self._headers = headers
+        if self.generation is not None:
+            self.generation.began(status, headers)
         self._story.first_byte()
 
     def upstream_body(self, data: bytes) -> None:
@@ -104,6 +109,8 @@ class PlainAttempt:
     def upstream_end(self) -> None:
         """Judge the whole answer."""
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        if self.generation is not None:
+            self.generation.heard(body)
         if self._status != OK:
             failure = self._speech.failure(self._status, self._headers, body, self._wall)
             self._story.attempt_failed(failure, is_reused=False)
@@ -139,6 +146,7 @@ class StreamedAttempt:
         "_story",
         "_wall",
         "exchange",
+        "generation",
         "machine",
         "plain",
     )
@@ -163,6 +171,7 @@ class StreamedAttempt:
         self._status = 0
         self.machine = machine
         self.exchange: Exchange | None = None
+        self.generation: Generation | None = None
         # Collects an answer that is no event stream: an error, or plain JSON.
         self.plain: PlainAttempt | None = PlainAttempt(story, speech, deadline, wall)
 
@@ -175,6 +184,8 @@ class StreamedAttempt:
     def upstream_head(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """Keep the head, and see whether the answer is a stream at all."""
         self._status = status
+        if self.generation is not None:
+            self.generation.began(status, headers)
         plain = self.plain
         if plain is None:
             return
@@ -195,6 +206,8 @@ class StreamedAttempt:
         else:
             if not payloads:
                 return
+            if self.generation is not None:
+                self.generation.heard(payloads[0])
             if self._reader is not None:
                 payloads = _translated(self._reader, payloads)
             out = machine.feed(payloads, data, self._clock())
@@ -224,6 +237,8 @@ class StreamedAttempt:
 
     def _plain_end(self, plain: PlainAttempt) -> None:
         body = plain.whole()
+        if self.generation is not None:
+            self.generation.heard(body)
         answer, body = self._speech.answer(body) if self._status == OK else (None, body)
         if answer is None or answer.failure is not None:
             plain.upstream_end()

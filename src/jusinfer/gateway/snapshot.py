@@ -48,20 +48,25 @@ class Dispatch:
                 self._heads[path] = made
         return made
 
+    def question(self, path: str, query: str) -> bytes:
+        """Give the head of a GET below the upstream's base, all but the blank line at its end."""
+        own = f"{self.upstream.query}&{query}" if self.upstream.query else query
+        return "\r\n".join((*self._lines("GET", path, own), "")).encode("ascii")
+
     def _head(self, path: str) -> bytes:
+        lines = self._lines("POST", path, self.upstream.query)
+        return "\r\n".join((*lines, "content-length: ")).encode("ascii")
+
+    def _lines(self, method: str, path: str, query: str) -> list[str]:
         upstream = self.upstream
         default_port = 443 if upstream.is_tls else 80
         literal = f"[{upstream.host}]" if ":" in upstream.host else upstream.host
         host = literal if upstream.port == default_port else f"{literal}:{upstream.port}"
-        query = f"?{upstream.query}" if upstream.query else ""
-        lines = [
-            f"POST {upstream.base_path}{quote(path, safe=PATH_SAFE)}{query} HTTP/1.1",
-            f"host: {host}",
-            f"user-agent: {USER_AGENT}",
-            "content-type: application/json",
-            "accept: application/json, text/event-stream",
-            "accept-encoding: identity",
-        ]
+        target = f"{upstream.base_path}{quote(path, safe=PATH_SAFE)}{f'?{query}' if query else ''}"
+        lines = [f"{method} {target} HTTP/1.1", f"host: {host}", f"user-agent: {USER_AGENT}"]
+        if method == "POST":
+            lines.append("content-type: application/json")
+        lines += ["accept: application/json, text/event-stream", "accept-encoding: identity"]
         if upstream.api_key:
             auth = upstream.auth
             if auth == "bearer":
@@ -72,8 +77,7 @@ class Dispatch:
         if upstream.dialect == "anthropic" and "anthropic-version" not in stated:
             lines.append(f"anthropic-version: {ANTHROPIC_VERSION}")
         lines.extend(f"{name}: {value}" for name, value in upstream.headers)
-        lines.append("content-length: ")
-        return "\r\n".join(lines).encode("ascii")
+        return lines
 
 
 class Snapshot:

@@ -10,6 +10,7 @@ from jusinfer.domain.completion import CompletionRequest
 from jusinfer.domain.errors import InvalidRequest, JusinferError, PolicyRefused
 from jusinfer.domain.identity import Mode
 from jusinfer.domain.preferences import NO_POLICY, closed_gate
+from jusinfer.domain.provider_report import QUIRK
 from jusinfer.domain.stamps import Stamp
 from jusinfer.domain.stream import DONE_EVENT, StreamAttempt, UpstreamFailure
 from jusinfer.domain.usage import Outcome, TokenUsage
@@ -17,6 +18,7 @@ from jusinfer.gateway.admission import Admission, sent_budget, warmth_of
 from jusinfer.gateway.arrivals import US_PER_SECOND, Arrival
 from jusinfer.gateway.doors import CHAT_PATH
 from jusinfer.gateway.failures import RATE_STATUS, STOPPING, error_of, outcome_of
+from jusinfer.gateway.generation import Generation
 from jusinfer.gateway.outbound import gateway_lines, stamp_of
 from jusinfer.gateway.relay import PlainAttempt, StreamedAttempt, deadlines
 from jusinfer.gateway.rivals import Rival
@@ -196,8 +198,11 @@ class Trying(Arrival):
         context = self._context
         asked = self._known()[0].asked
         wall = context.clock_us() / US_PER_SECOND
+        generation = Generation(upstream.name) if QUIRK in upstream.quirks else None
         if not asked.is_stream:
-            return PlainAttempt(self, speech, now + upstream.total_seconds, wall)
+            plain = PlainAttempt(self, speech, now + upstream.total_seconds, wall)
+            plain.generation = generation
+            return plain
         ident = self._ident()
         writer = self._writer = speech.writer(self._body, ident)
         decoder = speech.decoder(ident)
@@ -217,7 +222,7 @@ class Trying(Arrival):
             done_event=DONE_EVENT if writer is None else b"",
             flush=decoder.flush,
         )
-        return StreamedAttempt(
+        attempt = StreamedAttempt(
             self,
             speech,
             speech.reader(ident),
@@ -225,6 +230,8 @@ class Trying(Arrival):
             (now + upstream.total_seconds, wall),
             context.loop.time,
         )
+        attempt.generation = generation
+        return attempt
 
     def _ident(self) -> AnswerIdent:
         """Say how the answer of the route that is tried names itself."""

@@ -11,7 +11,7 @@ from jusinfer.domain.usage import Outcome, TokenUsage
 from jusinfer.services.world import World
 from jusinfer.store import receipts
 from jusinfer.store.database import Reader
-from jusinfer.store.receipts import Draw, TransferRow, Usage
+from jusinfer.store.receipts import Draw, Reports, TransferRow, Usage
 
 Tariffs = dict[str, dict[str, Tariff]]
 
@@ -117,6 +117,12 @@ def drift(world: World, days: int) -> list[Drift]:
                 row[1] += usage.cost_pico
                 row[2] += usage.reported_cost_pico
     return [Drift(*key, *row) for key, row in sorted(sums.items())]
+
+
+def reports(world: World, days: int) -> list[Reports]:
+    """Compare what providers told later of completions that broke off with what we charged."""
+    with world.database.snapshot() as tx:
+        return receipts.reports(tx, days)
 
 
 class Book:

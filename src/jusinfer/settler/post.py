@@ -7,9 +7,10 @@ import msgspec
 import psycopg
 
 from jusinfer.domain.journal import Ended
+from jusinfer.domain.provider_report import DELAYS_SECONDS
 from jusinfer.settler.caps import count_caps
 from jusinfer.settler.reader import Batch, JournalReader
-from jusinfer.store.usage import copy_line, copy_statement, month_of
+from jusinfer.store.usage import copy_line, copy_statement, has_generation, month_of
 
 ROLE: Final = "SET LOCAL ROLE jusinfer_settler"
 
@@ -20,6 +21,10 @@ WHERE journal = %s AND offset_bytes = %s AND NOT is_closed
 SETTLE: Final = """
 SELECT tenant_id, mode, charge_nano, covered_nano, owed_nano, is_known
 FROM jusinfer_settle_usage(%s, %s::uuid[], %s::text[], %s::uuid[], %s::bigint[])
+"""
+
+EXPECT_REPORTS: Final = """
+SELECT jusinfer_expect_reports(%s::uuid[], %s::bigint[], %s::uuid[], %s::text[], %s)
 """
 
 Connection = psycopg.Connection[tuple[object, ...]]
@@ -78,6 +83,7 @@ def _post_rows(
     count_caps(connection.execute, rows)
     step("caps")
     _copy_rows(connection, months, f"usage:{span}:")
+    _expect_reports(connection, rows)
     step("usage")
     return posted
 
@@ -112,6 +118,19 @@ def _settle(connection: Connection, span: str, rows: list[Ended]) -> Posted:
         owed_nano=owed_nano,
         unknown_tenants=unknown,
     )
+
+
+def _expect_reports(connection: Connection, rows: list[Ended]) -> None:
+    """Note which providers are to be asked later what a completion cost us."""
+    asked = [row for row in rows if has_generation(row)]
+    if asked:
+        values: tuple[list[object], ...] = (
+            [row.completion_id for row in asked],
+            [row.admitted_at_us for row in asked],
+            [row.tenant_id for row in asked],
+            [row.upstream for row in asked],
+        )
+        connection.execute(EXPECT_REPORTS, (*values, DELAYS_SECONDS[0]))
 
 
 def _by_month(rows: list[Ended]) -> dict[tuple[int, int], list[Ended]]:

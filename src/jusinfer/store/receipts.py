@@ -12,6 +12,7 @@ from jusinfer.store.tables import (
     ledger_transfer,
     lot_draw,
     price_catalog,
+    provider_report,
     tenant,
     usage_record,
 )
@@ -73,6 +74,18 @@ class TransferRow(msgspec.Struct, frozen=True):
     code: str
     amount_nano: int
     created_at: str
+
+
+class Reports(msgspec.Struct, frozen=True):
+    """What one upstream told later of completions that broke off, beside what we charged."""
+
+    upstream: str
+    mode: str
+    reported: int
+    waiting: int
+    given_up: int
+    ours_pico: int
+    reported_pico: int
 
 
 def find(tx: Reader, completion_id: str, tenant_id: str | None = None) -> Usage | None:
@@ -142,6 +155,48 @@ def between(tx: Reader, days: int) -> Iterator[Usage]:
     )
     for row in tx.execute(query):
         yield _usage(row)
+
+
+def reports(tx: Reader, days: int) -> list[Reports]:
+    """Add up by upstream and mode what was reported later; ours are the same completions' costs."""
+    report, usage = provider_report.c, usage_record.c
+    is_reported = report.reported_at.is_not(None)
+    is_waiting = report.next_at.is_not(None)
+    ours = sa.func.sum(usage.cost_pico).filter(is_reported)
+    said = sa.func.sum(report.reported_cost_pico)
+    query = (
+        sa.select(
+            report.upstream,
+            usage.mode,
+            sa.func.count().filter(is_reported).label("reported"),
+            sa.func.count().filter(is_waiting).label("waiting"),
+            sa.func.count().filter(~is_reported, ~is_waiting).label("given_up"),
+            sa.func.coalesce(ours, 0).label("ours_pico"),
+            sa.func.coalesce(said, 0).label("reported_pico"),
+        )
+        .join(
+            usage_record,
+            sa.and_(
+                usage.completion_id == report.completion_id,
+                usage.admitted_at == report.admitted_at,
+            ),
+        )
+        .where(report.admitted_at > sa.func.now() - sa.func.make_interval(0, 0, 0, days))
+        .group_by(report.upstream, usage.mode)
+        .order_by(report.upstream, usage.mode)
+    )
+    return [
+        Reports(
+            upstream=row.upstream,
+            mode=row.mode,
+            reported=row.reported,
+            waiting=row.waiting,
+            given_up=row.given_up,
+            ours_pico=int(row.ours_pico),
+            reported_pico=int(row.reported_pico),
+        )
+        for row in tx.execute(query)
+    ]
 
 
 def _query() -> sa.Select[Any]:

@@ -232,6 +232,32 @@ usage_record: Final = sa.Table(
     _usage("price_list", sa.Text),
     _usage("attempt_log", sa.Text),
     _usage("rules_version", sa.Text),
+    _usage("provider_generation_id", sa.Text),
+)
+
+provider_report: Final = sa.Table(
+    "provider_report",
+    metadata,
+    column(
+        "completion_id",
+        UUID(as_uuid=False),
+        holds="member.usage",
+        kept="usage_request",
+        export="completion_id",
+        erase="delete",
+        key=True,
+    ),
+    _usage("admitted_at", sa.DateTime(timezone=True)),
+    _usage("tenant_id", UUID(as_uuid=False), "tenant.id"),
+    _usage("upstream", sa.Text),
+    _usage("created_at", sa.DateTime(timezone=True)),
+    _usage("asked_count", sa.Integer),
+    _usage("next_at", sa.DateTime(timezone=True)),
+    _usage("reported_cost_pico", sa.BigInteger),
+    _usage("prompt_tokens", sa.BigInteger),
+    _usage("completion_tokens", sa.BigInteger),
+    _usage("reported_at", sa.DateTime(timezone=True)),
+    _usage("failure", sa.Text),
 )
 
 price_catalog: Final = sa.Table(

@@ -6,6 +6,7 @@ import msgspec
 import sqlalchemy as sa
 
 from jusinfer.domain.journal import Ended
+from jusinfer.domain.provider_report import is_generation_id
 from jusinfer.store.database import Reader
 from jusinfer.store.tables import tenant, usage_record
 
@@ -27,6 +28,11 @@ class UsageTotal(msgspec.Struct, frozen=True):
     charge_nano: int
 
 
+def has_generation(row: Ended) -> bool:
+    """Tell whether the provider can be asked what this completion cost."""
+    return is_generation_id(row.provider_generation_id)
+
+
 def month_of(row: Ended) -> tuple[int, int]:
     """Give (year, month) of a record, in UTC."""
     return civil(row.admitted_at_us // DAY_US)[:2]
@@ -45,6 +51,7 @@ def copy_line(row: Ended, transfer_id: str) -> str:
     model = row.requested_model.translate(_ESCAPES)
     country = row.country or "\\N"
     reported = "\\N" if row.reported_cost_pico < 0 else row.reported_cost_pico
+    generation = row.provider_generation_id if has_generation(row) else "\\N"
     seconds, micros = divmod(row.admitted_at_us, US_PER_SECOND)
     return (
         f"{row.completion_id}\t{row.request_id}\t{row.tenant_id}\t{row.member_id}\t{row.key_id}\t"
@@ -56,7 +63,7 @@ def copy_line(row: Ended, transfer_id: str) -> str:
         f"{row.cost_pico}\t{row.charge_nano}\t{row.bound_nano}\t{row.attempts}\t{row.outcome}\t"
         f"{row.status}\t{country}\t{error}\t{transfer}\t{row.cache_write_1h_tokens}\t"
         f"{row.image_count}\t{reported}\t{row.price_list}\t{row.attempt_log}\t"
-        f"{row.rules_version}\n"
+        f"{row.rules_version}\t{generation}\n"
     )
 
 
