@@ -2,13 +2,13 @@
 
 import collections.abc
 import json
-from typing import Annotated, Any, Final, Union, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
 import pytest
 import typing_extensions as typed
 from anthropic.types.beta import message_create_params
 from openai.types.chat import completion_create_params
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from tests.golden.case import result_of
 from tests.golden.tables import cases
 
@@ -34,9 +34,11 @@ def strictly(kind: Any) -> Any:
     if typed.is_typeddict(kind):
         return _strict_object(kind)
     origin, inner = get_origin(kind), get_args(kind)
-    if str(kind).startswith("typing.IO"):
-        # Files as streams are no JSON.
-        return bytes
+    if str(kind).startswith("typing.IO") or (
+        isinstance(kind, type) and issubclass(kind, BaseModel)
+    ):
+        # Files as streams are no JSON; models of answers take anything.
+        return Literal["not sent"]
     made = kind
     if origin is Annotated:
         made = strictly(inner[0])
@@ -63,6 +65,16 @@ def _strict_object(kind: Any) -> Any:
         made.__pydantic_config__ = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
         _MADE[kind] = made
     return _MADE[kind]
+
+
+def test_unknown_members_are_not_taken() -> None:
+    adapter = TypeAdapter(strictly(OFFICIAL["anthropic"]))
+    block: dict[str, Any] = {"type": "text", "text": "a"}
+    request = {"model": "m", "max_tokens": 1, "messages": [{"role": "user", "content": [block]}]}
+    adapter.validate_python(request)
+    block["unknown"] = 1
+    with pytest.raises(ValidationError):
+        adapter.validate_python(request)
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
