@@ -22,10 +22,12 @@ from jusinfer.wire.chat_request import decode_request
 from jusinfer.wire.client_names import in_client_words
 from jusinfer.wire.completions_surface import CompletionsSurface
 from jusinfer.wire.embeddings import decode_embeddings
+from jusinfer.wire.member_table import judge
 from jusinfer.wire.pivot import Dialect, Surface
 from jusinfer.wire.responses_surface import ResponsesSurface
 
 CHAT_PATH: Final = "/chat/completions"
+TURNS: Final = ("messages[", "input[")
 EMBEDDINGS_PATH: Final = "/embeddings"
 RESPONSES_PATH: Final = "/responses"
 
@@ -92,6 +94,10 @@ def through(surface: Surface) -> Callable[[bytes], CompletionRequest]:
         try:
             asked = decode_request(chat.body)
         except InvalidRequest as error:
+            for note in chat.notes if error.param == "messages" else ():
+                # What is passed over in translating may be all that there was.
+                if note.path.startswith(TURNS):
+                    judge((note,), next(iter(note.columns)))
             raise in_client_words(error, surface.name) from None
         asked.notes = chat.notes
         asked.has_foreign_turns = chat.has_foreign_turns

@@ -11,6 +11,7 @@ from jusinfer.domain.stamps import Stamp
 from jusinfer.wire.call_ids import portable
 from jusinfer.wire.member_table import table_of
 from jusinfer.wire.messages_tools import WEB_SEARCH, without_searches
+from jusinfer.wire.quirks import sender_of
 from jusinfer.wire.sealed import SEALED
 from jusinfer.wire.tolerant import objects, text
 from jusinfer.wire.usage_shapes import tried
@@ -47,7 +48,7 @@ def native_request(
         _shorten_thinking(members, output_tokens_max)
     members.pop("metadata", None)
     if stamp.sender:
-        members["metadata"] = {"user_id": stamp.sender}
+        members["metadata"] = {"user_id": sender_of(asked.fields.get("user"), stamp)}
     tools = members.get("tools")
     if isinstance(tools, msgspec.Raw) and WEB_SEARCH.encode() in bytes(tools):
         members["tools"] = without_searches(_any(tools))

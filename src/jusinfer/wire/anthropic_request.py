@@ -200,7 +200,7 @@ def _file(file: dict[str, Any], where: str) -> Block:
             raise cannot(f"{where}.file.file_data", "it is no text in UTF-8") from None
         source = {"type": "text", "media_type": "text/plain", "data": said}
     block: Block = {"type": "document", "source": source}
-    if isinstance(file.get("filename"), str) and file["filename"]:
+    if isinstance(file.get("filename"), str) and file["filename"] not in {"", "file"}:
         block["title"] = file["filename"]
     return block
 

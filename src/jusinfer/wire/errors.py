@@ -17,6 +17,7 @@ from jusinfer.domain.money import format_usd
 
 INVALID: Final = "invalid_request_error"
 SERVER: Final = "server_error"
+FAULT_OF_OURS: Final = 500
 
 # Class to (status, OpenAI's type). A class without a row fails the build.
 TABLE: Final[Mapping[type[JusinferError], tuple[int, str]]] = {
@@ -45,6 +46,14 @@ TABLE: Final[Mapping[type[JusinferError], tuple[int, str]]] = {
 def status_of(error: JusinferError) -> int:
     """Give the status of an error; a refusal of the upstream keeps its own."""
     return error.status if isinstance(error, UpstreamRefused) else _row(error)[0]
+
+
+def type_of(status: int) -> str:
+    """Return OpenAI's type of an error by its status."""
+    named = {
+        kind_status: name for kind_status, name in TABLE.values() if name not in {INVALID, SERVER}
+    }
+    return named.get(status) or (INVALID if status < FAULT_OF_OURS else SERVER)
 
 
 def render(error: JusinferError, request_id: str) -> tuple[int, bytes, bytes]:

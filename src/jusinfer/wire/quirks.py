@@ -111,10 +111,16 @@ def name_sender(fields: Fields, quirks: tuple[str, ...], stamp: Stamp) -> None:
         fields["prompt_cache_key"] = opaque(stamp.sender, bytes(key).decode("utf-8", "replace"))
     if not stamp.sender:
         return
-    sender = opaque(stamp.sender, named.decode("utf-8", "replace")) if named else stamp.sender
+    sender = sender_of(named, stamp)
     for place in ("user_id", "safety_identifier", "user"):
         if place in quirks:
             fields[place] = sender
+
+
+def sender_of(named: bytes | msgspec.Raw | None, stamp: Stamp) -> str:
+    """Return the opaque name of who sends a request: a client's own users are told apart."""
+    said = bytes(named or b"")
+    return opaque(stamp.sender, said.decode("utf-8", "replace")) if said else stamp.sender
 
 
 def _openai(fields: Fields, request: CompletionRequest, stamp: Stamp) -> None:
@@ -284,6 +290,14 @@ def _cannot(name: str, why: str) -> InvalidRequest:
     )
 
 
+def _effort_to_high(fields: Fields, request: CompletionRequest, stamp: Stamp) -> None:
+    """Ask for the highest effort that the provider knows, where more is asked for."""
+    del request, stamp
+    plain_reasoning(fields)
+    if _plain(fields.get("reasoning_effort")) in {"xhigh", "max", "ultra"}:
+        fields["reasoning_effort"] = "high"
+
+
 def _plain(value: object) -> object:
     return _any(value) if isinstance(value, msgspec.Raw) else value
 
@@ -295,6 +309,7 @@ ADAPTERS: Final[Mapping[str, Callable[[Fields, CompletionRequest, Stamp], None]]
             "openrouter": _openrouter,
             "deepseek": _deepseek,
             "thought_signature": _thought_signature,
+            "effort_to_high": _effort_to_high,
         }
     )
 )

@@ -72,10 +72,22 @@ class Conversation:
     def _add_message(self, item: dict[str, Any], where: str) -> None:
         message = _message(item, where)
         if message["role"] == "assistant":
+            self._take_thoughts(message)
             if message["content"] in ("", []):
                 return
             self._give_thoughts(message)
         self.messages.append(message)
+
+    def _take_thoughts(self, message: dict[str, Any]) -> None:
+        """Take reasoning that stands among the words of an answer out of them."""
+        content = message["content"]
+        thoughts = [part for part in objects(content) if part["type"] == "thinking"]
+        if not thoughts:
+            return
+        self._thoughts += [{"type": "reasoning.text", "text": part["text"]} for part in thoughts]
+        rest = [part for part in content if part["type"] != "thinking"]
+        is_text = all(part["type"] == "text" for part in rest)
+        message["content"] = "".join(part["text"] for part in rest) if is_text else rest
 
     def _think(self, item: dict[str, Any], where: str) -> None:
         sealed = item.get("encrypted_content")
@@ -208,7 +220,8 @@ def _part(part: object, where: str) -> dict[str, Any] | None:
         raise misfit(where, "must be an object")
     kind = part.get("type")
     if kind in TEXTS:
-        return {"type": "text", "text": _needed(part, "text", where)}
+        made = "thinking" if kind == "reasoning_text" else "text"
+        return {"type": made, "text": _needed(part, "text", where)}
     if kind == "refusal":
         return {"type": "refusal", "refusal": _needed(part, "refusal", where)}
     if kind == "input_image" and part.get("file_id") is None:

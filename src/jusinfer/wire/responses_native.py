@@ -43,7 +43,6 @@ NOT_OFFERED: Final[Mapping[tuple[str, ...], frozenset[bytes]]] = MappingProxyTyp
         ("access_programs",): frozenset({b"null", b"{}"}),
         ("context_management",): frozenset({b"null", b"[]"}),
         ("moderation",): frozenset({b"null"}),
-        ("prompt_cache_options", "comparison_response_id"): frozenset({b"null"}),
         ("prompt_cache_options", "prewarm"): frozenset({b"null", b"false"}),
         ("prompt_cache_options", "ttl"): frozenset({b"null", b'"30m"'}),
         ("reasoning", "mode"): frozenset({b"null", b'"standard"'}),
@@ -133,6 +132,10 @@ def _leave_out(fields: Fields, quirks: tuple[str, ...]) -> None:
     for name in NAMES:
         if fields.get(name) == _NULL:
             del fields[name]
+    # A comparison of caches with an earlier response: its id is ours, the provider knows none such.
+    options = _object(fields.get("prompt_cache_options"))
+    if options.pop("comparison_response_id", None) is not None:
+        fields["prompt_cache_options"] = options
 
 
 def _refuse(fields: Fields) -> None:

@@ -7,6 +7,7 @@ import msgspec
 from jusinfer.domain.usage import TokenUsage
 from jusinfer.wire.answer_ident import AnswerIdent
 from jusinfer.wire.chat_answer import head_of
+from jusinfer.wire.errors import type_of
 from jusinfer.wire.pivot import ChatForm, SurfaceStream
 from jusinfer.wire.responses_output import finished, output_of, response_of
 from jusinfer.wire.responses_request import read_responses_request
@@ -52,6 +53,5 @@ class ResponsesSurface:
         self, status: int, code: str, message: str, param: str | None, request_id: str
     ) -> bytes:
         """Write an error in OpenAI's shape."""
-        kind = "invalid_request_error" if status < 500 else "server_error"  # noqa: PLR2004
-        error = {"message": message, "type": kind, "param": param, "code": code}
+        error = {"message": message, "type": type_of(status), "param": param, "code": code}
         return _encode({"error": error | {"request_id": request_id}})

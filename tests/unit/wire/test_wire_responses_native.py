@@ -200,10 +200,6 @@ def test_references_are_refused_by_their_place(item: dict[str, Any]) -> None:
         ({"context_management": [{"type": "compaction"}]}, "context_management"),
         ({"prompt_cache_options": {"ttl": "12h"}}, "prompt_cache_options.ttl"),
         ({"prompt_cache_options": {"prewarm": True}}, "prompt_cache_options.prewarm"),
-        (
-            {"prompt_cache_options": {"comparison_response_id": "r"}},
-            "prompt_cache_options.comparison_response_id",
-        ),
     ],
 )
 def test_what_has_no_price_is_refused(fields: dict[str, Any], param: str) -> None:
