@@ -339,12 +339,33 @@ def shown_usage(usage: TokenUsage, raw_usage: bytes | None, cost_usd: str) -> di
     _detail(members, "prompt_tokens_details", "cached_tokens", usage.cached_prompt_tokens)
     _detail(members, "prompt_tokens_details", "cache_write_tokens", usage.cache_write_tokens)
     _detail(members, "completion_tokens_details", "reasoning_tokens", usage.reasoning_tokens)
+    # Counts in another API's words leave out what was cached, or do not: Chat's own say it.
+    for name in _FOREIGN & members.keys():
+        del members[name]
+    for name, count in _repeated(usage):
+        if name in members:
+            members[name] = count
     # What the provider asks of us is not what the client pays.
     members.pop("cost_details", None)
     members["cost"] = msgspec.Raw(cost_usd.encode("ascii"))
     if usage.is_estimated:
         members["is_estimated"] = True
     return members
+
+
+_FOREIGN: Final = frozenset(
+    {"input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens"}
+)
+
+
+def _repeated(usage: TokenUsage) -> tuple[tuple[str, int], ...]:
+    cached, prompt = usage.cached_prompt_tokens, usage.prompt_tokens
+    return (
+        ("cached_tokens", cached),
+        ("prompt_cache_hit_tokens", cached),
+        ("prompt_cache_miss_tokens", prompt - cached),
+        ("reasoning_tokens", usage.reasoning_tokens),
+    )
 
 
 def _detail(members: dict[str, object], group: str, name: str, count: int) -> None:
