@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.playbook.script import IDENT
 
@@ -214,6 +214,7 @@ def asked_of(read: Callable[[], bytes]) -> None:
 
 @settings(max_examples=300)
 @given(bodies())
+@example(b'{"model": "m", "messages": [{"role": "user", "content": "custom"}], "tools": null}')
 def test_any_request_is_translated_or_refused(body: bytes) -> None:
     asked_of(lambda: body)
     for surface in SURFACES:

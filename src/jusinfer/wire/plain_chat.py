@@ -75,9 +75,9 @@ def functions_only(request: CompletionRequest) -> CompletionRequest:
     ):
         return request
     fields = dict(request.fields)
-    if "tools" in fields:
-        tools = [_function_tool(tool) for tool in _any(fields["tools"])]
-        fields["tools"] = msgspec.Raw(_encode(tools))
+    tools = _any(fields.get("tools", b"null"))
+    if tools:
+        fields["tools"] = msgspec.Raw(_encode([_function_tool(tool) for tool in tools]))
     choice = _any(fields.get("tool_choice", b"null"))
     if isinstance(choice, dict) and choice.get("type") == "custom":
         named = {"type": "function", "function": choice.get("custom")}
