@@ -213,6 +213,7 @@ IMAGE: Final[Json] = {
     "detail": "low",
     "prompt_cache_breakpoint": {"mode": "explicit"},
 }
+TWELVE_HOURS: Final[Json] = {"mode": "explicit", "ttl": "12h"}
 PARIS: Final = function_call("get_weather", {"city": "Paris"}, id="fc_1", status="completed")
 ROME: Final = function_call("get_weather", {"city": "Rome"}, "call_b2")
 SHELL: Final[Json] = {
@@ -275,6 +276,18 @@ INPUTS: Final[dict[str, tuple[str, Any]]] = {
         "Twelve hours in the cache have another price.",
         [message("user", text("One", prompt_cache_breakpoint={"mode": "explicit", "ttl": "12h"}))],
     ),
+    **{
+        f"cached_12h_{part['type']}": (
+            "Twelve hours in the cache have another price, whatever is cached.",
+            [message(role, part | {"prompt_cache_breakpoint": TWELVE_HOURS}), message("user", ASK)],
+        )
+        for role, part in (
+            ("assistant", {"type": "output_text", "text": "Sunny."}),
+            ("user", {"type": "text", "text": "One"}),
+            ("user", {"type": "input_image", "image_url": "https://example.com/a.png"}),
+            ("user", {"type": "input_file", "file_data": f"data:application/pdf;base64,{PDF}"}),
+        )
+    },
     "image": ("A picture as data.", [message("user", text("What is it?"), IMAGE)]),
     "image_url": (
         "A picture by its address.",

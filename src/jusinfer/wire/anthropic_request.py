@@ -159,6 +159,9 @@ def _parts(content: object, where: str) -> list[Block]:
 def _part(part: dict[str, Any], where: str) -> Block | None:
     kind = part.get("type")
     block: Block
+    if kind == "thinking":
+        # Reasoning of another provider, which nobody signed.
+        return None
     if kind in {"text", "refusal"}:
         said = part.get("text") or part.get("refusal")
         if not isinstance(said, str) or not said.strip():

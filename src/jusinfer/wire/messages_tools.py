@@ -81,7 +81,8 @@ def _function(tool: dict[str, Any], where: str) -> dict[str, Any] | None:
     if examples:
         written = msgspec.json.encode(examples).decode()
         shape["description"] = f"{shape.get('description', '')}\n\nExamples: {written}".strip()
-    if isinstance(tool.get("strict"), bool):
+    if isinstance(tool.get("strict"), bool) and kind in {None, "custom"}:
+        # A schema that was made here is not of the strict kind.
         shape["strict"] = tool["strict"]
     made: dict[str, Any] = {"type": "function", "function": {"name": name, **shape}}
     if tool.get("cache_control") is not None:
