@@ -13,6 +13,7 @@ from jusinfer.wire.call_ids import portable
 from jusinfer.wire.responses_output import call_extra
 from jusinfer.wire.sealed import seal
 from jusinfer.wire.tolerant import member, objects, text
+from jusinfer.wire.tool_names import ClientNames
 
 STOP: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -84,7 +85,7 @@ def baggage(call_id: str, extra_content: object) -> dict[str, Any]:
     return {"type": "redacted_thinking", "data": seal([call_extra(call_id, extra_content)])}
 
 
-def content_of(message: Mapping[str, Any]) -> list[dict[str, Any]]:
+def content_of(message: Mapping[str, Any], names: ClientNames) -> list[dict[str, Any]]:
     """Give the blocks of a whole strict message."""
     blocks = _thoughts(message)
     for said in (text(message.get("content")), text(message.get("refusal"))):
@@ -96,7 +97,7 @@ def content_of(message: Mapping[str, Any]) -> list[dict[str, Any]]:
         if call.get("extra_content"):
             blocks.append(baggage(text(call.get("id")), call["extra_content"]))
         given = input_of(text(function.get("arguments")) or text(function.get("input")))
-        name = text(function.get("name"))
+        name = names.original(text(function.get("name")))
         blocks.append({"type": "tool_use", "id": call_id, "name": name, "input": given})
     return blocks
 

@@ -14,6 +14,7 @@ from jusinfer.wire.call_order import in_call_order
 from jusinfer.wire.member_table import judge, table_of
 from jusinfer.wire.sealed import merged
 from jusinfer.wire.tolerant import member, objects, text
+from jusinfer.wire.tool_shapes import typed_schema
 
 OUTPUT_TOKENS_DEFAULT: Final = 8_192
 FORMAT: Final = "anthropic-claude-v1"
@@ -269,7 +270,8 @@ def _tool(tool: dict[str, Any], place: int) -> Block:
         raise cannot(f"tools[{place}]", "only tools of type `function` have an equal there")
     made: Block = {
         "name": function.get("name"),
-        "input_schema": function.get("parameters") or {"type": "object", "properties": {}},
+        "input_schema": typed_schema(function.get("parameters"))
+        or {"type": "object", "properties": {}},
     }
     for name in ("description", "strict"):
         if function.get(name) is not None:

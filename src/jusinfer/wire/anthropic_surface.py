@@ -13,6 +13,7 @@ from jusinfer.wire.anthropic_writer import MessageWriter
 from jusinfer.wire.messages_request import read_messages_request
 from jusinfer.wire.pivot import ChatForm, SurfaceStream
 from jusinfer.wire.tolerant import first_choice, member, text
+from jusinfer.wire.tool_names import ClientNames
 
 ERROR_TYPES: Final[Mapping[int, str]] = MappingProxyType(
     {
@@ -55,7 +56,6 @@ class AnthropicSurface:
         ident: AnswerIdent,
     ) -> bytes:
         """Turn a chat completion into a message."""
-        del asked_body
         answer = _any(chat_answer)
         choice = first_choice(answer)
         message = member(choice.get("message"))
@@ -64,7 +64,7 @@ class AnthropicSurface:
             "type": "message",
             "role": "assistant",
             "model": text(answer.get("model")) or ident.model,
-            "content": content_of(message),
+            "content": content_of(message, ClientNames(asked_body)),
             "stop_reason": stop_reason_of(
                 choice.get("finish_reason"),
                 choice.get("native_finish_reason"),
@@ -77,8 +77,7 @@ class AnthropicSurface:
 
     def stream(self, asked_body: bytes, ident: AnswerIdent) -> SurfaceStream:
         """Begin to write a stream."""
-        del asked_body
-        return MessageWriter(ident)
+        return MessageWriter(ident, ClientNames(asked_body))
 
     def error(
         self, status: int, code: str, message: str, param: str | None, request_id: str

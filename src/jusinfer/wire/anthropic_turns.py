@@ -16,6 +16,7 @@ from jusinfer.wire.anthropic_request import FORMAT
 from jusinfer.wire.call_ids import original
 from jusinfer.wire.sealed import CALL_EXTRA, SEALED, unseal
 from jusinfer.wire.tolerant import member, text
+from jusinfer.wire.tool_names import portable_name
 
 Part = dict[str, Any]
 ROLES: Final = ("user", "assistant", "system")
@@ -183,7 +184,7 @@ def _call(block: dict[str, Any], where: str) -> dict[str, Any]:
         "id": original(text(block.get("id"))),
         "type": "function",
         "function": {
-            "name": text(block.get("name")),
+            "name": portable_name(text(block.get("name"))),
             "arguments": msgspec.json.encode(given).decode(),
         },
     }

@@ -31,6 +31,7 @@ from jusinfer.wire.strict_chunks import (
     said,
     thought_of,
 )
+from jusinfer.wire.tool_names import ClientNames
 
 _encode: Final = msgspec.json.Encoder().encode
 _EMPTY: Final[Mapping[str, bytes]] = MappingProxyType(
@@ -53,10 +54,20 @@ _DELTAS: Final[Mapping[str, bytes]] = MappingProxyType(
 class MessageWriter:
     """One streamed message."""
 
-    __slots__ = ("_has_begun", "_ident", "_is_refused", "_native", "_out", "_queue", "_reason")
+    __slots__ = (
+        "_has_begun",
+        "_ident",
+        "_is_refused",
+        "_names",
+        "_native",
+        "_out",
+        "_queue",
+        "_reason",
+    )
 
-    def __init__(self, ident: AnswerIdent) -> None:
+    def __init__(self, ident: AnswerIdent, names: ClientNames) -> None:
         self._ident = ident
+        self._names = names
         self._has_begun = False
         self._is_refused = False
         self._queue = PartQueue(self)
@@ -101,7 +112,10 @@ class MessageWriter:
         """Begin a block."""
         block = _EMPTY.get(part.kind)
         if part.kind == "call":
-            call_id, name = _encode(portable(part.call_id)), _encode(part.name)
+            call_id, name = (
+                _encode(portable(part.call_id)),
+                _encode(self._names.original(part.name)),
+            )
             block = b'{"type":"tool_use","id":%b,"name":%b,"input":{}}' % (call_id, name)
         elif part.details:
             block = _encode(part.details[0])

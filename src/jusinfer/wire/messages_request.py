@@ -13,6 +13,7 @@ from jusinfer.wire.member_table import speechless, table_of
 from jusinfer.wire.messages_tools import function_tools
 from jusinfer.wire.pivot import ChatForm
 from jusinfer.wire.tolerant import text
+from jusinfer.wire.tool_names import portable_name
 
 _any: Final = msgspec.json.Decoder().decode
 _encode: Final = msgspec.json.Encoder().encode
@@ -156,7 +157,10 @@ def _choose(chat: dict[str, Any], choice: _Choice | None) -> None:
     if choice.disable_parallel_tool_use is True:
         chat["parallel_tool_calls"] = False
     if choice.type == "tool":
-        chat["tool_choice"] = {"type": "function", "function": {"name": choice.name or ""}}
+        chat["tool_choice"] = {
+            "type": "function",
+            "function": {"name": portable_name(choice.name or "")},
+        }
     elif choice.type in {"auto", "none"}:
         chat["tool_choice"] = choice.type
     elif choice.type == "any":

@@ -12,7 +12,8 @@ import msgspec
 
 from jusinfer.domain.errors import InvalidRequest
 from jusinfer.wire.tolerant import member, text
-from jusinfer.wire.tool_shapes import ToolForm, tool_forms
+from jusinfer.wire.tool_names import portable_name
+from jusinfer.wire.tool_shapes import ToolForm, tool_forms, typed_schema
 
 NAME_CHARS_MAX: Final = 256
 FIXED: Final = tool_forms("messages")
@@ -84,7 +85,7 @@ def _function(tool: dict[str, Any], where: str) -> dict[str, Any] | None:
     if isinstance(tool.get("strict"), bool) and kind in {None, "custom"}:
         # A schema that was made here is not of the strict kind.
         shape["strict"] = tool["strict"]
-    made: dict[str, Any] = {"type": "function", "function": {"name": name, **shape}}
+    made: dict[str, Any] = {"type": "function", "function": {"name": portable_name(name), **shape}}
     if tool.get("cache_control") is not None:
         made["cache_control"] = tool["cache_control"]
     return made
@@ -116,7 +117,7 @@ def _schema(tool: dict[str, Any], where: str) -> dict[str, Any]:
         return {"type": "object", "properties": {}}
     if not isinstance(schema, dict):
         raise _misfit(f"{where}.input_schema", "must be an object")
-    return member(schema)
+    return member(typed_schema(schema))
 
 
 def _misfit(where: str, why: str) -> InvalidRequest:

@@ -17,7 +17,7 @@ from jusinfer.domain.money import format_usd
 from jusinfer.domain.stamps import Stamp, opaque
 from jusinfer.wire.member_table import table_of
 from jusinfer.wire.plain_chat import plain_content
-from jusinfer.wire.tolerant import member
+from jusinfer.wire.tolerant import member, objects
 
 Fields = dict[str, object]
 
@@ -127,11 +127,33 @@ def _openai(fields: Fields, request: CompletionRequest, stamp: Stamp) -> None:
     """Store nothing, and leave out reasoning of other providers, which OpenAI refuses."""
     del stamp
     fields["store"] = _FALSE
+    _shorten_ids(fields, request)
     if b'"reasoning' in bytes(request.fields.get("messages", _NULL)):
         fields["messages"] = [
             {name: value for name, value in message.items() if name not in REASONINGS}
             for message in messages_of(fields)
         ]
+
+
+CALL_ID_CHARS_MAX: Final = 40
+
+
+def _shorten_ids(fields: Fields, request: CompletionRequest) -> None:
+    """Write ids of calls that are longer than OpenAI takes as shorter ones, in call and result."""
+    if b'"tool_call_id"' not in bytes(request.fields.get("messages", _NULL)):
+        return
+    messages = messages_of(fields)
+    named = [(message, "tool_call_id") for message in messages if "tool_call_id" in message]
+    named += [(call, "id") for message in messages for call in objects(message.get("tool_calls"))]
+    long = [
+        (row, name)
+        for row, name in named
+        if isinstance(row.get(name), str) and len(row[name]) > CALL_ID_CHARS_MAX
+    ]
+    for row, name in long:
+        row[name] = f"call_{opaque(row[name])}"
+    if long:
+        fields["messages"] = messages
 
 
 def _openrouter(fields: Fields, request: CompletionRequest, stamp: Stamp) -> None:

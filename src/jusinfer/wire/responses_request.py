@@ -109,9 +109,11 @@ def read_responses_request(body: bytes) -> ChatForm:
     choice, tools = chosen(asked.tool_choice, offered)
     if tools:
         chat["tools"] = tools
-    # A choice without tools asks for nothing, and some providers refuse it.
-    if choice is not None and (tools or choice == "none"):
-        chat["tool_choice"] = choice
+        if choice is not None:
+            chat["tool_choice"] = choice
+    else:
+        # How to call tools asks for nothing where there are none, and some providers refuse it.
+        chat.pop("parallel_tool_calls", None)
     return ChatForm(_encode(chat), notes)
 
 

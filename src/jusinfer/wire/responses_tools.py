@@ -12,7 +12,8 @@ import msgspec
 
 from jusinfer.domain.errors import InvalidRequest
 from jusinfer.wire.tolerant import member, objects, text
-from jusinfer.wire.tool_shapes import tool_forms
+from jusinfer.wire.tool_names import portable_name
+from jusinfer.wire.tool_shapes import tool_forms, typed_schema
 
 _any: Final = msgspec.json.Decoder().decode
 _encode: Final = msgspec.json.Encoder().encode
@@ -50,7 +51,8 @@ class ToolNames:
 
     def offered_as(self, name: str, namespace: str | None) -> str:
         """Return the function's name that stands for a client's tool."""
-        return self._offered.get((namespace, name), name)
+        found = self._offered.get((namespace, name))
+        return portable_name(name) if found is None else found
 
 
 NO_NAMES: Final = ToolNames({})
@@ -77,6 +79,7 @@ def offered_tools(asked: Mapping[str, Any]) -> OfferedTools:
         name = _name(tool)
         space_name = None if space is None else text(space.get("name"))
         shown = f"{space_name}__{name}" if space_name and taken[name] > 1 else name
+        shown = portable_name(shown)
         made = _chat_tool(tool, shown)
         if made is None or not name:
             continue
@@ -225,6 +228,8 @@ def _chat_tool(tool: dict[str, Any], name: str) -> dict[str, Any] | None:
             for member_name in ("description", "parameters", "strict")
             if tool.get(member_name) is not None
         }
+        if "parameters" in function:
+            function["parameters"] = typed_schema(function["parameters"])
         return {"type": "function", "function": {"name": name, **function}}
     fixed = _kind(tool)
     if fixed not in FIXED or (kind == "tool_search" and tool.get("execution") != "client"):

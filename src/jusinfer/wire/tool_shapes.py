@@ -25,3 +25,10 @@ def tool_forms(client_api: str) -> Mapping[str, ToolForm]:
     data = pkgutil.get_data("jusinfer.wire", "tool_shapes.json") or b"{}"
     forms = msgspec.json.decode(data, type=dict[str, dict[str, ToolForm]])
     return MappingProxyType(forms[client_api])
+
+
+def typed_schema(schema: Any) -> Any:
+    """Return the schema of a tool's arguments, which are an object, though it may not say so."""
+    if not isinstance(schema, dict) or "type" in schema:
+        return schema
+    return {"type": "object", **schema}

@@ -1,7 +1,7 @@
 """Requests of Messages and Responses, as providers of each API are sent them."""
 
 import json
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -13,6 +13,7 @@ from jusinfer.wire.call_order import LOST
 from jusinfer.wire.dialects import DIALECTS
 from jusinfer.wire.responses_tools import call_item, names_of
 from jusinfer.wire.sealed import seal
+from jusinfer.wire.tool_names import ClientNames, portable_name
 
 USER: Any = {"role": "user", "content": "x"}
 QUESTION: Any = {"role": "user", "content": "q"}
@@ -609,3 +610,58 @@ def test_legacy_completions_refuse_what_they_do_not_know() -> None:
     with pytest.raises(InvalidRequest, match="new_member"):
         sent("/v1/completions", {"prompt": "x", "new_member": 1})
     assert sent("/v1/completions", {"prompt": "x", "top_p": 0.5, "models": ["a"]})["top_p"] == 0.5
+
+
+# ------------------------------------------------------------------ names of tools
+
+LONG: Final = "mcp__a-server-with-a-very-long-name.of.its.own__" + "do_something_" * 4
+SHORT: Final = portable_name(LONG)
+
+
+def test_names_that_providers_refuse_are_written_shorter_and_come_back() -> None:
+    assert len(SHORT) <= 64
+    tools: Any = [{"name": LONG, "input_schema": {"properties": {}}}]
+    turn = {"role": "assistant", "content": [{"type": "tool_use", "id": "c", "name": LONG}]}
+    result = {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c"}]}
+    asked: Any = {"tools": tools, "messages": [USER, turn, result]}
+    found = messages(**asked, tool_choice={"type": "tool", "name": LONG})
+    function = found["tools"][0]["function"]
+    assert function == {"name": SHORT, "parameters": {"type": "object", "properties": {}}}
+    assert found["tool_choice"]["function"]["name"] == SHORT
+    assert found["messages"][1]["tool_calls"][0]["function"]["name"] == SHORT
+    names = ClientNames(json.dumps(asked).encode())
+    assert names.original(SHORT) == LONG
+    assert names.original("other") == "other"
+    assert messages("anthropic", **asked)["tools"] == tools
+
+
+def test_long_names_of_responses_come_back_too() -> None:
+    tools: Any = [{"type": "function", "name": LONG, "parameters": {"properties": {}}}]
+    call = {"type": "function_call", "call_id": "a", "name": LONG, "arguments": "{}"}
+    found = responses(tools=tools, input=[QUESTION, call, OUTPUT_A])
+    assert found["tools"][0]["function"]["name"] == SHORT
+    assert found["tools"][0]["function"]["parameters"]["type"] == "object"
+    assert found["messages"][1]["tool_calls"][0]["function"]["name"] == SHORT
+    item = call_item(
+        names_of(json.dumps({"tools": tools}).encode()).shape_of(SHORT), "f", "c", "{}"
+    )
+    assert item["name"] == LONG
+
+
+def test_how_to_call_asks_for_nothing_without_tools() -> None:
+    found = responses(tools=[{"type": "web_search"}], tool_choice="auto", parallel_tool_calls=True)
+    assert found.keys() == {"model", "messages"}
+
+
+def test_openai_gets_ids_that_are_not_too_long() -> None:
+    long = "call_" + "x" * 60
+    call = {"id": long, "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    history: Any = [
+        USER,
+        {"role": "assistant", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": long, "content": "r"},
+    ]
+    found = chat(quirks=("store_false",), messages=history)["messages"]
+    assert found[1]["tool_calls"][0]["id"] == found[2]["tool_call_id"]
+    assert len(found[2]["tool_call_id"]) <= 40
+    assert chat(messages=history)["messages"][2]["tool_call_id"] == long
