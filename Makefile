@@ -38,7 +38,7 @@ bench-routing: setup ## measure the router's rules on paired outcomes: ARGS="--d
 prove-money: setup ## three minutes of load, faults and kills, then the books; ARGS="--quick" is short
 	@"$(BIN)/python" -m tools.prove_money $(ARGS)
 
-agents: setup ## install real agents and run them against the product; ARGS="--agent codex"
+agents: setup ## install real agents and run them against the product; ARGS="--all" or "--agent codex"
 	@"$(BIN)/python" -m tools.agents $(ARGS)
 
 fuzz: setup ## a minute of mutated upstream bytes, guided by what they reach; ARGS="--seconds 600"

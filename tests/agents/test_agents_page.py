@@ -4,8 +4,10 @@ import re
 from typing import Any
 
 import pytest
+from tools.agents.__main__ import spread
 from tools.agents.install import SCENARIOS, agents
 from tools.agents.page import KEY, MODEL, PAGE, URL, Recipe, recipes
+from tools.agents.product import providers_for
 from tools.agents.runs import Done, Run, judge
 
 from jusinfer.sandbox.agent.script import KINDS
@@ -45,6 +47,30 @@ def test_the_scenarios_are_the_sandboxs_scripts() -> None:
         assert re.search(r"\d", agent.version)
 
 
+def test_the_short_set_goes_each_way_once_and_tries_each_scenario_of_each_agent() -> None:
+    runs = [
+        Run(agent, recipe, provider, scenario)
+        for recipe in RECIPES
+        for agent in [agents()[recipe.agent]]
+        for provider in providers_for(recipe.api)
+        for scenario in agent.scenarios
+    ]
+    kept = spread(runs)
+    assert [run for run in kept if run.scenario == "plain"] == [
+        run for run in runs if run.scenario == "plain"
+    ]
+    others = [(run.agent.name, run.scenario) for run in kept if run.scenario != "plain"]
+    assert sorted(others) == sorted(
+        (agent.name, scenario)
+        for agent in agents().values()
+        for scenario in set(agent.scenarios) - {"plain"}
+    )
+    for agent in agents().values():
+        own = [run for run in kept if run.agent == agent and run.scenario != "plain"]
+        ways = {(run.recipe.api, run.provider) for run in runs if run.agent == agent}
+        assert len({(run.recipe.api, run.provider) for run in own}) == min(len(own), len(ways))
+
+
 def _run(scenario: str, **changed: Any) -> Run:
     return Run(agents()["codex"]._replace(**changed), RECIPES[0], "chat", scenario)
 
@@ -64,9 +90,12 @@ GOOD = Done(0, f"The tool said: {PROOF}", f"{PROOF}\n")
         (_run("image"), GOOD, "the image did not arrive"),
         (_run("image"), GOOD._replace(output=f"{PROOF} (image-seen)"), ""),
         (_run("long"), GOOD, "is not whole"),
-        (_run("cut"), GOOD, ""),
-        (_run("cut", retries_cut=False), GOOD, "a cut stream passed for an answer"),
-        (_run("cut", retries_cut=False), Done(1, "Error: closed", ""), ""),
+        (_run("cut", cut=(RECIPES[0].api,)), GOOD, ""),
+        (_run("cut", cut=()), GOOD, "a cut stream passed for an answer"),
+        (_run("cut", cut=()), Done(1, "Error: closed", ""), ""),
+        (_run("cut", cut=()), Done(1, "All done.", ""), "a cut stream passed for an answer"),
+        (_run("context"), GOOD, "the prompt had 0 characters"),
+        (_run("context"), GOOD._replace(output=f"{PROOF} prompt-characters=150001"), ""),
         (_run("overflow", overflow="ran out"), Done(1, "it ran out of room", ""), ""),
         (_run("overflow", overflow="ran out"), Done(1, '"message":"no"', ""), "recognised: no"),
     ],

@@ -13,7 +13,7 @@ import pytest
 from anthropic import Anthropic
 from openai import OpenAI
 
-from jusinfer.sandbox.agent.heard import Tool
+from jusinfer.sandbox.agent.heard import Tool, heard_chat, heard_messages, heard_responses
 from jusinfer.sandbox.agent.script import KINDS, kind_of, proof_of
 from jusinfer.sandbox.agent.tools import end, read, shell, view, write
 
@@ -223,6 +223,16 @@ def test_an_agent_without_tools_reads_a_file_from_the_text(desk: Desk, form: str
     assert "proof.txt\n```\n" in text
     assert proof_of("EDIT") in text
     assert (">>>>>>> REPLACE" in text) is (form == "SEARCH/REPLACE")
+
+
+def test_a_prompt_is_counted_wherever_its_text_stands() -> None:
+    user = {"role": "user", "content": "u" * 20}
+    developer = {"role": "developer", "content": "d" * 30}
+    output = {"type": "function_call_output", "call_id": "a", "output": "o" * 60}
+    assert heard_chat({"messages": [developer, user]}).characters >= 50
+    assert heard_messages({"system": "s" * 30, "messages": [user]}).characters >= 30
+    assert heard_responses({"input": [developer, user]}).characters >= 30
+    assert heard_responses({"input": [user, output]}).characters == 80
 
 
 def test_a_name_that_asks_for_no_script() -> None:

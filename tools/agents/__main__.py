@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Final
@@ -13,6 +14,7 @@ from tools.agents.product import PROVIDERS, Place, bare, product, providers_for
 from tools.agents.runs import FAILED, Run, Verdict, perform
 from tools.agents.tee import Tee
 
+BASE: Final = "plain"
 RECORDED: Final = "reason"
 HEADINGS: Final = ("agent", "version", "API", "provider", "scenario", "verdict", "reason")
 
@@ -25,6 +27,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.add_argument("--api", action="append", help="only this one")
     options.add_argument("--provider", action="append", choices=list(PROVIDERS), help="only this")
     options.add_argument("--scenario", action="append", choices=SCENARIOS, help="only this one")
+    options.add_argument(
+        "--all", action="store_true", help="each scenario by each API and provider"
+    )
     options.add_argument("--direct", action="store_true", help="at the sandbox, past the product")
     options.add_argument("--record", action="store_true", help="write tests/agents/requests anew")
     options.add_argument("--jobs", type=int, default=2, help="so many runs at a time")
@@ -33,8 +38,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     missing = _installed([agents()[name] for name in chosen.agent or names])
     if chosen.record:
         return _record(_runs(chosen, missing), chosen.timeout)
+    runs = _runs(chosen, missing)
+    if not (chosen.all or chosen.scenario or chosen.api or chosen.provider):
+        runs = spread(runs)
     with bare() if chosen.direct else product() as place:
-        verdicts = _all(_runs(chosen, missing), place, chosen.jobs, chosen.timeout)
+        verdicts = _all(runs, place, chosen.jobs, chosen.timeout)
     _print(verdicts, missing)
     is_good = not missing and all(not verdict.reason for verdict in verdicts)
     return 0 if is_good else 1
@@ -63,6 +71,26 @@ def _runs(chosen: argparse.Namespace, missing: dict[str, str]) -> list[Run]:
         for scenario in known[recipe.agent].scenarios
         if not chosen.scenario or scenario in chosen.scenario
     ]
+
+
+def spread(runs: list[Run]) -> list[Run]:
+    """Keep the plain runs, and of each other scenario one for each agent.
+
+    Which API and provider that one goes by moves on from scenario to scenario, so that over all
+    of them each way is gone.
+    """
+    groups: dict[tuple[str, str], list[Run]] = {}
+    for run in runs:
+        groups.setdefault((run.agent.name, run.scenario), []).append(run)
+    kept: set[Run] = set()
+    turns: Counter[str] = Counter()
+    for (agent, scenario), group in groups.items():
+        if scenario == BASE:
+            kept.update(group)
+        else:
+            kept.add(group[turns[agent] % len(group)])
+            turns[agent] += 1
+    return [run for run in runs if run in kept]
 
 
 def _all(runs: list[Run], place: Place, jobs: int, timeout: float) -> list[Verdict]:

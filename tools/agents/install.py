@@ -35,7 +35,8 @@ class Agent(NamedTuple):
     pypi: tuple[str, ...]
     scenarios: tuple[str, ...]
     overflow: str
-    retries_cut: bool
+    cut: tuple[str, ...]
+    is_piped: bool
 
     @property
     def version(self) -> str:
@@ -67,7 +68,8 @@ def _agent(name: str, row: Mapping[str, Any]) -> Agent:
         tuple(row.get("pypi", ())),
         tuple(row.get("scenarios", SCENARIOS)),
         row["overflow"],
-        row["cut"],
+        tuple(row.get("cut", ())),
+        row.get("piped", False),
     )
 
 

@@ -22,6 +22,12 @@ FAILED: Final = CACHE / "failed"
 OUTPUT_CHARACTERS: Final = 4_000_000
 REASON_CHARACTERS: Final = 160
 LONG_WORDS: Final = 3_000
+CONTEXT_CHARACTERS: Final = 150_000
+# Where agents look for a project's instructions: a long one makes a long prompt.
+INSTRUCTIONS: Final = ("AGENTS.md", "CLAUDE.md")
+INSTRUCTION_LINES: Final = 3_200
+ERROR_SAID: Final = re.compile(r"(?i)error|failed")
+CONTEXT: Final = re.compile(r"prompt-characters=(\d+)")
 ERROR_LINE: Final = re.compile(r"(?i)error|exceeded|refused|fail|not |cannot|\b[45]\d\d\b")
 
 
@@ -68,10 +74,14 @@ def _perform(run: Run, folder: Path, place: tuple[str, str], timeout_seconds: fl
     home.mkdir()
     work.mkdir()
     recipe = run.recipe.filled(*place, run.model)
+    if run.scenario == "context" and run.agent.is_piped:
+        recipe = recipe._replace(script=recipe.script.replace("/dev/null", INSTRUCTIONS[0]))
     for name, text in recipe.files:
         path = home / name[2:] if name.startswith("~/") else work / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
+    if run.scenario == "context":
+        _instruct(work)
     modules = run.agent.folder / "node_modules"
     if any(name.endswith(".mjs") for name, _ in recipe.files):
         (work / "node_modules").symlink_to(modules)
@@ -89,6 +99,16 @@ def _perform(run: Run, folder: Path, place: tuple[str, str], timeout_seconds: fl
         for name in ("output", "run.sh"):
             shutil.copy(folder / name, kept / name)
     return Verdict(run, reason, seconds)
+
+
+def _instruct(work: Path) -> None:
+    """Write instructions of about 150 KB, as a large project has them."""
+    lines = (f"- Rule {n}: keep module {n} small, and test it." for n in range(INSTRUCTION_LINES))
+    text = "\n".join(lines)
+    for name in INSTRUCTIONS:
+        path = work / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8")
 
 
 def _run(run: Run, folder: Path, marker: str, timeout_seconds: float) -> int | None:
@@ -138,8 +158,8 @@ def judge(run: Run, done: Done, proof: str) -> str:
         if re.search(run.agent.overflow, done.output):
             return ""
         return f"the full context was not recognised: {_last(done.output)}"
-    if run.scenario == "cut" and not run.agent.retries_cut:
-        is_honest = done.code != 0 and not done.proof
+    if run.scenario == "cut" and run.recipe.api not in run.agent.cut:
+        is_honest = done.code != 0 and not done.proof and ERROR_SAID.search(done.output)
         return "" if is_honest else f"a cut stream passed for an answer: {_last(done.output)}"
     return _judge_good(run, done, proof)
 
@@ -151,10 +171,19 @@ def _judge_good(run: Run, done: Done, proof: str) -> str:
         return f"the file is not there: {_last(done.output)}"
     if proof not in done.output:
         return f"what the tool said is not in the answer: {_last(done.output)}"
+    return _judge_size(run, done)
+
+
+def _judge_size(run: Run, done: Done) -> str:
+    """Judge what came through by what the answer says of it."""
     if run.scenario == "image" and SEEN not in done.output:
         return "the image did not arrive"
     if run.scenario == "long" and len(done.output.split()) < LONG_WORDS:
         return "the long answer is not whole"
+    if run.scenario == "context":
+        most = max(map(int, CONTEXT.findall(done.output)), default=0)
+        if most < CONTEXT_CHARACTERS:
+            return f"the prompt had {most} characters, not {CONTEXT_CHARACTERS}"
     return ""
 
 

@@ -28,13 +28,17 @@ class Said(NamedTuple):
 
 
 class Heard(NamedTuple):
-    """A request as the counterpart needs it; without a marker it is not part of a task."""
+    """A request as the counterpart needs it; without a marker it is not part of a task.
+
+    `characters` counts its texts: what was said, the results of tools, the instructions.
+    """
 
     tools: list[Tool]
     marker: str
     results: list[str]
     has_image: bool
     edit: str
+    characters: int = 0
 
     @property
     def is_task(self) -> bool:
@@ -75,15 +79,18 @@ def heard_responses(request: Mapping[str, Any]) -> Heard:
         [{"role": "user", "content": given}] if isinstance(given, str) else given
     )
     said: list[Said] = []
+    around = [str(request.get("instructions"))]
     tools = list(_response_tools(request.get("tools") or []))
     for item in items:
         if item.get("type") in _OUTPUTS:
             said.append(_said("tool", item["output"]))
         elif item.get("role") == "user":
             said.append(_said("user", item["content"]))
+        elif item.get("role") in {"developer", "system"}:
+            around.append(_said("", item["content"]).text)
         elif item.get("type") == "additional_tools":
             tools += _response_tools(item["tools"])
-    return _heard(tools, said, str(request.get("instructions")))
+    return _heard(tools, said, "\n".join(around))
 
 
 def _response_tools(tools: list[dict[str, Any]], namespace: str = "") -> Iterator[Tool]:
@@ -133,4 +140,5 @@ def _heard(tools: list[Tool], said: list[Said], around: str) -> Heard:
         if part.by == "tool" or part.text.lstrip().startswith("Observation:")
     ]
     edit = next((form for words, form in _EDITS.items() if words in around and not tools), "")
-    return Heard(tools, marker, results, any(part.has_image for part in said), edit)
+    characters = max(len(around), sum(len(part.text) for part in said))
+    return Heard(tools, marker, results, any(part.has_image for part in said), edit, characters)

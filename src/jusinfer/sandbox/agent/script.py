@@ -16,7 +16,7 @@ KINDS: Final[Mapping[str, str]] = {
     "sequence": "three calls, one after another: write, read, count",
     "reason": "thinks before each call and before the answer",
     "image": "makes an image, looks at it, and says whether one arrived",
-    "context": "a call whose result is long, and one more after it",
+    "context": "a call whose result is long, one more after it, and how long the prompt became",
     "long": "a call, then an answer of some thousand words",
     "cut": "the first stream breaks off in the middle",
     "limit": "the first request meets the rate limit",
@@ -105,7 +105,7 @@ def _steps(kind: str, heard: Heard) -> list[list[Act | None]]:
         make = act.shell(tools, f"{draw} && {prove} > {FILE} && cat {FILE}")
         return [[make or first], [act.view(tools, f"{folder}/{IMAGE_FILE}")]]
     if kind == "context":
-        return [[act.shell(tools, "seq 1 20000")], [first]]
+        return [[act.shell(tools, "seq 1 27000")], [first]]
     return [[first]]
 
 
@@ -120,6 +120,8 @@ def _ending(kind: str, heard: Heard) -> str:
     text = f"The tool said: {quoted}"
     if kind == "long":
         return f"{''.join(words(heard.marker, LONG_WORDS))}. {text}"
+    if kind == "context":
+        return f"{text} (prompt-characters={heard.characters})"
     if kind == "image":
         return f"{text} ({SEEN if heard.has_image else 'no image arrived'})"
     return text
