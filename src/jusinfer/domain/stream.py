@@ -358,7 +358,8 @@ class StreamAttempt:
             return b""
         try:
             return self._frame(passed)
-        except ChunkMalformed:
+        except (ChunkMalformed, RecursionError):
+            # What is nested as deeply as can be read at all may be too deep a few calls further on.
             return b"" if self.is_over else self._fail(UNREADABLE, [])
         finally:
             passed.clear()

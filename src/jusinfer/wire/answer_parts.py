@@ -4,17 +4,16 @@ Responses and Messages both let one part end before the next begins, while chat 
 them. The first part that has not ended is streamed; what comes for later ones is kept for them.
 """
 
-import re
 from typing import Any, Final, Literal, Protocol
 
-import msgspec
-
 from jusinfer.domain.stream import ChunkMalformed
+from jusinfer.wire.json_end import JsonEnd, said_in
 
 WAITING_BYTES_MAX: Final = 4 * 1024 * 1024
-_HALVES: Final = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
-_string: Final = msgspec.json.Decoder(str).decode
-_any: Final = msgspec.json.Decoder().decode
+# What is kept of one answer until its end: parts, and what stands beside their words. A byte of a
+# stream, whose length has a bound, may make much more than a byte of these.
+PARTS_MAX: Final = 10_000
+KEPT_MAX: Final = 300_000
 
 Kind = Literal["reasoning", "text", "refusal", "call"]
 
@@ -23,6 +22,7 @@ class Part:
     """One part; `pieces` are JSON strings as they came."""
 
     __slots__ = (
+        "_end",
         "annotations",
         "call_id",
         "details",
@@ -54,6 +54,7 @@ class Part:
         self.call_id = ""
         self.name = ""
         self.is_custom = False
+        self._end = JsonEnd(is_quoted=True)
 
     @property
     def text(self) -> str:
@@ -64,13 +65,7 @@ class Part:
         """Whether the part is known to have ended, when another has begun."""
         if self.kind != "call":
             return True
-        if self.is_custom or not self.pieces or self.pieces[-1][-2:-1] not in {b"}", b"]"}:
-            return False
-        try:
-            _any(self.text)
-        except (ValueError, RecursionError):
-            return False
-        return True
+        return not self.is_custom and self._end.is_whole(self.pieces)
 
 
 class Sink(Protocol):
@@ -92,7 +87,7 @@ class Sink(Protocol):
 class PartQueue:
     """The parts of one answer."""
 
-    __slots__ = ("_calls", "_first", "_is_open", "_sink", "_waiting_bytes", "parts")
+    __slots__ = ("_calls", "_first", "_is_open", "_kept_count", "_sink", "_waiting_bytes", "parts")
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
@@ -101,7 +96,15 @@ class PartQueue:
         self._first = 0
         self._is_open = False
         self._waiting_bytes = 0
+        self._kept_count = 0
         self.parts: list[Part] = []
+
+    def kept(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Give what is to be kept beside words, counted; raises ChunkMalformed for too much."""
+        self._kept_count += len(rows)
+        if self._kept_count > KEPT_MAX:
+            raise ChunkMalformed("an answer has more details than can be kept")
+        return rows
 
     def part(self, kind: Kind) -> Part:
         """Give the last part if it is of a kind and goes on, else begin one."""
@@ -156,6 +159,8 @@ class PartQueue:
     # ------------------------------------------------------------------ inside
 
     def _add(self, kind: Kind) -> Part:
+        if len(self.parts) >= PARTS_MAX:
+            raise ChunkMalformed("an answer has more parts than can be kept")
         part = Part(kind, len(self.parts))
         self.parts.append(part)
         return part
@@ -177,10 +182,4 @@ class PartQueue:
 
 def text_of(pieces: list[bytes]) -> str:
     """Put JSON strings together as one text."""
-    whole = b'"%b"' % b"".join([piece[1:-1] for piece in pieces])
-    try:
-        return _string(whole)
-    except ValueError:
-        # Bytes that are no text, or half of a pair: what providers send is not checked.
-        readable = whole.decode("utf-8", "replace").encode()
-        return _string(_HALVES.sub(rb"\\ufffd", readable))
+    return said_in(b"".join([piece[1:-1] for piece in pieces]))

@@ -1,4 +1,4 @@
-"""A Messages request on its way to Anthropic: bytes pass but for names and ids."""
+"""A Messages request on its way to Anthropic: values pass but for names and ids."""
 
 import re
 from typing import Any, Final
@@ -10,17 +10,13 @@ from jusinfer.domain.errors import InvalidRequest
 from jusinfer.domain.stamps import Stamp
 from jusinfer.wire.call_ids import portable
 from jusinfer.wire.member_table import table_of
-from jusinfer.wire.messages_tools import WEB_SEARCH, without_searches
+from jusinfer.wire.messages_tools import without_searches
 from jusinfer.wire.quirks import sender_of
 from jusinfer.wire.sealed import SEALED
-from jusinfer.wire.tolerant import objects, text
-from jusinfer.wire.usage_shapes import tried
+from jusinfer.wire.tolerant import member, objects, text
 
 BETAS_MAX: Final = 64
 BETA: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
-_members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-_count: Final = msgspec.json.Decoder(int).decode
-_NULL: Final = msgspec.Raw(b"null")
 _any: Final = msgspec.json.Decoder().decode
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -38,7 +34,9 @@ def native_request(
     What an earlier turn got from a provider of another API is taken out: Anthropic refuses thinking
     that it has not signed, ids of other alphabets, and blank texts.
     """
-    members: dict[str, object] = dict(_members(body))
+    # Read whole and written anew: of a member that stands twice, at any depth and however it is
+    # escaped, the provider reads the one that was judged.
+    members: dict[str, Any] = _any(body)
     for name in table_of("messages").dropped("anthropic") & members.keys():
         if name != "sandbox" or "sandbox" not in quirks:
             del members[name]
@@ -50,19 +48,18 @@ def native_request(
     if stamp.sender:
         members["metadata"] = {"user_id": sender_of(asked.fields.get("user"), stamp)}
     tools = members.get("tools")
-    if isinstance(tools, msgspec.Raw) and WEB_SEARCH.encode() in bytes(tools):
-        members["tools"] = without_searches(_any(tools))
+    if tools:
+        members["tools"] = without_searches(tools)
     if asked.has_foreign_turns:
-        members["messages"] = own_turns(_any(body)["messages"])
+        members["messages"] = own_turns(members["messages"])
     return _encode(members)
 
 
-def _shorten_thinking(members: dict[str, object], output_tokens_max: int) -> None:
+def _shorten_thinking(members: dict[str, Any], output_tokens_max: int) -> None:
     """Keep the budget of thinking below that of output, as the provider demands."""
-    thinking = members.get("thinking")
-    asked = tried(_members, thinking) if isinstance(thinking, msgspec.Raw) else None
-    tokens = None if asked is None else tried(_count, asked.get("budget_tokens", _NULL))
-    if asked is not None and tokens is not None and tokens >= output_tokens_max:
+    asked = member(members.get("thinking"))
+    tokens = asked.get("budget_tokens")
+    if isinstance(tokens, int) and tokens >= output_tokens_max:
         members["thinking"] = {**asked, "budget_tokens": max(output_tokens_max - 1, 1)}
 
 

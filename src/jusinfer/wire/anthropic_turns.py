@@ -283,8 +283,9 @@ def tool_changes(
     turns: list[dict[str, Any]],
 ) -> tuple[list[tuple[str, dict[str, Any]]], list[str]]:
     """Return the tools that turns add, with their places, and the names of those taken away."""
-    added: list[tuple[str, dict[str, Any]]] = []
-    removed: list[str] = []
+    added: dict[str, list[tuple[str, dict[str, Any]]]] = {}
+    # In the order in which they were taken away; a dict, as there may be very many.
+    removed: dict[str, None] = {}
     for place, turn in enumerate(turns):
         for at, block in enumerate(_blocks(turn.get("content"))):
             tool = member(block.get("tool"))
@@ -292,14 +293,14 @@ def tool_changes(
             if block.get("type") == "tool_addition":
                 definition = member(tool.get("definition"))
                 name = text(definition.get("name")) or name
-                removed = [other for other in removed if other != name]
+                removed.pop(name, None)
                 if definition:
                     where = f"messages[{place}].content[{at}].tool.definition"
-                    added.append((where, definition))
+                    added.setdefault(name, []).append((where, definition))
             elif block.get("type") == "tool_removal":
-                removed.append(name)
-                added = [row for row in added if row[1].get("name") != name]
-    return added, removed
+                removed[name] = None
+                added.pop(name, None)
+    return [row for rows in added.values() for row in rows], list(removed)
 
 
 def _misfit(where: str, why: str) -> InvalidRequest:

@@ -21,6 +21,7 @@ from jusinfer.wire.anthropic_blocks import (
 )
 from jusinfer.wire.anthropic_native import error_event
 from jusinfer.wire.call_ids import portable
+from jusinfer.wire.chat_loose import plain
 from jusinfer.wire.strict_chunks import (
     StrictCall,
     StrictChoice,
@@ -30,6 +31,7 @@ from jusinfer.wire.strict_chunks import (
     read_strict,
     said,
     thought_of,
+    value_of,
 )
 from jusinfer.wire.tool_names import ClientNames
 
@@ -168,7 +170,7 @@ class MessageWriter:
         if choice.finish_reason is not None:
             self._reason = choice.finish_reason
             native = bytes(choice.native_finish_reason)
-            self._native = msgspec.json.decode(native, type=str) if native[:1] == b'"' else None
+            self._native = plain(native) if native[:1] == b'"' else None
         self._think(delta)
         content = said(delta.content)
         if content:
@@ -206,10 +208,10 @@ class MessageWriter:
     def _call(self, call: StrictCall) -> None:
         body = call.function or call.custom
         part = self._queue.call(call.index)
-        extra = bytes(call.extra_content)
-        if extra not in {b"", b"null"}:
+        extra = value_of(call.extra_content)
+        if extra is not None:
             call_id = call.id or ("" if part is None else part.call_id)
-            self._block(baggage(call_id, msgspec.json.decode(extra)))
+            self._block(baggage(call_id, extra))
         if part is None:
             part = self._queue.add_call(call.index)
             part.call_id = call.id

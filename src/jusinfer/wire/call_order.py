@@ -4,7 +4,7 @@ Clients send histories in which a message stands between a call and its result, 
 were lost when the history was shortened, or in which a result has no call any more.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -47,18 +47,18 @@ def in_call_order(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _is_ordered(messages: list[dict[str, Any]]) -> bool:
     """Tell whether every turn that calls is followed by exactly its results."""
-    open_calls: list[str] = []
+    open_calls: Counter[str] = Counter()
     for message in messages:
         if message.get("role") == "tool":
             call_id = text(message.get("tool_call_id"))
-            if call_id not in open_calls:
+            if open_calls[call_id] <= 0:
                 return False
-            open_calls.remove(call_id)
+            open_calls[call_id] -= 1
             continue
-        if open_calls:
+        if open_calls.total():
             return False
-        open_calls = _calls(message)
-    return not open_calls
+        open_calls = Counter(_calls(message))
+    return not open_calls.total()
 
 
 def _calls(message: Mapping[str, Any]) -> list[str]:

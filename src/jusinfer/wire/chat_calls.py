@@ -21,13 +21,14 @@ from jusinfer.wire.chat_loose import (
     plain,
     whole_number,
 )
+from jusinfer.wire.json_end import JsonEnd
 
 HELD_BYTES_MAX: Final = 4 * 1024 * 1024
 CALLS_MAX: Final = 1_024
+NAME_CHARS_MAX: Final = 1_024
 ID_BYTES: Final = 12
 _STRUCTURE: Final = frozenset({"index", "id", "type", "function", "custom"})
 _FLAT: Final = frozenset({"name", "arguments", "input"})
-_any: Final = msgspec.json.Decoder().decode
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -62,7 +63,17 @@ class Piece(msgspec.Struct):
 class Call:
     """One call as far as it is known."""
 
-    __slots__ = ("call_id", "extras", "is_id_given", "is_open", "kind", "name", "number", "pieces")
+    __slots__ = (
+        "_end",
+        "call_id",
+        "extras",
+        "is_id_given",
+        "is_open",
+        "kind",
+        "name",
+        "number",
+        "pieces",
+    )
 
     def __init__(self, number: int, kind: str) -> None:
         self.number = number
@@ -71,30 +82,40 @@ class Call:
         self.is_id_given = False
         self.name = ""
         self.extras: Members = {}
+        # Never empty ones.
         self.pieces: list[bytes] = []
         self.is_open = False
+        self._end = JsonEnd(is_quoted=False)
 
     @property
     def has_given(self) -> bool:
         """Whether arguments have begun."""
-        return any(self.pieces)
+        return bool(self.pieces)
+
+    def add(self, given: bytes) -> None:
+        """Add to the arguments."""
+        if given:
+            self.pieces.append(given)
 
     def is_whole(self) -> bool:
         """Whether the arguments so far are a JSON value that nothing can be added to."""
-        # The end is looked at first: joining all of it at each delta would be too much.
-        if not self.pieces or not self.pieces[-1].rstrip().endswith((b"}", b"]", b'"')):
-            return False
-        try:
-            _any(plain(b'"%b"' % b"".join(self.pieces)))
-        except (ValueError, RecursionError):
-            return False
-        return True
+        return self._end.is_whole(self.pieces)
 
 
 class CallTracker:
     """The calls of one choice, in the order in which they began."""
 
-    __slots__ = ("_by_id", "_by_index", "_held_bytes", "_last", "_seed", "calls", "counted")
+    __slots__ = (
+        "_by_id",
+        "_by_index",
+        "_closed_count",
+        "_held_bytes",
+        "_last",
+        "_named",
+        "_seed",
+        "calls",
+        "counted",
+    )
 
     def __init__(self, seed: bytes) -> None:
         self._seed = seed
@@ -102,6 +123,9 @@ class CallTracker:
         self._by_id: dict[str, Call] = {}
         self._last: Call | None = None
         self._held_bytes = 0
+        # How many calls wait for a name or for arguments, and those of them that have a name.
+        self._closed_count = 0
+        self._named: dict[int, Call] = {}
         self.calls: list[Call] = []
         # Bytes of names and arguments that were given out, as JSON writes them.
         self.counted = 0
@@ -120,7 +144,7 @@ class CallTracker:
         if known.number != call.index or not known.is_open or known.kind != "function":
             return False
         self._last = known
-        known.pieces.append(given[1:-1])
+        known.add(given[1:-1])
         self.counted += len(given) - 2
         return True
 
@@ -132,7 +156,8 @@ class CallTracker:
         made = self._new(call.index, call.id, "function")
         made.name = name
         made.is_open = True
-        made.pieces.append(given[1:-1])
+        self._closed_count -= 1
+        made.add(given[1:-1])
         self.counted += len(_encode(name)) + len(given) - 4
         return True
 
@@ -153,8 +178,7 @@ class CallTracker:
 
     def release(self, but: Call | None = None) -> list[msgspec.Raw]:
         """Open calls that waited for arguments, as something else comes now."""
-        waiting = [one for one in self.calls if not one.is_open and one.name and one is not but]
-        return [self._open(call) for call in waiting]
+        return [self._open(call) for call in [*self._named.values()] if call is not but]
 
     def finish(self) -> list[msgspec.Raw]:
         """Open what is still held; a function that was given no arguments gets an empty object."""
@@ -172,7 +196,7 @@ class CallTracker:
     @property
     def has_held(self) -> bool:
         """Whether a call waits for its name or its arguments."""
-        return any(not call.is_open for call in self.calls)
+        return self._closed_count > 0
 
     @property
     def is_settled(self) -> bool:
@@ -217,6 +241,7 @@ class CallTracker:
         if index is not None:
             self._by_index[index] = call
         self._last = call
+        self._closed_count += 1
         self.calls.append(call)
         return call
 
@@ -225,12 +250,14 @@ class CallTracker:
         return f"call_{digest.hexdigest()}"
 
     def _grow(self, call: Call, piece: Piece) -> list[msgspec.Raw]:
-        if piece.given:
-            call.pieces.append(piece.given)
+        call.add(piece.given)
         if call.is_open:
             return [self._more(call, piece.given, piece.extras)] if _says(piece) else []
         if piece.name and piece.name != call.name:
             call.name += piece.name
+            if len(call.name) > NAME_CHARS_MAX:
+                raise ChunkMalformed("a call's name does not end")
+            self._named[call.number] = call
         call.extras |= piece.extras
         if call.name and (piece.has_given or call.pieces):
             return [self._open(call)]
@@ -241,6 +268,8 @@ class CallTracker:
 
     def _open(self, call: Call) -> msgspec.Raw:
         call.is_open = True
+        self._closed_count -= 1
+        self._named.pop(call.number, None)
         given = b"".join(call.pieces)
         name = _encode(call.name)
         self.counted += len(name) - 2 + len(given)

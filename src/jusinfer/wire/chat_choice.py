@@ -23,6 +23,7 @@ from jusinfer.wire.chat_loose import (
     rows_of,
     text_in,
     thought_in,
+    whole_number,
 )
 
 CHOICES_MAX: Final = 1_024
@@ -93,11 +94,11 @@ def read_choice(raw: msgspec.Raw, place: int) -> Choice:
         delta = {}
         read_content(msgspec.Raw(delta_raw or b"null"), said)
     reason = reason_of(row.get("finish_reason"))
-    index = plain(row.get("index"))
+    index = whole_number(row.get("index"), CHOICES_MAX - 1)
     calls = rows_of(delta.get("tool_calls", NULL))
     calls += [msgspec.Raw(_encode(call)) for call in said.calls]
     made = Choice(
-        index=int(index) if index.isdecimal() and int(index) < CHOICES_MAX else place,
+        index=place if index is None else index,
         members=_kept(row, reason),
         delta={},
         calls=calls,

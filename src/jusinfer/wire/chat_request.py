@@ -5,6 +5,7 @@ readings: the last one counts. Unknown members pass through, and so does what is
 Of two output budgets `max_completion_tokens` counts and the other is not sent.
 """
 
+import re
 from typing import Annotated, Final, Literal
 
 import msgspec
@@ -32,8 +33,11 @@ OURS: Final = frozenset({"jusinfer", "models", "provider", "route", "sandbox", "
 _INPUTS: Final = ("tools", "functions", "response_format", "prediction")
 # Members that only say how an answer is kept or delivered; no other dialect has them.
 _NEVER_FORWARDED: Final = frozenset({"store", "prompt_cache_key", "stream_options"})
-# Marks of what to cache, some of which have a price of their own.
-_BREAKPOINT: Final = b'"prompt_cache_breakpoint"'
+# Where members inside messages must be judged: marks of what to cache, some of which have a price
+# of their own; files stored at a provider; and letters that are escaped, as only names that hide
+# are. Serializers escape no letter of ASCII.
+_JUDGED: Final = (b'"prompt_cache_breakpoint"', b'"file_id"')
+_HIDDEN: Final = re.compile(rb"\\u00[4-7]")
 _TRUE: Final = msgspec.Raw(b"true")
 _FALSE: Final = msgspec.Raw(b"false")
 _NOTHING: Final = msgspec.Raw(b"null")
@@ -150,12 +154,26 @@ def decode_request(body: bytes) -> CompletionRequest:
         preferences=read_preferences(fields) if has_preferences else NO_PREFERENCES,
     )
     request.has_developer = reading.has_developer
-    if _BREAKPOINT in body or "prompt_cache_options" in fields:
-        try:
-            request.notes = table_of("chat").notes(_any(body))
-        except (msgspec.DecodeError, RecursionError):
-            raise unreadable(fields) from None
+    if (
+        any(name in body for name in _JUDGED)
+        or "prompt_cache_options" in fields
+        or _HIDDEN.search(body) is not None
+    ):
+        _judge_inside(request, body)
     return request
+
+
+def _judge_inside(request: CompletionRequest, body: bytes) -> None:
+    """Note what a provider cannot be sent, and write the messages as they were judged.
+
+    A member that stands twice in them would otherwise be judged once and read another time.
+    """
+    try:
+        tree = _any(body)
+    except (msgspec.DecodeError, RecursionError):
+        raise unreadable(request.fields) from None
+    request.notes = table_of("chat").notes(tree)
+    request.fields["messages"] = msgspec.Raw(_encode(tree["messages"]))
 
 
 def _wants_route(raw: msgspec.Raw) -> bool:

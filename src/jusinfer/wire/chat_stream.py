@@ -10,10 +10,10 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
-from jusinfer.domain.stream import Chunk, UpstreamFailure
+from jusinfer.domain.stream import Chunk, ChunkMalformed, UpstreamFailure
 from jusinfer.wire.answer_ident import AnswerIdent
 from jusinfer.wire.chat_calls import CallTracker, UsualCall
-from jusinfer.wire.chat_choice import Choice, final_reason, read_choice
+from jusinfer.wire.chat_choice import CHOICES_MAX, Choice, final_reason, read_choice
 from jusinfer.wire.chat_loose import (
     ABSENT,
     NULL,
@@ -28,6 +28,9 @@ from jusinfer.wire.openai_chat import decode_chunk
 from jusinfer.wire.utf16_halves import joined, without_half
 
 CHUNK: Final = "chat.completion.chunk"
+# Choices of one stream that may call tools, as what is kept of calls has a bound: as many as a
+# client may ask for.
+CALLING_CHOICES_MAX: Final = 128
 # Seconds since 1970 that can be believed: later ones are milliseconds or nonsense.
 CREATED_MAX: Final = 2**33
 _UNSAID: Final = msgspec.Raw()
@@ -185,7 +188,7 @@ class ChatStreamDecoder:
                 return False
             chunk.finish_reason = reason
             chunk.finished_choices = (choice.index,)
-            self._ended.add(choice.index)
+            self._end(choice.index)
         if size:
             chunk.has_content = True
             chunk.content_bytes += size
@@ -227,7 +230,10 @@ class ChatStreamDecoder:
         self._created = created or self._created
         self._model = plain(members.get("model")) or self._model
         raw_choices = bytes(members.pop("choices", NULL))
-        choices = [read_choice(raw, place) for place, raw in enumerate(rows_of(raw_choices))]
+        raws = rows_of(raw_choices)
+        if len(raws) > CHOICES_MAX:
+            raise ChunkMalformed("an event has more choices than can be told apart")
+        choices = [read_choice(raw, place) for place, raw in enumerate(raws)]
         self._place(choices)
         rows = [self._row(choice, chunk) for choice in choices]
         chunk.is_usage_only = not choices and chunk.raw_usage is not None
@@ -273,7 +279,7 @@ class ChatStreamDecoder:
             reason = self._final(choice.index, reason)
             chunk.finish_reason = reason
             chunk.finished_choices = (*chunk.finished_choices, choice.index)
-            self._ended.add(choice.index)
+            self._end(choice.index)
         if size or choice.has_parts or (self._is_chat and choice.has_media):
             chunk.has_content = True
             chunk.content_bytes += size
@@ -299,9 +305,15 @@ class ChatStreamDecoder:
     def _tracker(self, index: int) -> CallTracker:
         tracker = self._trackers.get(index)
         if tracker is None:
+            if len(self._trackers) >= CALLING_CHOICES_MAX:
+                raise ChunkMalformed("an answer has more choices than can be told apart")
             seed = b"%b/%d" % (self._ident.completion_id.encode(), index)
             tracker = self._trackers[index] = CallTracker(seed)
         return tracker
+
+    def _end(self, index: int) -> None:
+        if len(self._ended) < CHOICES_MAX:
+            self._ended.add(index)
 
     def _final(self, index: int, reason: str) -> str:
         tracker = self._trackers.get(index)

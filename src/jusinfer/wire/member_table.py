@@ -30,8 +30,8 @@ from jusinfer.domain.errors import InvalidRequest
 
 Word = Literal["same", "translate", "hint", "refuse"]
 WORDS: Final = frozenset({"same", "translate", "hint", "refuse"})
-NOTES_MAX: Final = 32
 NAME_CHARS_MAX: Final = 64
+UNKNOWN_NOTES_MAX: Final = 32
 KIND_CHARS_MAX: Final = 128
 UNKNOWN: Final = "it is not known here, and this model is served through another API"
 Place = tuple[Any, ...]
@@ -74,6 +74,13 @@ class _Node(msgspec.Struct):
         return found
 
 
+class _Found(msgspec.Struct):
+    """What was noted so far, in order: by row and columns, and unknown members by their place."""
+
+    notes: dict[str | tuple[str, frozenset[str]], Note] = {}
+    unknown_count: int = 0
+
+
 class MemberTable:
     """The table of one client API. `own` is the column of the provider API that is the same."""
 
@@ -91,9 +98,9 @@ class MemberTable:
 
     def notes(self, request: Mapping[str, Any]) -> tuple[Note, ...]:
         """Return what providers of some API cannot be sent of a request; never raises."""
-        found: dict[str, Note] = {}
+        found = _Found()
         self._walk(request, self._root, (), found)
-        return tuple(found.values())
+        return tuple(found.notes.values())
 
     def dropped(self, column: str) -> frozenset[str]:
         """Return the top-level members that are left out for providers of an API."""
@@ -142,7 +149,7 @@ class MemberTable:
 
     # ------------------------------------------------------------------ reading
 
-    def _walk(self, value: Any, node: _Node, place: Place, found: dict[str, Note]) -> None:
+    def _walk(self, value: Any, node: _Node, place: Place, found: _Found) -> None:
         if isinstance(value, list):
             if node.items is not None:
                 for at, item in enumerate(value):
@@ -156,7 +163,7 @@ class MemberTable:
                 self._walk_members(value, inner, place, found)
 
     def _walk_members(
-        self, value: dict[str, Any], node: _Node, place: Place, found: dict[str, Note]
+        self, value: dict[str, Any], node: _Node, place: Place, found: _Found
     ) -> None:
         if not node.members:
             return
@@ -169,24 +176,32 @@ class MemberTable:
             elif self._descends(below, member, (place, name), found):
                 self._walk(member, below, (place, name), found)
 
-    def _descends(self, node: _Node, value: Any, place: Place, found: dict[str, Note]) -> bool:
+    def _descends(self, node: _Node, value: Any, place: Place, found: _Found) -> bool:
         return node.row is None or self._judge(node.row, value, place, found)
 
-    def _judge(self, row: Row, value: Any, place: Place, found: dict[str, Note]) -> bool:
+    def _judge(self, row: Row, value: Any, place: Place, found: _Found) -> bool:
         """Note the columns that refuse a value; False when nothing below it matters."""
         refusing = frozenset(
             column
             for column, rule in zip(self.columns, row.rules, strict=True)
             if rule.word == "refuse" and not _is_neutral(value, rule.neutral)
         )
-        if refusing and row.path not in found and len(found) < NOTES_MAX:
-            found[row.path] = Note(shown(place), refusing, row.why)
+        if refusing:
+            # Noted however many others there are: no number of members may hide one. Values of one
+            # member may be refused by different providers.
+            key = (row.path, refusing)
+            if key not in found.notes:
+                found.notes[key] = Note(shown(place), refusing, row.why)
         return any(rule.word in {"same", "translate"} for rule in row.rules)
 
-    def _unknown(self, found: dict[str, Note], place: Place) -> None:
+    def _unknown(self, found: _Found, place: Place) -> None:
+        # The same providers refuse them all, so not every one must be told.
+        if found.unknown_count >= UNKNOWN_NOTES_MAX:
+            return
         path = shown(place)
-        if len(found) < NOTES_MAX and path not in found:
-            found[path] = Note(path, self._foreign, UNKNOWN)
+        if path not in found.notes:
+            found.unknown_count += 1
+            found.notes[path] = Note(path, self._foreign, UNKNOWN)
 
 
 def judge(notes: tuple[Note, ...], column: str) -> None:

@@ -136,7 +136,9 @@ def plain_message(message: dict[str, Any]) -> dict[str, Any]:
         kept["reasoning_content"] = message["reasoning"]
     thoughts = [part for part in objects(kept.get("content")) if part.get("type") == "thinking"]
     if thoughts:
-        kept["content"] = [part for part in objects(kept["content"]) if part not in thoughts]
+        kept["content"] = [
+            part for part in objects(kept["content"]) if part.get("type") != "thinking"
+        ]
         kept.setdefault("reasoning_content", "".join(map(_thought, thoughts)))
     kept["content"] = plain_content(kept.get("content"))
     refusal = kept.pop("refusal", None)

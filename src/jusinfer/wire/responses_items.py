@@ -69,6 +69,15 @@ class Conversation:
         elif isinstance(kind, str) and (call := self._call(item, kind, where)) is not None:
             self._add_call(call)
 
+    def whole(self) -> list[dict[str, Any]]:
+        """Return the messages, each with its reasoning as one text too."""
+        for message in self.messages:
+            details = message.get("reasoning_details", ())
+            said = "".join([text(detail.get("text")) for detail in details])
+            if said:
+                message["reasoning"] = said
+        return self.messages
+
     def _add_message(self, item: dict[str, Any], where: str) -> None:
         message = _message(item, where)
         if message["role"] == "assistant":
@@ -144,10 +153,7 @@ class Conversation:
     def _give_thoughts(self, message: dict[str, Any]) -> None:
         if not self._thoughts:
             return
-        message["reasoning_details"] = [*message.get("reasoning_details", ()), *self._thoughts]
-        said = "".join(text(detail.get("text")) for detail in message["reasoning_details"])
-        if said:
-            message["reasoning"] = said
+        message.setdefault("reasoning_details", []).extend(self._thoughts)
         self._thoughts = []
 
 
@@ -175,7 +181,7 @@ def chat_messages(
             raise misfit(where, "must be an object")
         if text(item.get("type")) not in PASSED_OVER:
             conversation.add(item, where)
-    return conversation.messages
+    return conversation.whole()
 
 
 def misfit(where: str, why: str, hint: str = "Change it, or leave it out.") -> InvalidRequest:

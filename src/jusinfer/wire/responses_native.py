@@ -92,7 +92,9 @@ def native_request(asked: CompletionRequest, body: bytes, target: Target) -> byt
     try:
         # Members that nothing here reads pass as bytes, and must be text all the same.
         body.decode("utf-8")
-        return _encode(_fields(asked, body, target))
+        written = _encode(_fields(asked, body, target))
+        # Of a member that stands twice, at any depth, the provider reads the one that was judged.
+        return _encode(_any(written))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise InvalidRequest(
             "the body is not JSON that can be read",

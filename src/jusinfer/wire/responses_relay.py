@@ -230,7 +230,7 @@ class ResponsesRelay:
 
     def finish(self, usage: TokenUsage, cost_usd: str) -> bytes:
         """Give the event that ends the response, with what is charged."""
-        response = members_of(_read(self._last).response) or {}
+        response = _response_in(self._last)
         shown = {"usage": usage_members(response, usage, cost_usd)}
         return _framed(kind_of(self._last), self._right(self._last, shown))
 
@@ -249,8 +249,8 @@ class ResponsesRelay:
 
     def _known(self, status: str) -> dict[str, object]:
         """Give the response as far as it is known."""
-        begun = None if self._begun is None else members_of(_read(self._begun).response)
-        told = {**(begun or {}), **(self._failed or {})}
+        begun = {} if self._begun is None else _response_in(self._begun)
+        told = {**begun, **(self._failed or {})}
         made: dict[str, object] = dict(response_of(self._asked_body, AnswerIdent("", 0, ""), 0, ""))
         asked_model = (members_of(self._asked_body) or {}).get("model", _NULL)
         right = put_right(told, self._response_id, self._asked_body)
@@ -325,6 +325,14 @@ def _part_events(where: dict[str, Any], part: Members) -> list[dict[str, Any]]:
         {"type": f"response.{name}.done", **where, member: said, **more},
         {"type": "response.content_part.done", **where, "part": part},
     ]
+
+
+def _response_in(payload: bytes) -> Members:
+    """Give the response that an event holds; empty where it cannot be read here."""
+    try:
+        return members_of(_read(payload).response) or {}
+    except (ValueError, RecursionError):
+        return {}
 
 
 def _number_of(payload: bytes) -> int:

@@ -31,6 +31,7 @@ from jusinfer.wire.strict_chunks import (
     read_strict,
     said,
     thought_of,
+    value_of,
 )
 from jusinfer.wire.tolerant import objects
 
@@ -170,10 +171,10 @@ class ResponseWriter:
         if content or notes:
             part = self._queue.part("text")
             if choice.logprobs is not None:
-                part.logprobs += objects(choice.logprobs.get("content"))
+                part.logprobs += self._queue.kept(objects(choice.logprobs.get("content")))
             if content:
                 self._queue.grow(part, content)
-            self._annotate(part, notes)
+            self._annotate(part, self._queue.kept(notes))
         refusal = said(delta.refusal)
         if refusal:
             self._queue.grow(self._queue.part("refusal"), refusal)
@@ -185,7 +186,7 @@ class ResponseWriter:
         details = listed(delta.reasoning_details)
         if thought or details:
             part = self._queue.part("reasoning")
-            part.details += details
+            part.details += self._queue.kept(details)
             if thought:
                 self._queue.grow(part, thought)
 
@@ -209,12 +210,11 @@ class ResponseWriter:
     def _call(self, call: StrictCall) -> None:
         body = call.function or call.custom
         part = self._queue.call(call.index)
-        extra = bytes(call.extra_content)
-        if extra not in {b"", b"null"}:
+        extra = value_of(call.extra_content)
+        if extra is not None:
             # Before the call that it belongs to, where what is opaque has its place.
             call_id = call.id or ("" if part is None else part.call_id)
-            value = msgspec.json.decode(extra)
-            self._queue.part("reasoning").details.append(call_extra(call_id, value))
+            self._queue.part("reasoning").details.append(call_extra(call_id, extra))
         if part is None:
             part = self._queue.add_call(call.index)
             part.call_id = call.id

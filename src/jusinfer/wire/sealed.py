@@ -25,6 +25,7 @@ def seal(details: list[dict[str, Any]]) -> str:
 def merged(details: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Put the pieces of a streamed thought together: a signature is of the whole of it."""
     whole: list[dict[str, Any]] = []
+    said: list[str] = []
     for detail in details:
         last = whole[-1] if whole else {}
         is_more = (
@@ -32,12 +33,22 @@ def merged(details: list[dict[str, Any]]) -> list[dict[str, Any]]:
             and detail.get("index") == last.get("index")
             and not last.get("signature")
         )
-        if not is_more:
-            whole.append(detail)
+        if is_more:
+            # A thought may come in very many pieces: they are joined once.
+            said = said or [text(last.get("text"))]
+            said.append(text(detail.get("text")))
+            last |= detail
             continue
-        said = f"{text(last.get('text'))}{text(detail.get('text'))}"
-        whole[-1] = {**last, **detail, "text": said}
+        _say(whole, said)
+        said = []
+        whole.append(dict(detail))
+    _say(whole, said)
     return whole
+
+
+def _say(whole: list[dict[str, Any]], said: list[str]) -> None:
+    if said:
+        whole[-1]["text"] = "".join(said)
 
 
 def unseal(sealed: str, where: str) -> list[dict[str, Any]]:

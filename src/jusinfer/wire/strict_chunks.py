@@ -71,6 +71,17 @@ def read_strict(payload: bytes) -> StrictChunk:
         raise ChunkMalformed("an event is not in the strict form") from error
 
 
+def value_of(raw: msgspec.Raw) -> Any:
+    """Read a value that nobody has judged; None where there is none. Raises ChunkMalformed."""
+    piece = bytes(raw)
+    if piece in NOTHING:
+        return None
+    try:
+        return _any(piece)
+    except (ValueError, RecursionError) as error:
+        raise ChunkMalformed("a member of an event cannot be read") from error
+
+
 def said(raw: msgspec.Raw) -> bytes:
     """Give a text as the JSON it came in; empty where there is none."""
     piece = bytes(raw)
