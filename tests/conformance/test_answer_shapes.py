@@ -3,6 +3,7 @@
 import json
 from typing import Any, NamedTuple
 
+import msgspec
 import pytest
 from tests.playbook.script import IDENT
 
@@ -527,3 +528,36 @@ def test_a_whole_answer_becomes_a_stream_that_says_the_same() -> None:
     chunks = [decoder.decode(payload) for payload in answer_as_events(strict)[:-1]]
     assert answer == Answer(None, "tool_calls", None, has_content=True, estimated_tokens=4)
     assert sum(chunk.content_bytes for chunk in chunks) == len('b4f{"a": 1}f{}'.replace('"', '\\"'))
+
+
+def role_of(payload: bytes | None) -> Any:
+    return json.loads(payload or b"{}")["choices"][0]["delta"].get("role")
+
+
+def test_the_first_delta_of_a_choice_has_a_role() -> None:
+    decoder = ChatStreamDecoder(IDENT)
+    first, second = (decoder.decode(event({"content": text})) for text in "ab")
+    assert role_of(first.payload) == "assistant"
+    assert role_of(second.payload) is None
+
+
+@pytest.mark.parametrize("takes", [True, False])
+def test_the_old_form_of_a_call_is_for_those_who_asked_for_it(*, takes: bool) -> None:
+    ident = msgspec.structs.replace(IDENT, takes_function_call=takes)
+    old = {"name": "get_weather", "arguments": PARIS}
+    decoder = ChatStreamDecoder(ident)
+    payload = decoder.decode(event({"function_call": old}, "function_call")).payload
+    (choice,) = json.loads(payload or b"{}")["choices"]
+    row = {"index": 0, "message": {"function_call": old}, "finish_reason": "function_call"}
+    _, strict = read_answer(json.dumps({"choices": [row]}).encode())
+    (whole_choice,) = json.loads(named_answer(strict, ident, USED, "0.5"))["choices"]
+    for said, reason in (
+        (choice["delta"], choice["finish_reason"]),
+        (whole_choice["message"], whole_choice["finish_reason"]),
+    ):
+        if takes:
+            assert (said["function_call"], reason) == (old, "function_call")
+        else:
+            assert (said["tool_calls"][0]["function"], reason) == (old, "tool_calls")
+            assert said["tool_calls"][0]["id"]
+            assert "function_call" not in said

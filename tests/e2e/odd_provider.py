@@ -48,11 +48,11 @@ class OddProvider:
 
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
 
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-                provider.asked.append(body)
-                status, headers, data = provider.answers.get(str(body["model"]), whole())
+                status, headers, data = provider.answer(self.path, body)
                 self.send_response(status)
                 for name, value in headers.items():
                     self.send_header(name, value)
@@ -67,6 +67,12 @@ class OddProvider:
         self._server.daemon_threads = True
         self.port = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+
+    def answer(self, path: str, body: dict[str, Any]) -> Answer:
+        """Note what is asked, and give what to answer."""
+        del path
+        self.asked.append(body)
+        return self.answers.get(str(body["model"]), whole())
 
     def __enter__(self) -> Self:
         self._thread.start()

@@ -386,6 +386,11 @@ def _result(call_id: str, content: Any, **more: Any) -> Json:
 
 PARIS: Final = call("get_weather", {"city": "Paris"}, "call_a1")
 ROME: Final = call("get_weather", {"city": "Rome"}, "call_b2")
+# As OpenAI's SDK sends it back, with what it read out of the arguments.
+PARSED: Final[Json] = {
+    **ROME,
+    "function": {**ROME["function"], "parsed_arguments": {"city": "Rome"}},
+}
 LOOPS: Final[dict[str, tuple[str, list[Json]]]] = {
     "loop": (
         "One call and its result.",
@@ -413,7 +418,7 @@ LOOPS: Final[dict[str, tuple[str, list[Json]]]] = {
     "loop_parts": (
         "A result as parts with a mark; a failed one; members that come with calls.",
         _loop(
-            [{**PARIS, "index": 0, "cache_control": {"type": "ephemeral"}}, ROME],
+            [{**PARIS, "index": 0, "cache_control": {"type": "ephemeral"}}, PARSED],
             [
                 _result(
                     "call_a1",

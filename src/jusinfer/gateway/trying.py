@@ -242,6 +242,7 @@ class Trying(Arrival):
             self._context.clock_us() // US_PER_SECOND,
             model,
             admission.asked.choice_count,
+            takes_function_call="functions" in admission.asked.fields,
         )
 
     def _cannot_say(self, error: JusinferError) -> None:

@@ -120,6 +120,28 @@ def named_answer(body: bytes, ident: AnswerIdent, usage: TokenUsage, cost_usd: s
         "model": plain(members.get("model")) or ident.model,
     }
     members.pop("x_groq", None)
+    if not ident.takes_function_call:
+        members["choices"] = _modern(members.get("choices", NULL), ident)
     raw = bytes(members.get("usage", NULL))
     rest = {name: value for name, value in members.items() if name not in head and name != "usage"}
     return _encode(head | rest | {"usage": shown_usage(usage, raw, cost_usd)})
+
+
+def _modern(raw: msgspec.Raw, ident: AnswerIdent) -> msgspec.Raw:
+    """Give choices whose calls of the old form are calls of the new one."""
+    if b'"function_call"' not in bytes(raw):
+        return raw
+    rows: list[dict[str, object]] = []
+    for row in map(object_of, rows_of(raw)):
+        made: dict[str, object] = dict(row)
+        message = object_of(row["message"])
+        old = message.pop("function_call", None)
+        if old is not None:
+            calls = [*rows_of(message.get("tool_calls", NULL)), _encode({"function": old})]
+            seed = b"%b/%d" % (ident.completion_id.encode(), len(rows))
+            new, _ = whole_calls([msgspec.Raw(call) for call in calls], seed)
+            made["message"] = {**message, "tool_calls": new}
+            reason = plain(row.get("finish_reason"))
+            made["finish_reason"] = final_reason(reason, has_calls=True, has_function_call=False)
+        rows.append(made)
+    return msgspec.Raw(_encode(rows))

@@ -90,6 +90,7 @@ class ChatStreamDecoder:
     """Reads one stream; `is_chat` says that its client speaks Chat Completions too."""
 
     __slots__ = (
+        "_begun",
         "_created",
         "_ended",
         "_first",
@@ -102,12 +103,16 @@ class ChatStreamDecoder:
         "_is_chat",
         "_model",
         "_prefix",
+        "_takes_function_call",
         "_trackers",
     )
 
     def __init__(self, ident: AnswerIdent, *, is_chat: bool = True) -> None:
         self._ident = ident
         self._is_chat = is_chat
+        self._takes_function_call = is_chat and ident.takes_function_call
+        # Choices whose role was said, as the first delta must: SDKs send back what they got.
+        self._begun: set[int] = set()
         self._head = b'{"id":"%b"' % ident.chat_id.encode()
         self._prefix = b""
         self._created = ident.created
@@ -150,7 +155,8 @@ class ChatStreamDecoder:
         for index, tracker in self._trackers.items():
             calls = self._counted(tracker, chunk, tracker.finish)
             if calls:
-                rows.append({"index": index, "delta": {"tool_calls": calls}, "finish_reason": None})
+                delta = self._with_role(index, {"tool_calls": calls})
+                rows.append({"index": index, "delta": delta, "finish_reason": None})
         if self._ident.choice_count == 1 and not self._ended and (self._has_content or rows):
             # A stream that says something and gives no reason has come to its end all the same.
             reason = self._final(0, "stop")
@@ -168,7 +174,7 @@ class ChatStreamDecoder:
         """Count a choice that is strict as it came; tells whether it is."""
         delta = choice.delta
         size = _usual_bytes(delta)
-        if size < 0 or (choice.index and self._ident.choice_count == 1):
+        if size < 0 or (choice.index not in self._begun and not self._begins(choice)):
             return False
         reason = choice.finish_reason
         if delta.tool_calls is not None:
@@ -192,6 +198,15 @@ class ChatStreamDecoder:
         if size:
             chunk.has_content = True
             chunk.content_bytes += size
+        return True
+
+    def _begins(self, choice: _Choice) -> bool:
+        """Tell whether a choice can begin as it came, and note it if so."""
+        if choice.index and self._ident.choice_count == 1:
+            return False
+        if self._is_chat and choice.delta.role is None:
+            return False
+        self._begun.add(choice.index)
         return True
 
     def _is_final(self, index: int, reason: str) -> bool:
@@ -253,27 +268,22 @@ class ChatStreamDecoder:
 
     def _row(self, choice: Choice, chunk: Chunk) -> dict[str, object]:
         delta = choice.delta
-        size = choice.text_bytes + (choice.function_bytes if self._is_chat else 0)
+        size = choice.text_bytes
         calls = choice.calls
-        if not self._is_chat:
+        if not self._takes_function_call:
             calls = [*calls, *_modern(delta)]
+        elif choice.has_function_call:
+            size += choice.function_bytes
+            self._function_calls.add(choice.index)
+        if not self._is_chat:
             self._has_media = self._has_media or choice.has_media
             delta.pop("images", None)
             delta.pop("audio", None)
-        elif choice.has_function_call:
-            self._function_calls.add(choice.index)
-        made: list[msgspec.Raw] = []
-        if calls or choice.index in self._trackers:
-            tracker = self._tracker(choice.index)
-            if calls:
-                made += self._counted(tracker, chunk, lambda: tracker.take(calls))
-            elif size:
-                made += self._counted(tracker, chunk, tracker.release)
-            if choice.reason is not None:
-                made += self._counted(tracker, chunk, tracker.finish)
         delta.pop("tool_calls", None)
-        if made:
-            delta["tool_calls"] = made
+        if calls or choice.index in self._trackers:
+            made = self._taken(choice, calls, chunk, has_text=bool(size))
+            if made:
+                delta["tool_calls"] = made
         reason = choice.reason
         if reason is not None:
             reason = self._final(choice.index, reason)
@@ -286,10 +296,31 @@ class ChatStreamDecoder:
         self._has_content = self._has_content or chunk.has_content
         return {
             "index": choice.index,
-            "delta": delta,
+            "delta": self._with_role(choice.index, delta),
             "finish_reason": reason,
             **choice.members,
         }
+
+    def _taken(
+        self, choice: Choice, calls: list[msgspec.Raw], chunk: Chunk, *, has_text: bool
+    ) -> list[msgspec.Raw]:
+        """Let the calls of an event go through their tracker; gives what is written of them."""
+        tracker = self._tracker(choice.index)
+        made: list[msgspec.Raw] = []
+        if calls:
+            made += self._counted(tracker, chunk, lambda: tracker.take(calls))
+        elif has_text:
+            made += self._counted(tracker, chunk, tracker.release)
+        if choice.reason is not None:
+            made += self._counted(tracker, chunk, tracker.finish)
+        return made
+
+    def _with_role(self, index: int, delta: dict[str, object]) -> dict[str, object]:
+        """Say the role in the first delta of a choice."""
+        if not self._is_chat or index in self._begun:
+            return delta
+        self._begun.add(index)
+        return {"role": "assistant", **delta}
 
     def _counted(
         self, tracker: CallTracker, chunk: Chunk, take: Callable[[], list[msgspec.Raw]]
