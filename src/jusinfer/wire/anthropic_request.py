@@ -84,9 +84,12 @@ def _turns(messages: list[dict[str, Any]]) -> tuple[list[Block], list[dict[str, 
     """Hoist the instructions, and join turns of the same role: Messages wants them to alternate."""
     system: list[Block] = []
     turns: list[dict[str, Any]] = []
-    for place, message in enumerate(in_call_order(messages)):
+    # A fault is told by the place where the client put it, whatever order Anthropic wants.
+    places = {id(message): place for place, message in enumerate(messages)}
+    for message in in_call_order(messages):
         role = message["role"]
-        where = f"messages[{place}]"
+        place = places.get(id(message))
+        where = "messages" if place is None else f"messages[{place}]"
         if role in {"system", "developer"}:
             system += _parts(message.get("content"), where)
             continue

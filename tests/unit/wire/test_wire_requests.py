@@ -407,6 +407,20 @@ def test_a_lost_result_is_said_to_be_lost() -> None:
     assert turns[2] == {"role": "tool", "tool_call_id": "a", "content": LOST}
 
 
+def test_a_fault_is_told_by_the_place_where_it_stands() -> None:
+    audio = {"type": "input_audio", "input_audio": {"data": "aa", "format": "wav"}}
+    call = {"id": "a", "type": "function", "function": {"name": "f", "arguments": "no json"}}
+    turns: Any = [USER, {"role": "assistant", "tool_calls": [call]}, USER]
+    with pytest.raises(InvalidRequest) as caught:
+        chat("anthropic", messages=[*turns, {"role": "user", "content": [audio]}])
+    assert caught.value.param == "messages[3].content[0].type"
+    turns += [{"role": "user", "content": [{"type": "image_url", "image_url": "data:x"}]}]
+    turns[1]["tool_calls"][0]["function"]["arguments"] = "{}"
+    with pytest.raises(InvalidRequest) as caught:
+        chat("anthropic", messages=turns)
+    assert caught.value.param == "messages[3].content[0].image_url"
+
+
 def test_a_result_without_a_call_is_told_by_the_user() -> None:
     turns = responses(input=[QUESTION, OUTPUT_A])["messages"]
     assert turns[1]["role"] == "user"
