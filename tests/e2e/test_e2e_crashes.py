@@ -1,5 +1,6 @@
 """What survives when processes are killed, the database is away, and workers drain."""
 
+import contextlib
 import json
 import os
 import signal
@@ -161,6 +162,28 @@ def test_a_database_that_dies_is_started_again_and_nothing_is_lost(tmp_path: Pat
         assert load.refused == []
         wait_for_posting(product, load.answered)
         assert_books_are_right(product.dsn)
+
+
+def test_what_a_dead_database_left_behind_keeps_a_new_one_out_only_for_a_while(
+    tmp_path: Path,
+) -> None:
+    with Running(tmp_path) as product:
+        assert product.ask("sandbox/plain").status_code == 200
+        postmaster = int((product.data_dir / "postgres" / "postmaster.pid").read_text().split()[0])
+        backends = children(postmaster)
+        # They cannot see that their parent has gone, and hold its shared memory.
+        for pid in backends:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            os.kill(postmaster, signal.SIGKILL)
+            wait_until(lambda: product.err.read_text().count('"name":"postgres"') > 1, 60)
+            assert product.ask("sandbox/plain").status_code == 200
+        finally:
+            for pid in backends:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        wait_until(product.ready, 60)
+        assert product.ask("sandbox/plain").status_code == 200
 
 
 def test_a_revoked_key_stops_in_every_worker_within_a_second(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from jusinfer.services.keys import Rates
 from jusinfer.services.world import World
 from jusinfer.store.database import Database, is_current, migrate
 from jusinfer.store.embedded import EmbeddedPostgres
+from jusinfer.store.errors import StoreError
 
 DEFAULT_TENANT: Final = "default"
 RESTART_SECONDS: Final = 1.0
@@ -51,7 +52,12 @@ class ServedDatabase:
             return
         self._next_start = now + RESTART_SECONDS
         self._events.emit("process_died", name="postgres")
-        embedded.start()
+        try:
+            embedded.start()
+        except StoreError as error:
+            # What an old server's processes still hold keeps a new one out until they have gone:
+            # that is tried again, as nothing else of the product needs to end for it.
+            self._events.emit("database_away", error=type(error).__name__)
 
     def answers(self) -> bool:
         """Whether the database answers now."""
