@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Final
 
-from tools.agents import record
+from tools.agents import odd, record
 from tools.agents.install import SCENARIOS, Agent, agents, install
 from tools.agents.page import PAGE, recipes
 from tools.agents.product import PROVIDERS, Place, bare, product, providers_for
@@ -45,6 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         verdicts = _all(runs, place, chosen.jobs, chosen.timeout)
     _print(verdicts, missing)
     is_good = not missing and all(not verdict.reason for verdict in verdicts)
+    if any(run.agent.name == "ai-sdk" for run in runs) and not chosen.direct:
+        is_good = odd.main() == 0 and is_good
     return 0 if is_good else 1
 
 
