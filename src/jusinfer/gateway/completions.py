@@ -8,7 +8,7 @@ from jusinfer.domain.errors import JusinferError, Unavailable
 from jusinfer.domain.money import charge_nano
 from jusinfer.domain.pricing import cost_pico
 from jusinfer.domain.redaction import clean
-from jusinfer.domain.stream import AttemptState, StreamAttempt, UpstreamFailure
+from jusinfer.domain.stream import AttemptState, ChunkMalformed, StreamAttempt, UpstreamFailure
 from jusinfer.domain.usage import Outcome, TokenUsage
 from jusinfer.gateway.admission import Admission, sent_budget
 from jusinfer.gateway.arrivals import US_PER_SECOND
@@ -33,6 +33,7 @@ from jusinfer.gateway.relay import PlainAttempt, StreamedAttempt
 from jusinfer.gateway.settlement import settle
 from jusinfer.gateway.speech import rendered, worded
 from jusinfer.gateway.trying import NO_USAGE, Trying
+from jusinfer.wire.chat_answer import MALFORMED
 from jusinfer.wire.errors import status_of
 from jusinfer.wire.openai_chat import (
     Answer,
@@ -56,9 +57,16 @@ class Completion(Trying):
         arrived_at = self._context.loop.time()
         admission, _ = self._known()
         usage = answer.final_usage(admission.asked.traits.input_tokens)
-        asked_body = self._body
+        outcome = finished(answer.finish_reason)
+        cost = self._cost(usage, outcome)
+        try:
+            body = self._speech.whole(body, admission.asked, self._body, usage, cost, self._ident())
+        except (ChunkMalformed, ValueError, RecursionError):
+            # What cannot be delivered is not charged: it is as if it had not come.
+            self.attempt_failed(MALFORMED, is_reused=False)
+            return
         self._judge_way(None)
-        charge = self._settle(finished(answer.finish_reason), usage, None, None)
+        charge = self._settle(outcome, usage, None, None)
         attempt = self._attempt
         passed = passed_headers(attempt.headers) if isinstance(attempt, PlainAttempt) else ""
         overhead_us = int(
@@ -68,8 +76,6 @@ class Completion(Trying):
             f"content-type: application/json\r\n{self._headers(admission)}{passed}"
             f"x-jusinfer-cost: {cost_text(charge)}\r\nx-jusinfer-overhead-us: {overhead_us}\r\n"
         )
-        cost = cost_text(charge)
-        body = self._speech.whole(body, admission.asked, asked_body, usage, cost, self._ident())
         if admission.asked.wants_route:
             body = with_route(body, route_json(self._context, admission.plan, self._index))
         self.responder.send(200, block.encode("ascii"), body)
@@ -119,8 +125,7 @@ class Completion(Trying):
     def usage_event(self, machine: StreamAttempt) -> bytes:
         """Build the last usage chunk, with what the completion costs."""
         usage = self._machine_usage(machine)
-        billed = billed_pico(self._price(), usage, Outcome.COMPLETED)
-        cost = cost_text(charge_nano(billed))
+        cost = self._cost(usage, Outcome.COMPLETED)
         if self._writer is not None:
             return self._writer.finish(usage, cost)
         event = usage_chunk(self._chunk_ident(machine), usage, machine.raw_usage, cost)
@@ -220,9 +225,7 @@ class Completion(Trying):
         admission, _ = self._known()
         step = admission.plan.routes[self._index]
         price = self._price()
-        images = admission.asked.traits.image_count
-        if images and price.extras is not None:
-            usage = msgspec.structs.replace(usage, image_count=images)
+        usage = self._with_images(usage)
         cost = billed_pico(price, usage, outcome)
         charge = charge_nano(cost)
         if cost == 0 and usage.prompt_tokens:
@@ -314,6 +317,18 @@ class Completion(Trying):
     def _chunk_ident(self, machine: StreamAttempt) -> ChunkIdent:
         """Say how events that are made here name their stream."""
         return named_so(machine.first_payload, self._ident())
+
+    def _with_images(self, usage: TokenUsage) -> TokenUsage:
+        """Count the images that were sent, where they have a price of their own."""
+        images = self._known()[0].asked.traits.image_count
+        if not images or self._price().extras is None:
+            return usage
+        return msgspec.structs.replace(usage, image_count=images)
+
+    def _cost(self, usage: TokenUsage, outcome: Outcome) -> str:
+        """Say what a completion will be charged when it ends so, in US dollars."""
+        billed = billed_pico(self._price(), self._with_images(usage), outcome)
+        return cost_text(charge_nano(billed))
 
     def _price(self) -> Price:
         return self._known()[0].prices[self._index]
