@@ -9,6 +9,7 @@ from jusinfer.domain.usage import TokenUsage
 from jusinfer.wire.answer_ident import AnswerIdent
 from jusinfer.wire.chat_answer import head_of
 from jusinfer.wire.chat_misfits import misfit
+from jusinfer.wire.error_kinds import stream_error
 from jusinfer.wire.errors import type_of
 from jusinfer.wire.member_table import table_of
 from jusinfer.wire.pivot import ChatForm, SurfaceStream
@@ -135,8 +136,7 @@ class TextWriter:
 
     def fail(self, code: str, message: str) -> bytes:
         """Write the one error event."""
-        error = {"message": message, "type": "upstream_error", "param": None, "code": code}
-        return b"data: %b\n\n" % _encode({"error": error})
+        return b"data: %b\n\n" % _encode({"error": stream_error(code, message)})
 
 
 def _value(name: str, raw: msgspec.Raw) -> object:

@@ -15,6 +15,10 @@ OVERLOADED: Final = "server_is_overloaded"
 TEXT_CHARS_MAX: Final = 2_000
 
 # What is kept as it is said …
+BAD_GATEWAY: Final = 502
+_STREAM_STATUS: Final[Mapping[str, int]] = MappingProxyType(
+    {"gateway_stopped": 503, "upstream_stalled": 504, "upstream_timeout": 504}
+)
 _KEPT: Final = frozenset(
     {
         CONTEXT,
@@ -149,6 +153,19 @@ def failed_error(code: str, message: str) -> dict[str, str]:
         is_refused = code in {FILTERED, "content_policy_violation"}
         return {"code": "invalid_prompt" if is_refused else code, "message": message}
     return {"code": "server_error", "message": with_code(code, message)}
+
+
+def stream_error(code: str, message: str) -> dict[str, object]:
+    """Write the error that ends a stream of Chat Completions, with the status it would have had.
+
+    Agents ask again for what a server failed at, and know that by the type or by the status.
+    """
+    kind, status = "server_error", _STREAM_STATUS.get(code, BAD_GATEWAY)
+    if code == "rate_limit_exceeded":
+        kind, status = "rate_limit_error", 429
+    elif code in _KEPT:
+        kind, status = "invalid_request_error", 400
+    return {"message": message, "type": kind, "param": None, "code": code, "status": status}
 
 
 def with_code(code: str, message: str) -> str:

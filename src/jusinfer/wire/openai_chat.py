@@ -14,6 +14,7 @@ from jusinfer.domain.stream import (
 )
 from jusinfer.domain.usage import TokenUsage
 from jusinfer.wire.answer_ident import AnswerIdent
+from jusinfer.wire.error_kinds import stream_error
 from jusinfer.wire.upstream_errors import read_inner_error
 from jusinfer.wire.usage_shapes import UsualUsage, read_usage, tried, usual_usage
 
@@ -382,7 +383,7 @@ def _detail(members: dict[str, object], group: str, name: str, count: int) -> No
 
 def error_chunk(ident: ChunkIdent, code: str, message: str) -> bytes:
     """Build the one error event that ends a stream which broke after it had begun."""
-    error = {"message": message, "type": "upstream_error", "param": None, "code": code}
+    error = stream_error(code, message)
     choice = {"index": 0, "delta": {}, "finish_reason": "error"}
     return _framed(ident, {"choices": [choice], "error": error})
 

@@ -430,7 +430,16 @@ def test_the_error_event_ends_the_choice() -> None:
     assert event["choices"] == [{"index": 0, "delta": {}, "finish_reason": "error"}]
     assert event["error"] == {
         "message": "it broke",
-        "type": "upstream_error",
+        "type": "server_error",
         "param": None,
         "code": "upstream_cut",
+        "status": 502,
     }
+    for code, kind, status in (
+        ("upstream_stalled", "server_error", 504),
+        ("gateway_stopped", "server_error", 503),
+        ("rate_limit_exceeded", "rate_limit_error", 429),
+        ("context_length_exceeded", "invalid_request_error", 400),
+    ):
+        error = event_in(error_chunk(IDENT, code, "it broke"))["error"]
+        assert (error["type"], error["status"]) == (kind, status)
