@@ -253,7 +253,7 @@ def asks_nothing(
         value in DEFAULTS.get(str(name), ())
         or value in ({}, [])
         or any(value in rule.neutral for rule in rules)
-        or (name in {"parallel_tool_calls", "tool_choice"} and b'"tools"' not in body)
+        or (name in {"parallel_tool_calls", "tool_choice"} and not json.loads(body).get("tools"))
         or (name == "parallel_tool_calls" and request.get("tool_choice") == "none")
         or (name == "max_tokens" and "max_completion_tokens" in request)
         or (client_api == "messages" and name == "effort" and thinking is not None)
@@ -337,8 +337,10 @@ def is_not_allowed(request: Any, place: Place) -> bool:
 REQUESTS: Final = st.sampled_from(sorted(CLIENTS)).flatmap(
     lambda client_api: st.tuples(st.just(client_api), requests(CLIENTS[client_api]))
 )
-LISTED: Final = settings(max_examples=250)
-MANY: Final = settings(max_examples=2_000)
+# The same requests each time: what they may hold is so much that chance would find a new corner in
+# some runs only. `derandomize=False` here looks for them.
+LISTED: Final = settings(max_examples=250, derandomize=True)
+MANY: Final = settings(max_examples=2_000, derandomize=True)
 
 
 def check_members(client_api: str, request: Any) -> None:
@@ -453,7 +455,7 @@ def names_above(error: InvalidRequest, place: Place) -> bool:
     return bool(named) and named == place[: len(named)]
 
 
-@settings(max_examples=1_000)
+@settings(max_examples=1_000, derandomize=True)
 @given(REQUESTS, st.integers(0, 2**40))
 def test_a_changed_request_is_sent_or_refused(drawn: tuple[str, Any], seed: int) -> None:
     check_changed(*drawn, seed)
