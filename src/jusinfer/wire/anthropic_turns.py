@@ -11,9 +11,9 @@ from typing import Any, Final
 import msgspec
 
 from jusinfer.domain.completion import MemberNote
-from jusinfer.domain.errors import InvalidRequest
 from jusinfer.wire.anthropic_request import FORMAT
 from jusinfer.wire.call_ids import original
+from jusinfer.wire.chat_misfits import misplaced
 from jusinfer.wire.sealed import CALL_EXTRA, SEALED, unseal
 from jusinfer.wire.tolerant import member, text
 from jusinfer.wire.tool_names import portable_name
@@ -33,13 +33,13 @@ def chat_messages(system: object, turns: list[dict[str, Any]]) -> list[dict[str,
         where = f"messages[{place}]"
         role = turn.get("role")
         if role not in ROLES:
-            raise _misfit(f"{where}.role", "is not one of user, assistant and system")
+            raise misplaced(f"{where}.role", "is not one of user, assistant and system")
         content = turn.get("content")
         if isinstance(content, str):
             messages.append({"role": role, "content": content})
             continue
         if not isinstance(content, list) or not all(isinstance(block, dict) for block in content):
-            raise _misfit(f"{where}.content", "must be a string or an array of blocks")
+            raise misplaced(f"{where}.content", "must be a string or an array of blocks")
         if role == "assistant":
             messages.append(_assistant(content, where))
         else:
@@ -179,7 +179,7 @@ def _give_extras(calls: list[dict[str, Any]], details: list[dict[str, Any]]) -> 
 def _call(block: dict[str, Any], where: str) -> dict[str, Any]:
     given = block.get("input", {})
     if not isinstance(given, dict):
-        raise _misfit(f"{where}.input", "must be an object")
+        raise misplaced(f"{where}.input", "must be an object")
     call: dict[str, Any] = {
         "id": original(text(block.get("id"))),
         "type": "function",
@@ -195,12 +195,12 @@ def _call(block: dict[str, Any], where: str) -> dict[str, Any]:
 
 def _parts(content: object, where: str) -> list[Part]:
     if not isinstance(content, list):
-        raise _misfit(where, "must be a string or an array of blocks")
+        raise misplaced(where, "must be a string or an array of blocks")
     parts: list[Part] = []
     for place, block in enumerate(content):
         here = f"{where}[{place}]"
         if not isinstance(block, dict):
-            raise _misfit(here, "must be a block")
+            raise misplaced(here, "must be a block")
         parts += _part(block, here)
     return parts
 
@@ -216,7 +216,7 @@ def _part(block: dict[str, Any], where: str) -> list[Part]:
 
 def _text(block: dict[str, Any], where: str) -> list[Part]:
     if not isinstance(block.get("text"), str):
-        raise _misfit(f"{where}.text", "must be a string")
+        raise misplaced(f"{where}.text", "must be a string")
     return [{"type": "text", "text": block["text"]}]
 
 
@@ -249,11 +249,11 @@ def _url(source: dict[str, Any], where: str) -> str | None:
     if source.get("type") == "base64":
         data, media_type = source.get("data"), source.get("media_type")
         if not isinstance(data, str) or not isinstance(media_type, str):
-            raise _misfit(f"{where}.source", "must have `media_type` and `data`, both strings")
+            raise misplaced(f"{where}.source", "must have `media_type` and `data`, both strings")
         return f"data:{media_type};base64,{data}"
     if source.get("type") == "url":
         if not isinstance(source.get("url"), str):
-            raise _misfit(f"{where}.source.url", "must be a string")
+            raise misplaced(f"{where}.source.url", "must be a string")
         return text(source["url"])
     return None
 
@@ -301,7 +301,3 @@ def tool_changes(
                 removed[name] = None
                 added.pop(name, None)
     return [row for rows in added.values() for row in rows], list(removed)
-
-
-def _misfit(where: str, why: str) -> InvalidRequest:
-    return InvalidRequest(f"`{where}` {why}", param=where, hint="Change it, or leave it out.")

@@ -94,3 +94,8 @@ def unreadable(fields: Mapping[str, msgspec.Raw]) -> InvalidRequest:
                 hint="Change its value.",
             )
     return InvalidRequest("the body cannot be read", hint="Change what is in it.")
+
+
+def misplaced(where: str, why: str, hint: str = "Change it, or leave it out.") -> InvalidRequest:
+    """Say which member is at fault, by its place in the client's own request."""
+    return InvalidRequest(f"`{where}` {why}", param=where, hint=hint)

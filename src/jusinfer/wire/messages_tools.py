@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from jusinfer.domain.errors import InvalidRequest
+from jusinfer.wire.chat_misfits import misplaced
 from jusinfer.wire.tolerant import member, text
 from jusinfer.wire.tool_names import portable_name
 from jusinfer.wire.tool_shapes import ToolForm, tool_forms, typed_schema
@@ -63,7 +64,7 @@ def without_searches(tools: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _function(tool: dict[str, Any], where: str) -> dict[str, Any] | None:
     kind = tool.get("type")
     if kind is not None and not isinstance(kind, str):
-        raise _misfit(f"{where}.type", "must be a string")
+        raise misplaced(f"{where}.type", "must be a string")
     shape: dict[str, Any] = {}
     if kind not in {None, "custom"}:
         fixed = _fixed(kind)
@@ -77,7 +78,7 @@ def _function(tool: dict[str, Any], where: str) -> dict[str, Any] | None:
         shape["parameters"] = _schema(tool, where)
     name = tool.get("name")
     if not isinstance(name, str) or not 0 < len(name) <= NAME_CHARS_MAX:
-        raise _misfit(f"{where}.name", f"must be a string of 1 to {NAME_CHARS_MAX} characters")
+        raise misplaced(f"{where}.name", f"must be a string of 1 to {NAME_CHARS_MAX} characters")
     examples = tool.get("input_examples")
     if examples:
         written = msgspec.json.encode(examples).decode()
@@ -116,9 +117,5 @@ def _schema(tool: dict[str, Any], where: str) -> dict[str, Any]:
     if schema is None:
         return {"type": "object", "properties": {}}
     if not isinstance(schema, dict):
-        raise _misfit(f"{where}.input_schema", "must be an object")
+        raise misplaced(f"{where}.input_schema", "must be an object")
     return member(typed_schema(schema))
-
-
-def _misfit(where: str, why: str) -> InvalidRequest:
-    return InvalidRequest(f"`{where}` {why}", param=where, hint="Change it, or leave it out.")

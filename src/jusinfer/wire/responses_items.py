@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from jusinfer.domain.errors import InvalidRequest
+from jusinfer.wire.chat_misfits import misplaced
 from jusinfer.wire.responses_tools import ToolNames, json_object
 from jusinfer.wire.sealed import CALL_EXTRA, SEALED, unseal
 from jusinfer.wire.tolerant import member, objects, text
@@ -55,7 +55,7 @@ class Conversation:
         """Add one item; raises InvalidRequest. A kind that is unknown is left to the table."""
         kind = item.get("type")
         if kind is None and "role" not in item and "id" in item:
-            raise misfit(
+            raise misplaced(
                 where,
                 "is a reference, and no item is kept here",
                 "Send the item itself, and set `store` to false in your client so that it does.",
@@ -128,12 +128,12 @@ class Conversation:
             return None
         name, space = item.get("name"), item.get("namespace")
         if not isinstance(call_id, str) or not isinstance(name, str):
-            raise misfit(f"{where}.call_id", "and `name` must be strings")
+            raise misplaced(f"{where}.call_id", "and `name` must be strings")
         name = self._names.offered_as(name, space if isinstance(space, str) else None)
         if kind == "function_call":
             arguments = item.get("arguments") or ""
             if not isinstance(arguments, str):
-                raise misfit(f"{where}.arguments", "must be a string of JSON")
+                raise misplaced(f"{where}.arguments", "must be a string of JSON")
             function = {"name": name, "arguments": arguments}
             return {"id": call_id, "type": "function", "function": function}
         custom = {"name": name, "input": text(item.get("input"))}
@@ -178,26 +178,21 @@ def chat_messages(
     for place, item in enumerate(items):
         where = f"input[{place}]"
         if not isinstance(item, dict):
-            raise misfit(where, "must be an object")
+            raise misplaced(where, "must be an object")
         if text(item.get("type")) not in PASSED_OVER:
             conversation.add(item, where)
     return conversation.whole()
 
 
-def misfit(where: str, why: str, hint: str = "Change it, or leave it out.") -> InvalidRequest:
-    """Say which member is at fault."""
-    return InvalidRequest(f"`{where}` {why}", param=where, hint=hint)
-
-
 def _message(item: dict[str, Any], where: str) -> dict[str, Any]:
     role = item.get("role")
     if role not in ROLES:
-        raise misfit(f"{where}.role", "is not one of user, assistant, system and developer")
+        raise misplaced(f"{where}.role", "is not one of user, assistant, system and developer")
     content = item.get("content")
     if isinstance(content, str):
         return {"role": role, "content": content}
     if not isinstance(content, list):
-        raise misfit(f"{where}.content", "must be a string or an array of parts")
+        raise misplaced(f"{where}.content", "must be a string or an array of parts")
     parts = _parts(content, f"{where}.content")
     if role == "assistant" and all(part["type"] == "text" for part in parts):
         return {"role": role, "content": "".join(part["text"] for part in parts)}
@@ -223,7 +218,7 @@ def _is_given_twice(part: dict[str, Any]) -> bool:
 def _part(part: object, where: str) -> dict[str, Any] | None:
     """Return a part of a message; None for a kind that the table of members refuses."""
     if not isinstance(part, dict):
-        raise misfit(where, "must be an object")
+        raise misplaced(where, "must be an object")
     kind = part.get("type")
     if kind in TEXTS:
         made = "thinking" if kind == "reasoning_text" else "text"
@@ -247,7 +242,7 @@ def _part(part: object, where: str) -> dict[str, Any] | None:
 def _needed(part: dict[str, Any], name: str, where: str) -> str:
     value = part.get(name)
     if not isinstance(value, str):
-        raise misfit(f"{where}.{name}", "must be a string")
+        raise misplaced(f"{where}.{name}", "must be a string")
     return value
 
 
@@ -275,5 +270,5 @@ def _output(item: dict[str, Any], kind: str, where: str) -> dict[str, Any]:
     elif isinstance(output, str):
         content = output
     else:
-        raise misfit(f"{where}.output", "must be a string or an array of parts")
+        raise misplaced(f"{where}.output", "must be a string or an array of parts")
     return {"role": "tool", "tool_call_id": text(call_id), "content": content}

@@ -14,10 +14,10 @@ import msgspec
 from jusinfer.domain.completion import CompletionRequest
 from jusinfer.domain.errors import InvalidRequest
 from jusinfer.domain.stamps import Stamp
+from jusinfer.wire.chat_misfits import misplaced
 from jusinfer.wire.chat_request import OURS
 from jusinfer.wire.quirks import ADAPTERS, Fields, name_sender, refuse_member, refuse_unpriced
 from jusinfer.wire.responses_hosted import offer_tools, refuse_hosted
-from jusinfer.wire.responses_items import misfit
 from jusinfer.wire.sealed import SEALED, SEALED_CHARS_MAX, unseal
 from jusinfer.wire.tolerant import text
 
@@ -151,7 +151,7 @@ def _refuse(fields: Fields) -> None:
     for path, allowed in NOT_OFFERED.items():
         outer = raws if len(path) == 1 else _object(raws.get(path[0]))
         if bytes(outer.get(path[-1], _NULL)).strip() not in allowed:
-            raise misfit(".".join(path), "is not offered here: its price is not known")
+            raise misplaced(".".join(path), "is not offered here: its price is not known")
 
 
 def _including(fields: Fields) -> list[object]:
@@ -199,7 +199,7 @@ def _refuse_files(raw: msgspec.Raw, where: str) -> None:
     for place, part in enumerate(parts):
         is_citing = isinstance(part, dict) and part.get("type") == "output_text"
         if isinstance(part, dict) and part.get("file_id") is not None and not is_citing:
-            raise misfit(f"{where}[{place}].file_id", "names a stored file: none is kept here")
+            raise misplaced(f"{where}[{place}].file_id", "names a stored file: none is kept here")
 
 
 def _named(
@@ -231,7 +231,7 @@ def _thought(
     if not sealed.startswith(SEALED):
         return [_named(item, row, "reasoning", quirks)]
     if len(sealed) > SEALED_CHARS_MAX:
-        raise misfit("input[].encrypted_content", "is too long")
+        raise misplaced("input[].encrypted_content", "is too long")
     thoughts: list[object] = []
     for detail in unseal(sealed, "input[].encrypted_content"):
         data, form = text(detail.get("data")), text(detail.get("format"))

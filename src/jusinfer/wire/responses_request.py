@@ -6,11 +6,10 @@ import msgspec
 
 from jusinfer.domain.completion import MemberNote
 from jusinfer.domain.errors import InvalidRequest
-from jusinfer.wire.chat_misfits import misfit
+from jusinfer.wire.chat_misfits import misfit, misplaced
 from jusinfer.wire.member_table import speechless, table_of
 from jusinfer.wire.pivot import ChatForm
 from jusinfer.wire.responses_items import chat_messages
-from jusinfer.wire.responses_items import misfit as item_misfit
 from jusinfer.wire.responses_tools import chosen, offered_tools
 
 _any: Final = msgspec.json.Decoder().decode
@@ -150,7 +149,7 @@ def _write(chat: dict[str, Any], wish: _Text | None) -> None:
         chat["response_format"] = {"type": "json_object"}
         return
     if form.type != "json_schema" or form.schema is None or form.name is None:
-        raise item_misfit("text.format", "must be text, json_object, or a json_schema with a name")
+        raise misplaced("text.format", "must be text, json_object, or a json_schema with a name")
     schema: dict[str, Any] = {"name": form.name, "schema": form.schema}
     more = {"strict": form.strict, "description": form.description}
     schema |= {name: value for name, value in more.items() if value is not None}
