@@ -17,6 +17,7 @@ from jusinfer.gateway.journal import Journal, JournalUnwritable
 from jusinfer.gateway.key_cache import FRESH_SECONDS, STALE_SECONDS_MAX, KeyCache
 from jusinfer.gateway.leases import Lease, Purse, Purses
 from jusinfer.gateway.rates import RateWindow
+from jusinfer.gateway.strangers import BURST, NETWORKS_MAX, PER_SECOND, Strangers, network_of
 
 WHO = Principal(TenantId("t"), MemberId("m"), KeyId("k"), Mode.TEST)
 
@@ -104,7 +105,7 @@ def test_idle_leases_are_returned_but_never_one_in_use() -> None:
 def test_one_look_up_answers_all_who_wait() -> None:
     calls = 0
 
-    async def look(_: bytes) -> Principal | None:
+    async def look(_: bytes, _is_known: object) -> Principal | None:
         nonlocal calls
         calls += 1
         await asyncio.sleep(0.01)
@@ -124,7 +125,7 @@ def test_one_look_up_answers_all_who_wait() -> None:
 def test_an_outage_is_never_a_refusal_of_the_key() -> None:
     is_away = False
 
-    async def look(_: bytes) -> Principal | None:
+    async def look(_: bytes, _is_known: object) -> Principal | None:
         if is_away:
             raise Away
         return WHO
@@ -147,7 +148,7 @@ def test_a_notice_during_a_look_up_is_not_forgotten() -> None:
     async def run() -> None:
         cache: KeyCache
 
-        async def look(_: bytes) -> Principal | None:
+        async def look(_: bytes, _is_known: object) -> Principal | None:
             cache.forget(b"f")
             return WHO
 
@@ -161,7 +162,7 @@ def test_a_notice_during_a_look_up_is_not_forgotten() -> None:
 def test_an_unknown_key_is_remembered_for_a_moment() -> None:
     calls = 0
 
-    async def look(_: bytes) -> Principal | None:
+    async def look(_: bytes, _is_known: object) -> Principal | None:
         nonlocal calls
         calls += 1
         return None
@@ -174,6 +175,73 @@ def test_an_unknown_key_is_remembered_for_a_moment() -> None:
 
     asyncio.run(run())
     assert calls == 2
+
+
+def test_unknown_keys_of_a_network_run_out_and_good_ones_do_not_count() -> None:
+    asked: list[object] = []
+
+    async def look(fingerprint: bytes, is_known: object) -> Principal | None:
+        asked.append(is_known)
+        return WHO if fingerprint.startswith(b"good") else None
+
+    async def run() -> None:
+        cache = KeyCache(look, Away)
+        for number in range(2 * BURST):
+            await cache.fetch(b"good%d" % number, 0.0, "192.0.2.1")
+        for number in range(BURST):
+            with pytest.raises(InvalidKey):
+                await cache.fetch(b"bad%d" % number, 0.0, f"192.0.2.{number % 250}")
+        count = len(asked)
+        with pytest.raises(RateLimited) as caught:
+            await cache.fetch(b"bad", 0.0, "::ffff:192.0.2.9")
+        assert caught.value.retry_after_seconds == 1
+        assert len(asked) == count
+        # Another network, a key that is known here, and a later time are free of it.
+        with pytest.raises(InvalidKey):
+            await cache.fetch(b"bad", 0.0, "2001:db8::1")
+        await cache.fetch(b"good1", FRESH_SECONDS + 1, "192.0.2.1")
+        assert asked[-1] is True
+        with pytest.raises(InvalidKey):
+            await cache.fetch(b"worse", 2 / PER_SECOND, "192.0.2.1")
+
+    asyncio.run(run())
+
+
+def test_an_outage_uses_up_nothing() -> None:
+    async def look(_: bytes, _is_known: object) -> Principal | None:
+        raise Away
+
+    async def run() -> None:
+        cache = KeyCache(look, Away)
+        for number in range(2 * BURST):
+            with pytest.raises(Unavailable):
+                await cache.fetch(b"%d" % number, 0.0, "192.0.2.1")
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_same"),
+    [
+        ("192.0.2.1", "192.0.2.255", True),
+        ("192.0.2.1", "192.0.3.1", False),
+        ("2001:db8:0:1::1", "2001:db8:0:ff::2", True),
+        ("2001:db8:0:1::1", "2001:db8:0:100::1", False),
+        ("::ffff:192.0.2.1", "192.0.2.7", True),
+        ("fe80::1%eth0", "fe80::2", True),
+        ("nonsense", None, True),
+    ],
+)
+def test_addresses_are_counted_by_their_network(one: str, other: str, *, is_same: bool) -> None:
+    assert (network_of(one) == network_of(other)) is is_same
+
+
+def test_the_table_of_networks_is_bounded() -> None:
+    strangers = Strangers()
+    for number in range(NETWORKS_MAX + 100):
+        strangers.take(f"10.{number >> 8 & 255}.{number & 255}.{number >> 16}", 0.0)
+        strangers.take(f"{number >> 8 & 255}.{number & 255}.7.1", 0.0)
+    assert len(strangers) == NETWORKS_MAX
 
 
 def test_a_rate_is_kept_and_says_how_long_to_wait() -> None:

@@ -4,6 +4,7 @@ import base64
 import enum
 import hashlib
 import re
+import zlib
 from typing import Final, NewType
 
 import msgspec
@@ -18,7 +19,9 @@ WorkerId = NewType("WorkerId", str)
 
 KEY_SECRET_BYTES: Final = 32
 KEY_PREFIX_CHARS: Final = 12
-_KEY: Final = re.compile(r"ji_(live|test)_[A-Za-z0-9_-]{43}")
+CHECK_CHARS: Final = 6
+_CHECK_ALPHABET: Final = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_KEY: Final = re.compile(rb"(ji_(?:live|test)_[A-Za-z0-9_-]{43})([0-9A-Za-z]{6})?")
 
 
 class Mode(enum.StrEnum):
@@ -44,15 +47,30 @@ class Principal(msgspec.Struct, frozen=True):
 
 
 def format_key(mode: Mode, secret: bytes) -> str:
-    """Write 32 random bytes as an API key such as `ji_live_…`."""
+    """Write 32 random bytes as an API key such as `ji_live_…`, with its checksum at the end."""
     if len(secret) != KEY_SECRET_BYTES:
         raise ValueError(f"an API key needs {KEY_SECRET_BYTES} random bytes")
-    return f"ji_{mode.value}_{base64.urlsafe_b64encode(secret).rstrip(b'=').decode()}"
+    key = f"ji_{mode.value}_{base64.urlsafe_b64encode(secret).rstrip(b'=').decode()}"
+    return key + _checksum(key.encode("ascii")).decode("ascii")
 
 
-def is_well_formed(key: str) -> bool:
-    """Tell whether a text has the shape of an API key of ours."""
-    return _KEY.fullmatch(key) is not None
+def is_well_formed(key: bytes) -> bool:
+    """Tell whether bytes have the shape of an API key of ours, and its checksum if there is one.
+
+    Keys of 43 characters after the mode were made before there was a checksum, and stay valid.
+    """
+    match = _KEY.fullmatch(key)
+    return match is not None and (match[2] is None or match[2] == _checksum(match[1]))
+
+
+def _checksum(text: bytes) -> bytes:
+    """Give the CRC-32 of a text as six characters of base 62."""
+    rest = zlib.crc32(text)
+    digits = bytearray()
+    for _ in range(CHECK_CHARS):
+        rest, digit = divmod(rest, len(_CHECK_ALPHABET))
+        digits.append(_CHECK_ALPHABET[digit])
+    return bytes(digits)
 
 
 def fingerprint(key: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""Whether a completion may begin: key, request, plan, rates and bound, in this order."""
+"""Whether a completion may begin: request, plan, rates and bound, in this order."""
 
 from typing import Final
 
@@ -8,11 +8,10 @@ from jusinfer.domain.catalog import Capability, Catalog, Price, price_at
 from jusinfer.domain.completion import CompletionRequest
 from jusinfer.domain.errors import (
     InsufficientCredit,
-    InvalidKey,
     InvalidRequest,
     Unavailable,
 )
-from jusinfer.domain.identity import Mode, Principal, fingerprint
+from jusinfer.domain.identity import Mode, Principal
 from jusinfer.domain.limits import CapAction, in_force
 from jusinfer.domain.money import charge_nano
 from jusinfer.domain.preferences import NO_POLICY, NO_PREFERENCES, Preferences, rehearsed
@@ -23,13 +22,10 @@ from jusinfer.domain.traits import Warmth
 from jusinfer.gateway.context import Context
 from jusinfer.gateway.doors import Door
 from jusinfer.gateway.permits import tokens_of
-from jusinfer.gateway.server import Request
 from jusinfer.wire.chat_content import beginning_of
 from jusinfer.wire.declared_task import hinted
 
-KEY_BYTES_MAX: Final = 256
 OUTPUT_TOKENS_MIN: Final = 16
-_BEARER: Final = b"bearer "
 
 
 class Admission(msgspec.Struct):
@@ -49,22 +45,6 @@ class Admission(msgspec.Struct):
     def is_free(self) -> bool:
         """Whether no route can cost anything: it is then served without credit or lease."""
         return self.bound_nano == 0 and all(map(is_free, self.prices))
-
-
-def credential(request: Request) -> bytes:
-    """Give the fingerprint of the key a request carries; raises InvalidKey."""
-    header = request.header(b"authorization")
-    if header is not None:
-        if header[: len(_BEARER)].lower() != _BEARER:
-            raise InvalidKey("the Authorization header is not a Bearer token")
-        key = header[len(_BEARER) :].strip()
-    else:
-        key = request.header(b"x-api-key") or b""
-    if not key:
-        raise InvalidKey("no API key was sent")
-    if len(key) > KEY_BYTES_MAX or not key.startswith((b"ji_live_", b"ji_test_")):
-        raise InvalidKey("this is not an API key of ours")
-    return fingerprint(key)
 
 
 def examine(

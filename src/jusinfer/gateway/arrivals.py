@@ -8,9 +8,10 @@ from jusinfer.domain.errors import JusinferError, Unavailable
 from jusinfer.domain.health import Way
 from jusinfer.domain.identity import Principal
 from jusinfer.domain.limits import CapAction, in_force
-from jusinfer.gateway.admission import Admission, clamp, credential, examine, limited_tokens
+from jusinfer.gateway.admission import Admission, clamp, examine, limited_tokens
 from jusinfer.gateway.context import Context
 from jusinfer.gateway.doors import Door
+from jusinfer.gateway.entrance import credential, identify, known
 from jusinfer.gateway.holds import NO_HOLD, SLOW_SECONDS, Hold
 from jusinfer.gateway.leases import Reservation, nothing_reserved
 from jusinfer.gateway.rates import RateWindow
@@ -103,20 +104,19 @@ class Arrival:
         context = self._context
         self.responder.caller = self
         try:
-            fingerprint = credential(request)
+            key = credential(request)
             self._passed_lines = self._door.header_lines(request.headers)
-            principal = context.keys.get(fingerprint, context.loop.time())
+            principal = known(context, key)
             if principal is None:
-                context.spawn(self._authenticate(fingerprint))
+                context.spawn(self._authenticate(request, key))
             else:
                 self._admit(principal)
         except JusinferError as error:
             self._refuse(error)
 
-    async def _authenticate(self, fingerprint: bytes) -> None:
-        context = self._context
+    async def _authenticate(self, request: Request, key: bytes) -> None:
         try:
-            principal = await context.keys.fetch(fingerprint, context.loop.time())
+            principal = await identify(self._context, request, key)
             if not self._is_over:
                 self._admit(principal)
         except JusinferError as error:

@@ -45,6 +45,13 @@ class Hold:
             for reservation in self.caps:
                 reservation.end(0)
 
+    def spend(self) -> None:
+        """End a question about records: it counts as a request and for no tokens."""
+        if self._is_open:
+            self._is_open = False
+            if self._permits is not None:
+                self._permits.give_back(self._buckets, self._tokens, 0)
+
     @property
     def cap_leases(self) -> str:
         """Name the leases of hard caps that the charge counts against."""

@@ -1,6 +1,7 @@
 """Fingerprint to principal for a bounded time; unknown keys too; emptied by a revocation notice.
 
-One look-up per key is under way at a time, and all callers of that key wait for it. While the
+One look-up per key is under way at a time, and all callers of that key wait for it. A key that was
+never seen costs its network a token (`strangers.py`), which a good key gives back. While the
 database is away a known key is served stale for a bounded time; an unknown one is refused with
 503, never with 401.
 """
@@ -12,15 +13,19 @@ from typing import Final
 
 from jusinfer.domain.errors import InvalidKey, Unavailable
 from jusinfer.domain.identity import Principal
+from jusinfer.gateway.strangers import Strangers
 
 FRESH_SECONDS: Final = 60.0
 STALE_SECONDS_MAX: Final = 3600.0
 UNKNOWN_SECONDS: Final = 2.0
 KNOWN_COUNT_MAX: Final = 200_000
 UNKNOWN_COUNT_MAX: Final = 10_000
-WAITING_COUNT_MAX: Final = 10_000
+# All look-ups of keys that were never seen go through one connection, in a millisecond or so each.
+WAITING_COUNT_MAX: Final = 1_000
 
-Look = Callable[[bytes], Awaitable[Principal | None]]
+
+# Asks the database for a key; one that was known before does not wait behind the others.
+Look = Callable[[bytes, bool], Awaitable[Principal | None]]
 
 
 class Entry:
@@ -45,6 +50,7 @@ class KeyCache:
         self._unknown: dict[bytes, float] = {}
         self._waiting: dict[bytes, asyncio.Future[Principal | None]] = {}
         self._generation = 0
+        self._strangers = Strangers()
 
     def get(self, fingerprint: bytes, now: float) -> Principal | None:
         """Give the principal when it is known and fresh; None means that `fetch` must be asked."""
@@ -55,21 +61,26 @@ class KeyCache:
             return None
         return entry.principal
 
-    async def fetch(self, fingerprint: bytes, now: float) -> Principal:
-        """Ask the database once for all waiting callers; raises InvalidKey or Unavailable."""
+    async def fetch(self, fingerprint: bytes, now: float, address: str | None = None) -> Principal:
+        """Ask the database once for all waiting callers.
+
+        Raises InvalidKey, Unavailable, or RateLimited when the network of the address has sent
+        too many keys that nobody knows.
+        """
         if self._unknown.get(fingerprint, 0.0) > now:
             raise _unknown_key()
         running = self._waiting.get(fingerprint)
         if running is not None:
             return _principal(await asyncio.shield(running))
-        if len(self._waiting) >= WAITING_COUNT_MAX:
-            raise Unavailable("too many keys are being looked up", retry_after_seconds=1)
+        is_known = fingerprint in self._known
+        give_back = _nothing if is_known else self._counted(address, now)
         future: asyncio.Future[Principal | None] = asyncio.get_running_loop().create_future()
         self._waiting[fingerprint] = future
         generation = self._generation
         try:
-            found = await self._look(fingerprint)
+            found = await self._look(fingerprint, is_known)
         except self._outage as error:
+            give_back()
             found = self._stale(fingerprint, now)
             if found is None:
                 future.set_exception(_outage())
@@ -85,6 +96,8 @@ class KeyCache:
                 self._keep(fingerprint, found, now)
         finally:
             del self._waiting[fingerprint]
+        if found is not None:
+            give_back()
         if not future.done():
             future.set_result(found)
         return _principal(found)
@@ -110,6 +123,12 @@ class KeyCache:
     def known_count(self) -> int:
         """How many keys are known."""
         return len(self._known)
+
+    def _counted(self, address: str | None, now: float) -> Callable[[], None]:
+        """Count a look-up of a key that was never seen; gives what takes the count back."""
+        if len(self._waiting) >= WAITING_COUNT_MAX:
+            raise Unavailable("too many keys are being looked up", retry_after_seconds=1)
+        return self._strangers.take(address, now).give_back
 
     def _stale(self, fingerprint: bytes, now: float) -> Principal | None:
         entry = self._known.get(fingerprint)
@@ -140,3 +159,7 @@ def _unknown_key() -> InvalidKey:
 
 def _outage() -> Unavailable:
     return Unavailable("keys cannot be checked right now", retry_after_seconds=2)
+
+
+def _nothing() -> None:
+    """Take nothing back."""

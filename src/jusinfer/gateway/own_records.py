@@ -8,7 +8,8 @@ from jusinfer.domain.errors import InvalidRequest, JusinferError, PathNotFound, 
 from jusinfer.domain.identity import Mode, Principal
 from jusinfer.domain.usage import KeySpending
 from jusinfer.gateway.context import Context
-from jusinfer.gateway.server import Responder
+from jusinfer.gateway.entrance import entered
+from jusinfer.gateway.server import Request, Responder
 from jusinfer.wire.errors import render
 from jusinfer.wire.own_records import (
     completion_id_of,
@@ -22,8 +23,10 @@ CREDITS: Final = "/v1/credits"
 KEY: Final = "/v1/key"
 PATHS: Final = frozenset({GENERATION, CREDITS, KEY})
 # A completion is posted a fraction of a second after its end: wait that long before saying no.
-LOOKS: Final = 6
+LOOKS: Final = 4
 LOOK_SECONDS: Final = 0.25
+# How many may wait so; whoever comes when there are more is told at once.
+WAITING_MAX: Final = 32
 
 
 class Books(Protocol):
@@ -51,16 +54,17 @@ class OwnRecords:
         self._context = context
         self._books = books
         self._outage = outage
+        self._waiting_count = 0
 
     async def serve(
-        self, path: str, query: str, fingerprint: bytes, responder: Responder, request_id: str
+        self, path: str, request: Request, responder: Responder, request_id: str
     ) -> None:
         """Authenticate and answer one request."""
         context = self._context
         block = f"x-request-id: {request_id}\r\ncache-control: no-store\r\n".encode("ascii")
         try:
-            principal = await context.keys.fetch(fingerprint, context.loop.time())
-            body = await self._body(path, query, principal)
+            principal = await entered(context, request)
+            body = await self._body(path, request.query, principal)
             status = 200
             block += b"content-type: application/json\r\n"
         except JusinferError as error:
@@ -93,15 +97,26 @@ class OwnRecords:
                 param="id",
                 hint="Send an answer's id, or the value of x-jusinfer-completion-id, as ?id=….",
             )
-        for _ in range(LOOKS):
-            row = await self._books.own_completion(
-                principal.member_id, principal.mode, asked.completion_id
-            )
-            if row is not None:
-                return generation(row, asked.asked)
-            await asyncio.sleep(LOOK_SECONDS)
+        row = await self._posted(principal, asked.completion_id)
+        if row is not None:
+            return generation(row, asked.asked)
         raise PathNotFound(
             "there is no such completion of this key's member",
             param="id",
             hint="It is posted a moment after its end; records are kept 13 months.",
         )
+
+    async def _posted(self, principal: Principal, completion_id: str) -> dict[str, object] | None:
+        """Give a row, waiting longer each time: it may be posted within a moment."""
+        for look in range(LOOKS):
+            row = await self._books.own_completion(
+                principal.member_id, principal.mode, completion_id
+            )
+            if row is not None or look == LOOKS - 1 or self._waiting_count >= WAITING_MAX:
+                return row
+            self._waiting_count += 1
+            try:
+                await asyncio.sleep(LOOK_SECONDS * (look + 1))
+            finally:
+                self._waiting_count -= 1
+        return None

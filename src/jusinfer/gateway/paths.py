@@ -20,11 +20,12 @@ from jusinfer.domain.errors import (
     Unavailable,
 )
 from jusinfer.domain.identity import Principal
-from jusinfer.gateway.admission import credential, examine
+from jusinfer.gateway.admission import examine
 from jusinfer.gateway.arrivals import US_PER_SECOND
 from jusinfer.gateway.completions import Completion
 from jusinfer.gateway.context import Context
 from jusinfer.gateway.doors import ANTHROPIC, DOORS
+from jusinfer.gateway.entrance import entered
 from jusinfer.gateway.explained import dry_run
 from jusinfer.gateway.forward import ConsoleForward
 from jusinfer.gateway.own_records import PATHS as OWN_RECORDS
@@ -115,14 +116,11 @@ class Gateway:
         if method not in {"GET", "HEAD"}:
             raise MethodNotAllowed("use GET at this path")
         if is_models:
-            self._models(path, request, responder, request_id)
+            self._context.spawn(self._models(path, request, responder, request_id))
         elif path == STATUS:
             self._status(request, responder, request_id)
         else:
-            fingerprint = credential(request)
-            self._context.spawn(
-                self._records.serve(path, request.query, fingerprint, responder, request_id)
-            )
+            self._context.spawn(self._records.serve(path, request, responder, request_id))
 
     def _post(self, path: str, request: Request, responder: Responder, request_id: str) -> None:
         door = DOORS.get(path)
@@ -137,7 +135,7 @@ class Gateway:
         """Say which routes a chat request would take, and why; costs nothing, asks nobody."""
         context = self._context
         try:
-            principal = await context.keys.fetch(credential(request), context.loop.time())
+            principal = await entered(context, request)
             epoch_seconds = context.clock_us() // US_PER_SECOND
             admission = examine(
                 context,
@@ -158,7 +156,7 @@ class Gateway:
         """Estimate the tokens of a Messages request; costs nothing and is sent nowhere."""
         context = self._context
         try:
-            await context.keys.fetch(credential(request), context.loop.time())
+            await entered(context, request)
             asked = decode_request(ANTHROPIC.to_counted(request.body).body)
         except JusinferError as error:
             show(error, responder, request_id, ANTHROPIC)
@@ -180,21 +178,11 @@ class Gateway:
 
     # ------------------------------------------------------------------ models
 
-    def _models(self, path: str, request: Request, responder: Responder, request_id: str) -> None:
-        context = self._context
-        fingerprint = credential(request)
-        principal = context.keys.get(fingerprint, context.loop.time())
-        if principal is not None:
-            self._show_models(path, principal, responder, request_id)
-            return
-        context.spawn(self._models_later(path, fingerprint, responder, request_id))
-
-    async def _models_later(
-        self, path: str, fingerprint: bytes, responder: Responder, request_id: str
+    async def _models(
+        self, path: str, request: Request, responder: Responder, request_id: str
     ) -> None:
-        context = self._context
         try:
-            principal = await context.keys.fetch(fingerprint, context.loop.time())
+            principal = await entered(self._context, request)
             self._show_models(path, principal, responder, request_id)
         except JusinferError as error:
             show(error, responder, request_id)

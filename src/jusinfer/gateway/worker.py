@@ -165,7 +165,9 @@ class Worker:
             PoolLimits(connections_max=settings.upstream_connections_max),
             tasks,
         )
-        context.keys = KeyCache(self._link.principal, LinkDown)
+        context.keys = KeyCache(
+            lambda key, is_known: self._link.principal(key, is_known=is_known), LinkDown
+        )
         context.purses = Purses(LinkLender(self._link), LinkDown, spawn)
         context.holds = Holds(
             Permits(LinkGrantor(self._link), LinkDown),

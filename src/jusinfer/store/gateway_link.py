@@ -18,7 +18,11 @@ from jusinfer.domain.limits import Ask, Cap, Limit, Permit
 from jusinfer.domain.preferences import NO_POLICY, TenantPolicy
 from jusinfer.domain.usage import KeySpending
 
-CONNECTIONS: Final = 4
+# Credit, limits and heartbeats must never wait behind keys that nobody has seen before.
+CREDIT_CONNECTIONS: Final = 3
+KEY_CONNECTIONS: Final = 1
+STRANGER_CONNECTIONS: Final = 1
+RECORD_CONNECTIONS: Final = 1
 CONNECT_SECONDS: Final = 3
 NOTICE_PING_SECONDS: Final = 5.0
 ROLE: Final = "SET ROLE jusinfer_gateway"
@@ -68,6 +72,16 @@ class Notice(msgspec.Struct, frozen=True):
     fingerprint: bytes | None
 
 
+class Lane:
+    """The connections that one kind of call may use; no other kind takes their place."""
+
+    __slots__ = ("idle", "places")
+
+    def __init__(self, connections: int) -> None:
+        self.idle: list[psycopg.AsyncConnection[tuple[object, ...]]] = []
+        self.places = asyncio.Semaphore(connections)
+
+
 class GatewayLink:
     """A few connections, each used by one call at a time; they come back by themselves."""
 
@@ -75,8 +89,10 @@ class GatewayLink:
         self._dsn = dsn
         self._worker_id = worker_id
         self._seconds = statement_seconds
-        self._idle: list[psycopg.AsyncConnection[tuple[object, ...]]] = []
-        self._places = asyncio.Semaphore(CONNECTIONS)
+        self._credit = Lane(CREDIT_CONNECTIONS)
+        self._keys = Lane(KEY_CONNECTIONS)
+        self._strangers = Lane(STRANGER_CONNECTIONS)
+        self._records = Lane(RECORD_CONNECTIONS)
 
     async def connect(self) -> None:
         """Open the first connection; raises LinkDown."""
@@ -84,8 +100,9 @@ class GatewayLink:
 
     async def close(self) -> None:
         """Close what is idle."""
-        while self._idle:
-            await self._idle.pop().close()
+        for lane in (self._credit, self._keys, self._strangers, self._records):
+            while lane.idle:
+                await lane.idle.pop().close()
 
     async def register(self, journal_name: str) -> None:
         """Say that this worker lives."""
@@ -99,9 +116,13 @@ class GatewayLink:
         """Say that this worker stops in good order."""
         await self._call(DEREGISTER, (self._worker_id,))
 
-    async def principal(self, fingerprint: bytes) -> Principal | None:
-        """Give who a key belongs to; None when it is unknown or revoked."""
-        row = await self._call(PRINCIPAL, (fingerprint,))
+    async def principal(self, fingerprint: bytes, *, is_known: bool = False) -> Principal | None:
+        """Give who a key belongs to; None when it is unknown or revoked.
+
+        A key that was known before does not wait behind keys that may be made up.
+        """
+        lane = self._keys if is_known else self._strangers
+        row = await self._call(PRINCIPAL, (fingerprint,), lane)
         if row is None:
             return None
         tenant_id, member_id, key_id, mode, requests, tokens, price_list, limits, caps, policy = row
@@ -176,17 +197,17 @@ class GatewayLink:
         self, member_id: str, mode: str, completion_id: str
     ) -> dict[str, object] | None:
         """Give the usage row of a completion of a member; None when there is none yet."""
-        row = await self._call(OWN_COMPLETION, (member_id, mode, completion_id))
+        row = await self._call(OWN_COMPLETION, (member_id, mode, completion_id), self._records)
         return None if row is None or row[0] is None else msgspec.convert(row[0], dict[str, object])
 
     async def own_credits(self, tenant_id: str, mode: str) -> tuple[int, int]:
         """Give what a tenant was given and what is left of it, in nano-USD."""
-        row = await self._call(OWN_CREDITS, (tenant_id, mode))
+        row = await self._call(OWN_CREDITS, (tenant_id, mode), self._records)
         return (0, 0) if row is None else (_count(row[0]) or 0, _count(row[1]) or 0)
 
     async def own_key(self, key_id: str) -> KeySpending | None:
         """Give what a key has spent."""
-        row = await self._call(OWN_KEY, (key_id,))
+        row = await self._call(OWN_KEY, (key_id,), self._records)
         names = KeySpending.__struct_fields__
         return (
             None
@@ -221,23 +242,26 @@ class GatewayLink:
 
     # ------------------------------------------------------------------ inside
 
-    async def _call(self, statement: str, values: tuple[object, ...]) -> tuple[object, ...] | None:
-        found = await self._call_all(statement, values)
+    async def _call(
+        self, statement: str, values: tuple[object, ...], lane: Lane | None = None
+    ) -> tuple[object, ...] | None:
+        found = await self._call_all(statement, values, lane)
         return found[0] if found else None
 
     async def _call_all(
-        self, statement: str, values: tuple[object, ...]
+        self, statement: str, values: tuple[object, ...], lane: Lane | None = None
     ) -> list[tuple[object, ...]]:
+        lane = lane or self._credit
         try:
-            async with asyncio.timeout(self._seconds + CONNECT_SECONDS), self._places:
-                return await self._on_a_connection(statement, values)
+            async with asyncio.timeout(self._seconds + CONNECT_SECONDS), lane.places:
+                return await self._on_a_connection(statement, values, lane)
         except TimeoutError as error:
             raise LinkDown("the database did not answer in time") from error
 
     async def _on_a_connection(
-        self, statement: str, values: tuple[object, ...]
+        self, statement: str, values: tuple[object, ...], lane: Lane
     ) -> list[tuple[object, ...]]:
-        connection = self._idle.pop() if self._idle else await self._open()
+        connection = lane.idle.pop() if lane.idle else await self._open()
         is_good = False
         try:
             async with asyncio.timeout(self._seconds):
@@ -245,14 +269,14 @@ class GatewayLink:
                 rows = await cursor.fetchall()
             is_good = True
         except (psycopg.Error, OSError, TimeoutError) as error:
-            # Every idle connection is as old as this one: let them all go.
-            stale, self._idle = self._idle, []
+            # Every idle connection of the lane is as old as this one: let them all go.
+            stale, lane.idle = lane.idle, []
             for other in stale:
                 await other.close()
             raise LinkDown(type(error).__name__) from error
         finally:
             if is_good:
-                self._idle.append(connection)
+                lane.idle.append(connection)
             else:
                 await connection.close()
         return rows

@@ -3,6 +3,7 @@ import hashlib
 import pytest
 
 from jusinfer.domain.identity import (
+    CHECK_CHARS,
     KEY_PREFIX_CHARS,
     Mode,
     fingerprint,
@@ -17,7 +18,19 @@ def test_a_key_says_its_mode_and_nothing_else(mode: Mode) -> None:
     key = format_key(mode, bytes(range(32)))
     assert key.startswith(f"ji_{mode.value}_")
     assert "=" not in key
-    assert is_well_formed(key)
+    assert is_well_formed(key.encode())
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+def test_a_key_of_before_there_was_a_checksum_stays_valid(mode: Mode) -> None:
+    assert is_well_formed(format_key(mode, bytes(range(32)))[:-CHECK_CHARS].encode())
+
+
+def test_a_key_with_one_character_changed_is_no_key() -> None:
+    key = format_key(Mode.LIVE, bytes(range(32)))
+    for place in range(len("ji_live_"), len(key)):
+        other = "A" if key[place] != "A" else "B"
+        assert not is_well_formed(f"{key[:place]}{other}{key[place + 1 :]}".encode()), place
 
 
 def test_every_secret_gives_another_key() -> None:
@@ -48,7 +61,7 @@ def test_a_key_needs_all_of_its_randomness(size: int) -> None:
     ],
 )
 def test_what_is_not_of_our_shape_is_no_key(text: str) -> None:
-    assert not is_well_formed(text)
+    assert not is_well_formed(text.encode())
 
 
 def test_a_fingerprint_is_the_digest_of_the_whole_key() -> None:

@@ -1,0 +1,65 @@
+"""Who is at the door: the key that a request carries, and the principal that it belongs to."""
+
+from typing import Final
+
+from jusinfer.domain.errors import InvalidKey
+from jusinfer.domain.identity import Principal, fingerprint, is_well_formed
+from jusinfer.gateway.context import Context
+from jusinfer.gateway.server import Request
+from jusinfer.gateway.strangers import address_of
+
+KEY_BYTES_MAX: Final = 256
+_BEARER: Final = b"bearer "
+
+
+def credential(request: Request) -> bytes:
+    """Give the key that a request carries; raises InvalidKey where it cannot be one of ours."""
+    header = request.header(b"authorization")
+    if header is not None:
+        if header[: len(_BEARER)].lower() != _BEARER:
+            raise InvalidKey("the Authorization header is not a Bearer token")
+        key = header[len(_BEARER) :].strip()
+    else:
+        key = request.header(b"x-api-key") or b""
+    if not key:
+        raise InvalidKey("no API key was sent")
+    if len(key) > KEY_BYTES_MAX or not key.startswith((b"ji_live_", b"ji_test_")):
+        raise InvalidKey("this is not an API key of ours")
+    return key
+
+
+def known(context: Context, key: bytes) -> Principal | None:
+    """Give who a key belongs to if this worker knows it; None means to `identify`."""
+    return context.keys.get(fingerprint(key), context.loop.time())
+
+
+async def identify(context: Context, request: Request, key: bytes) -> Principal:
+    """Give who a key belongs to; raises InvalidKey, RateLimited or Unavailable.
+
+    A key that cannot have been made here is refused without a look-up.
+    """
+    if not is_well_formed(key):
+        raise InvalidKey(
+            "this is not a whole API key of ours",
+            hint="Copy the key again: a character is missing, or is not what it was.",
+        )
+    address = address_of(request, context.bounds.trusted_proxies)
+    return await context.keys.fetch(fingerprint(key), context.loop.time(), address)
+
+
+async def entered(context: Context, request: Request) -> Principal:
+    """Identify the caller of a question, and take one request of its limits.
+
+    Raises what `credential` and `identify` raise, and RateLimited.
+    """
+    key = credential(request)
+    principal = known(context, key) or await identify(context, request, key)
+    now = context.loop.time()
+    window = context.rates.window(
+        principal.key_id, principal.requests_per_minute, principal.tokens_per_minute, now
+    )
+    window.admit(0, now)
+    if principal.limits:
+        hold = context.holds.take(principal, 0) or await context.holds.fetch(principal, 0)
+        hold.spend()
+    return principal
