@@ -43,5 +43,5 @@ for floor in tests/unit tests/property tests/playbook tests/golden tests/house; 
     printf 'check: no tests under %s yet, left out\n' "$floor"
   fi
 done
-"$bin/python" -m pytest "${floors[@]}" -m 'not slow' -n "${JOBS:-2}" || is_faulty=1
+TEST_EFFORT=quick "$bin/python" -m pytest "${floors[@]}" -m 'not slow' -n "${JOBS:-2}" || is_faulty=1
 exit "$is_faulty"

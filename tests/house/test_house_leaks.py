@@ -20,6 +20,10 @@ TIDY = "def test_nothing():\n    pass\n"
 
 def test_a_socket_that_is_left_open_fails_its_own_module(tmp_path: Path) -> None:
     (tmp_path / "conftest.py").write_text((ROOT / "tests" / "conftest.py").read_text())
+    (tmp_path / "tests").mkdir()
+    for name in ("__init__.py", "effort.py"):
+        source = ROOT / "tests" / name
+        (tmp_path / "tests" / name).write_text(source.read_text() if source.exists() else "")
     (tmp_path / "test_a.py").write_text(LEAKS)
     (tmp_path / "test_b.py").write_text(TIDY)
     done = subprocess.run(

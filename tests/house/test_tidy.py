@@ -278,6 +278,7 @@ def test_findings_are_printed_and_fail_the_build(capsys: pytest.CaptureFixture[s
     assert tidy.report(tidy.Verdict([], []), ["rose"], 1) == 1
 
 
+@pytest.mark.slow  # `make check` runs the tool itself, beside the others.
 def test_this_house_is_tidy(capsys: pytest.CaptureFixture[str]) -> None:
     code = tidy.main([str(Path(__file__).parents[2])])
     assert code == 0, capsys.readouterr().out

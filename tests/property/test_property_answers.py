@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
+from tests.effort import examples
 from tests.playbook.script import IDENT
 
 from jusinfer.domain.stream import Chunk, ChunkMalformed
@@ -137,7 +138,7 @@ def plain_bytes(texts: list[str]) -> int:
     return sum(len(msgspec.json.encode(text)) - 2 for text in texts)
 
 
-@settings(max_examples=400)
+@settings(max_examples=examples(400))
 @given(STREAMS, REASONS)
 def test_what_is_counted_is_delivered(deltas: list[dict[str, Any]], reason: str) -> None:
     chunks, out = played(deltas, reason, None)
@@ -159,7 +160,7 @@ def test_what_is_counted_is_delivered(deltas: list[dict[str, Any]], reason: str)
         assert plain_bytes(texts(out)) == counted(chunks)
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(STREAMS, REASONS)
 def test_items_and_blocks_come_one_after_another(deltas: list[dict[str, Any]], reason: str) -> None:
     try:
@@ -184,7 +185,7 @@ def test_items_and_blocks_come_one_after_another(deltas: list[dict[str, Any]], r
     assert events_of(out)[-1]["response"]["output"] == done
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(DELTAS, REASONS)
 def test_a_whole_answer_says_what_is_counted(message: dict[str, Any], reason: str) -> None:
     body = json.dumps({"choices": [{"message": message, "finish_reason": reason}]}).encode()

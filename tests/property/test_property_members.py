@@ -24,6 +24,7 @@ from openai.types.embedding_create_params import EmbeddingCreateParams
 from openai.types.responses.response_create_params import (
     ResponseCreateParamsNonStreaming as ResponsesParams,
 )
+from tests.effort import examples
 from tests.property.official_requests import Place, leaves, name_of, requests
 
 from jusinfer.domain.errors import InvalidRequest
@@ -339,8 +340,8 @@ REQUESTS: Final = st.sampled_from(sorted(CLIENTS)).flatmap(
 )
 # The same requests each time: what they may hold is so much that chance would find a new corner in
 # some runs only. `derandomize=False` here looks for them.
-LISTED: Final = settings(max_examples=250, derandomize=True)
-MANY: Final = settings(max_examples=2_000, derandomize=True)
+LISTED: Final = settings(max_examples=examples(250), derandomize=True)
+MANY: Final = settings(max_examples=examples(2_000), derandomize=True)
 
 
 def check_members(client_api: str, request: Any) -> None:
@@ -455,7 +456,7 @@ def names_above(error: InvalidRequest, place: Place) -> bool:
     return bool(named) and named == place[: len(named)]
 
 
-@settings(max_examples=1_000, derandomize=True)
+@settings(max_examples=examples(1_000), derandomize=True)
 @given(REQUESTS, st.integers(0, 2**40))
 def test_a_changed_request_is_sent_or_refused(drawn: tuple[str, Any], seed: int) -> None:
     check_changed(*drawn, seed)

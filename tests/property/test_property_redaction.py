@@ -15,6 +15,7 @@ from urllib.parse import quote
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.effort import examples
 
 from jusinfer.domain.redaction import KEPT_CHARS_MAX, clean
 from jusinfer.domain.tokens import estimate_json_tokens, worst_json_tokens
@@ -111,7 +112,7 @@ ENCODERS: dict[str, Callable[[str], str]] = {
 }
 
 
-@settings(max_examples=EXAMPLES)
+@settings(max_examples=examples(EXAMPLES))
 @pytest.mark.parametrize("encoder", ENCODERS.values(), ids=ENCODERS.keys())
 @given(prompt=PROMPTS, before=st.sampled_from(["", "bad request: ", "x"]), after=AFTER)
 def test_however_an_upstream_repeats_a_request_no_run_of_it_is_kept(

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from tests.effort import examples
 
 from jusinfer import rules
 from jusinfer.domain.catalog import (
@@ -161,7 +162,7 @@ def reaches(model: Model, tenant: TenantPolicy) -> bool:
     return any(closed_gate(tenant, UPSTREAMS[route.upstream]) is None for route in model.routes)
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(TRAITS, models(), POLICIES, EVENTS, DIALS, st.floats(0, 0.999))
 def test_gates_hold_under_any_health_and_draw(
     traits: Traits,
@@ -377,7 +378,7 @@ PAIRS = st.dictionaries(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(TRAITS, models(), PAIRS, st.integers(1, 9), st.integers(0, 10**7))
 def test_a_signal_for_strength_never_lowers_the_tier(
     traits: Traits, found: list[Model], pairs: dict[str, Pair], points: int, worth: int
@@ -395,7 +396,7 @@ def test_a_signal_for_strength_never_lowers_the_tier(
     assert after.score == before.score + points
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(TRAITS, models(), st.integers(0, 10**7), st.integers(0, 10**7))
 def test_what_a_right_answer_is_worth_moves_cost_and_tier_one_way(
     traits: Traits, found: list[Model], one: int, other: int
@@ -416,7 +417,7 @@ def test_what_a_right_answer_is_worth_moves_cost_and_tier_one_way(
     assert first(most).tier >= first(dear).tier
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(TRAITS, models(), st.integers(0, 100), st.integers(0, 10**7))
 def test_a_cut_in_price_never_turns_requests_away(
     traits: Traits, found: list[Model], percent: int, worth: int
@@ -449,7 +450,7 @@ def test_a_cut_in_price_never_turns_requests_away(
     assert first(after).model_id == chosen.model_id
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(TRAITS, models(), st.integers(0, 6), st.integers(0, 10**6), st.integers(0, 10**7))
 def test_a_dominated_model_changes_nothing_but_what_stands_in(
     traits: Traits, found: list[Model], index: int, dearer: int, worth: int
@@ -487,7 +488,7 @@ def test_a_dominated_model_changes_nothing_but_what_stands_in(
 # ---------------------------------------------------------------- explanations are true
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(TRAITS, models(), DIALS)
 def test_replaying_only_what_is_listed_gives_the_same_choice(
     traits: Traits, found: list[Model], name: str
@@ -512,7 +513,7 @@ def test_replaying_only_what_is_listed_gives_the_same_choice(
 _GATES = {gate.id for gate in TABLE.gate}
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(TRAITS, models(), st.integers(0, 10**7))
 def test_what_is_called_decisive_decides(traits: Traits, found: list[Model], worth: int) -> None:
     router = Router(TABLE, catalog(found))

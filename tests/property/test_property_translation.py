@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from tests.effort import examples
 from tests.playbook.script import IDENT
 
 from jusinfer.domain.errors import InvalidRequest
@@ -212,7 +213,7 @@ def asked_of(read: Callable[[], bytes]) -> None:
             continue
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(bodies())
 @example(b'{"model": "m", "messages": [{"role": "user", "content": "custom"}], "tools": null}')
 def test_any_request_is_translated_or_refused(body: bytes) -> None:
@@ -221,7 +222,7 @@ def test_any_request_is_translated_or_refused(body: bytes) -> None:
         asked_of(lambda surface=surface: surface.to_chat(body).body)  # type: ignore[misc]
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(st.one_of(st.binary(max_size=60), JSON.map(lambda value: json.dumps(value).encode())))
 def test_any_bytes_are_refused_with_a_reason(body: bytes) -> None:
     for read in (*(surface.to_chat for surface in SURFACES), decode_embeddings):
@@ -234,7 +235,7 @@ def test_any_bytes_are_refused_with_a_reason(body: bytes) -> None:
         assert told
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(
     st.fixed_dictionaries(
         {
@@ -262,7 +263,7 @@ def test_any_answer_that_is_believed_can_be_written(message: Any, finish: Any, r
         assert json.loads(surface.answer(strict, b"{}", TokenUsage(), "0", IDENT))
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(st.lists(st.dictionaries(NAMES, JSON, max_size=5), max_size=4), JSON)
 def test_any_stream_can_be_written(deltas: list[Any], finish: Any) -> None:
     for surface in SURFACES:
@@ -280,7 +281,7 @@ def test_any_stream_can_be_written(deltas: list[Any], finish: Any) -> None:
         assert surface.stream(b"not json", IDENT).fail("code", "message")
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(JSON)
 def test_any_answer_of_an_upstream_is_read_or_refused(value: Any) -> None:
     for body in (value, {"result": value}, {"content": [value], "usage": value}):
