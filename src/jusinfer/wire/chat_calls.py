@@ -3,6 +3,9 @@
 A delta belongs to a call by its index and its id. The first delta of a call carries index, id,
 type, name and arguments; later ones index and arguments. A call whose name has not come yet waits
 for it. Providers leave out each of these, repeat them, or put several calls under one index.
+
+Arguments of one call are written before those of the next, as OpenAI does: its own client takes a
+call as finished when another begins. What comes for a later call meanwhile is held.
 """
 
 import hashlib
@@ -109,6 +112,8 @@ class CallTracker:
         "_by_id",
         "_by_index",
         "_closed_count",
+        "_current",
+        "_held",
         "_held_bytes",
         "_last",
         "_named",
@@ -126,6 +131,9 @@ class CallTracker:
         # How many calls wait for a name or for arguments, and those of them that have a name.
         self._closed_count = 0
         self._named: dict[int, Call] = {}
+        # The call that is being written, and those that could be if it were finished.
+        self._current: Call | None = None
+        self._held: dict[int, Call] = {}
         self.calls: list[Call] = []
         # Bytes of names and arguments that were given out, as JSON writes them.
         self.counted = 0
@@ -141,7 +149,7 @@ class CallTracker:
             return self._passes_first(call, name, given)
         if call.id is not None or name is not None or call.type not in {None, "function"}:
             return False
-        if known.number != call.index or not known.is_open or known.kind != "function":
+        if known is not self._current or known.number != call.index or known.kind != "function":
             return False
         self._last = known
         known.add(given[1:-1])
@@ -151,11 +159,12 @@ class CallTracker:
     def _passes_first(self, call: UsualCall, name: str | None, given: bytes) -> bool:
         if not call.id or not name or call.type != "function" or call.id in self._by_id:
             return False
-        if call.index != len(self.calls) or self.has_held:
+        if call.index != len(self.calls) or self.has_held or not self._may_open():
             return False
         made = self._new(call.index, call.id, "function")
         made.name = name
         made.is_open = True
+        self._current = made
         self._closed_count -= 1
         made.add(given[1:-1])
         self.counted += len(_encode(name)) + len(given) - 4
@@ -174,11 +183,19 @@ class CallTracker:
                 named.add(call.number)
             made += self.release(but=call)
             made += self._grow(call, piece)
+            made += self._next()
         return made
 
     def release(self, but: Call | None = None) -> list[msgspec.Raw]:
         """Open calls that waited for arguments, as something else comes now."""
-        return [self._open(call) for call in [*self._named.values()] if call is not but]
+        made: list[msgspec.Raw] = []
+        for call in [*self._named.values()]:
+            if call is but:
+                continue
+            if not self._may_open():
+                break
+            made.append(self._open(call))
+        return made
 
     def finish(self) -> list[msgspec.Raw]:
         """Open what is still held; a function that was given no arguments gets an empty object."""
@@ -260,16 +277,34 @@ class CallTracker:
             self._named[call.number] = call
         call.extras |= piece.extras
         if call.name and (piece.has_given or call.pieces):
-            return [self._open(call)]
+            if self._may_open():
+                return [self._open(call)]
+            self._held[call.number] = call
         self._held_bytes += len(piece.given)
         if self._held_bytes > HELD_BYTES_MAX:
-            raise ChunkMalformed("a call's arguments came without its name for too long")
+            raise ChunkMalformed("a call's arguments wait for its name, or for another call's end")
         return []
+
+    def _may_open(self) -> bool:
+        """Tell whether the call that is being written, if any, has all of its arguments."""
+        call = self._current
+        return call is None or call.kind != "function" or call.is_whole()
+
+    def _next(self) -> list[msgspec.Raw]:
+        """Open held calls as far as those before them are finished."""
+        made: list[msgspec.Raw] = []
+        while self._held and self._may_open():
+            call = self._held[min(self._held)]
+            self._held_bytes -= sum(map(len, call.pieces))
+            made.append(self._open(call))
+        return made
 
     def _open(self, call: Call) -> msgspec.Raw:
         call.is_open = True
+        self._current = call
         self._closed_count -= 1
         self._named.pop(call.number, None)
+        self._held.pop(call.number, None)
         given = b"".join(call.pieces)
         name = _encode(call.name)
         self.counted += len(name) - 2 + len(given)
