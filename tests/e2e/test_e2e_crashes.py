@@ -81,7 +81,7 @@ def wait_for_posting(product: Running, answered: list[str]) -> dict[str, str]:
 def test_a_killed_worker_loses_no_finished_completion(tmp_path: Path) -> None:
     with Running(tmp_path, workers=2) as product:
         before = product.gateways
-        with Load(product, "sandbox/slow?ms=10&n=20", 12, stream=True).running() as load:
+        with Load(product, "sandbox/slow?ms=50&n=20", 12, stream=True).running() as load:
             wait_until(lambda: len(load.answered) > 20)
             # Both, one after the other: the kernel may have given all connections to one of them.
             for worker in before:
@@ -95,7 +95,7 @@ def test_a_killed_worker_loses_no_finished_completion(tmp_path: Path) -> None:
             seen = len(load.answered)
             wait_until(lambda: len(load.answered) > seen + 20)
         outcomes = wait_for_posting(product, load.answered)
-        wait_until(lambda: "interrupted" in posted(product.dsn).values(), 20)
+        wait_until(lambda: "interrupted" in posted(product.dsn).values())
         outcomes = posted(product.dsn)
         assert load.cut > 0
         assert load.refused == []

@@ -67,7 +67,7 @@ def usage_members(usage: TokenUsage) -> dict[str, Any]:
 def redacted(detail: Mapping[str, Any]) -> dict[str, Any]:
     """Give encrypted reasoning as a block; another provider's is sealed with all that it says."""
     data = text(detail.get("data"))
-    if detail.get("format") not in {FORMAT, None}:
+    if detail.get("format") not in (FORMAT, None):
         data = seal([dict(detail)])
     return {"type": "redacted_thinking", "data": data}
 
@@ -75,7 +75,7 @@ def redacted(detail: Mapping[str, Any]) -> dict[str, Any]:
 def signature_of(detail: Mapping[str, Any]) -> str:
     """Give the signature of a thought; another provider's is sealed."""
     signature = text(detail.get("signature"))
-    if signature and detail.get("format") not in {FORMAT, None, "unknown"}:
+    if signature and detail.get("format") not in (FORMAT, None, "unknown"):
         return seal([{name: value for name, value in detail.items() if name != "text"}])
     return signature
 

@@ -73,9 +73,9 @@ def _is_thinking_refused(body: Mapping[str, Any]) -> bool:
     A client that does not know signed thinking cannot send it back: its turn of tools goes on
     without thinking, as it would be refused otherwise.
     """
-    if member(body.get("thinking")).get("type") not in {"enabled", "adaptive"}:
+    if member(body.get("thinking")).get("type") not in ("enabled", "adaptive"):
         return False
-    if member(body.get("tool_choice")).get("type") in {"any", "tool"}:
+    if member(body.get("tool_choice")).get("type") in ("any", "tool"):
         return True
     turns = body["messages"]
     if len(turns) < _TURNS_OF_A_CALL or turns[-1]["content"][0]["type"] != "tool_result":

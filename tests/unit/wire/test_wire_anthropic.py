@@ -11,7 +11,7 @@ from tests.playbook.script import DEADLINES, IDENT
 from jusinfer.domain.errors import InvalidRequest
 from jusinfer.domain.stream import AttemptState, ChunkMalformed, StreamAttempt, UpstreamFailure
 from jusinfer.domain.usage import TokenUsage
-from jusinfer.wire.anthropic_blocks import usage_members
+from jusinfer.wire.anthropic_blocks import redacted, signature_of, usage_members
 from jusinfer.wire.anthropic_dialect import AnthropicDialect
 from jusinfer.wire.anthropic_native import NativeDecoder, NativeReader, NativeWriter
 from jusinfer.wire.anthropic_surface import AnthropicSurface
@@ -590,3 +590,10 @@ def test_bytes_that_are_no_text_do_not_fell_a_tool_call() -> None:
     assert DIALECT.stream(IDENT).chunks(event)
     message = b'{"content":[%b],"stop_reason":"tool_use","usage":{"output_tokens":1}}' % block
     assert decode_answer(DIALECT.answer(message)).finish_reason == "tool_calls"
+
+
+@pytest.mark.parametrize("odd", [[], {}, 7, True])
+def test_a_thought_whose_format_is_no_word_is_sealed(odd: object) -> None:
+    detail = {"signature": "signed", "data": "opaque", "format": odd}
+    assert signature_of(detail) not in {"", "signed"}
+    assert redacted(detail)["data"] not in {"", "opaque"}
