@@ -2,6 +2,7 @@
 
 import typer
 
+from jusinfer import confine
 from jusinfer.cli import doctor, ledger, limits, operate, route, rules
 
 app = typer.Typer(
@@ -20,6 +21,7 @@ doctor.add_to(app)
 
 def main() -> None:
     """Run the command line."""
+    confine.forbid_dumps()
     app()
 
 

@@ -7,7 +7,7 @@ to mend it. Secrets are only ever in the values handed to the process that needs
 import os
 import re
 import tomllib
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Final
@@ -99,7 +99,6 @@ class Settings(msgspec.Struct, frozen=True):
     entries: tuple[UpstreamEntry, ...]
     price_lists: tuple[PriceListEntry, ...]
     api_keys: dict[str, str]
-    variables: dict[str, tuple[str, ...]] = {}
 
     def __repr__(self) -> str:
         """Show no secret: neither the database's password nor an upstream's key."""
@@ -119,30 +118,6 @@ class Settings(msgspec.Struct, frozen=True):
     def run_dir(self) -> Path:
         """Where sockets and pid files live."""
         return Path(self.data_dir) / "run"
-
-
-class GatewayChild(msgspec.Struct, frozen=True):
-    """What the supervisor tells one gateway worker, through its environment and arguments."""
-
-    worker_id: str
-    index: int
-    workers: int
-    dsn: str
-    run_dir: str
-    sandbox_port: int | None
-    ready_descriptor: int | None
-    parent_descriptor: int | None
-
-    def __repr__(self) -> str:
-        """Show who it is, not the database's password."""
-        return f"GatewayChild({self.worker_id!r}, {self.index})"
-
-
-class ChildDescriptors(msgspec.Struct, frozen=True):
-    """Pipes between a child and its supervisor."""
-
-    ready_descriptor: int | None
-    parent_descriptor: int | None
 
 
 class Overrides(msgspec.Struct, frozen=True):
@@ -190,45 +165,7 @@ def load(overrides: Overrides, environment: Mapping[str, str] | None = None) -> 
         entries=tuple(entries),
         price_lists=settings.price_list,
         api_keys=_api_keys(entries, env),
-        variables={entry.name: _variables(entry) for entry in merged},
     )
-
-
-def gateway_child(
-    settings: Settings, worker_id: str, index: int, environment: Mapping[str, str] | None = None
-) -> GatewayChild:
-    """Read what the supervisor hands to a gateway worker."""
-    env = os.environ if environment is None else environment
-    return GatewayChild(
-        worker_id=worker_id,
-        index=index,
-        workers=_optional(env, "JUSINFER_WORKERS") or worker_count(settings),
-        dsn=settings.database_url,
-        run_dir=env.get("JUSINFER_RUN_DIR") or str(settings.run_dir),
-        sandbox_port=_optional(env, "JUSINFER_SANDBOX_PORT"),
-        ready_descriptor=_optional(env, "JUSINFER_READY_FD"),
-        parent_descriptor=_optional(env, "JUSINFER_PARENT_FD"),
-    )
-
-
-def run_dir(settings: Settings, environment: Mapping[str, str] | None = None) -> Path:
-    """Give where sockets are: where the supervisor says, or in the data directory."""
-    env = os.environ if environment is None else environment
-    return Path(env.get("JUSINFER_RUN_DIR") or settings.run_dir)
-
-
-def child_descriptors(environment: Mapping[str, str] | None = None) -> ChildDescriptors:
-    """Read the pipes that the supervisor hands to any child."""
-    env = os.environ if environment is None else environment
-    return ChildDescriptors(
-        ready_descriptor=_optional(env, "JUSINFER_READY_FD"),
-        parent_descriptor=_optional(env, "JUSINFER_PARENT_FD"),
-    )
-
-
-def _optional(env: Mapping[str, str], name: str) -> int | None:
-    text = env.get(name)
-    return None if not text else _number(text, name)
 
 
 def offers(settings: Settings, sandbox_port: int | None) -> Offers:
@@ -258,7 +195,7 @@ def reporting_upstreams(settings: Settings) -> list[Upstream]:
 def require_variables(settings: Settings) -> None:
     """Refuse an upstream that has a key but lacks another variable; raises ConfigError.
 
-    For whoever calls upstreams: other processes are not told these variables.
+    Only for serving: a command that calls no upstream works without them.
     """
     for entry in settings.entries:
         if entry.name not in settings.api_keys:
@@ -271,20 +208,6 @@ def require_variables(settings: Settings) -> None:
         if entry.gateway_token_env and not entry.gateway_token:
             name = entry.gateway_token_env
             raise ConfigError(f"upstream {entry.name!r}: set {name} to the token of its gateway")
-
-
-def upstream_variables(
-    settings: Settings, names: Container[str], environment: Mapping[str, str] | None = None
-) -> dict[str, str]:
-    """Give the variables that calling these upstreams needs: what is theirs, and no other's."""
-    env = os.environ if environment is None else environment
-    return {
-        variable: env[variable]
-        for name, variables in settings.variables.items()
-        if name in names and name in settings.api_keys
-        for variable in variables
-        if variable in env
-    }
 
 
 def worker_count(settings: Settings) -> int:
@@ -382,12 +305,6 @@ def _merged(
         known = merged.get(entry.name)
         merged[entry.name] = entry if known is None else _overlaid(known, entry)
     return list(merged.values())
-
-
-def _variables(entry: UpstreamEntry) -> tuple[str, ...]:
-    """Name the variables that an entry takes something from."""
-    names = (entry.api_key_env, entry.gateway_token_env, *_VARIABLE.findall(entry.base_url))
-    return tuple(name for name in names if name)
 
 
 def _with_account(entry: UpstreamEntry, env: Mapping[str, str]) -> UpstreamEntry:

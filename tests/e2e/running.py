@@ -5,12 +5,13 @@ import json
 import os
 import random
 import re
+import resource
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -26,8 +27,19 @@ STOP_SECONDS = 60.0
 class Running:
     """A started product; its processes are found below the supervisor."""
 
-    def __init__(self, folder: Path, *, workers: int = 1, config: str = "") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        workers: int = 1,
+        config: str = "",
+        variables: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+    ) -> None:
+        """`variables` are added to the environment; core dumps of any size are allowed in `cwd`."""
         self.folder = folder
+        self.environment = {**os.environ, **(variables or {})}
+        self.cwd = cwd
         self.data_dir = folder / "data"
         self.workers = workers
         self.port, self.operator_port = free_port(), free_port()
@@ -74,6 +86,9 @@ class Running:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
+                env=self.environment,
+                cwd=self.cwd,
+                preexec_fn=allow_dumps if self.cwd is not None else None,  # noqa: PLW1509
             )
         wait_until(lambda: '"event":"ready"' in self.err.read_text() or self._died())
         assert not self._died(), self.err.read_text()
@@ -145,8 +160,7 @@ class Running:
 
     def sandbox(self, page: str) -> Any:
         """Ask the sandbox for one of its pages, past the gateway."""
-        environment = Path(f"/proc/{self.gateways[0]}/environ").read_bytes().decode()
-        port = re.search(r"JUSINFER_SANDBOX_PORT=(\d+)", environment)
+        port = re.search(r'"event":"sandbox_ready","port":(\d+)', self.err.read_text())
         assert port is not None
         return httpx.get(f"http://127.0.0.1:{port[1]}/sandbox/{page}", timeout=10).json()
 
@@ -157,6 +171,12 @@ class Running:
         except httpx.HTTPError:
             return False
         return answer.status_code == 200
+
+
+def allow_dumps() -> None:
+    """Let a program leave a core dump of any size, as far as that is up to us."""
+    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))
 
 
 def free_port() -> int:

@@ -5,7 +5,6 @@ import json
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -275,20 +274,6 @@ def test_processes_killed_while_it_is_asked_change_nothing(
     assert product.reported(completion_id)[:2] == (2, 500_000_000_000)
     assert product.money() == before
     assert_books_are_right(product.running.dsn)
-
-
-def test_each_process_sees_the_keys_that_it_needs(product: Product) -> None:
-    seen = {}
-    for name in ("gateway", "reconciler", "settler", "console"):
-        (pid,) = product.running.pids(f"bootstrap.{name}")
-        environment = Path(f"/proc/{pid}/environ").read_bytes().decode()
-        seen[name] = [key for key in ("router", "stubborn", "plain") if f"{key}-key" in environment]
-    assert seen == {
-        "gateway": ["router", "stubborn", "plain"],
-        "reconciler": ["router", "stubborn"],
-        "settler": [],
-        "console": [],
-    }
 
 
 def test_the_operator_sees_what_providers_said(product: Product) -> None:

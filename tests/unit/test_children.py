@@ -10,7 +10,9 @@ from jusinfer.observability import Events
 
 
 def test_a_program_that_is_missing_leaves_no_pipe_open() -> None:
-    child = Child(Recipe("x", lambda: ["/nowhere/program"], {}), Events("serve", io.StringIO()))
+    child = Child(
+        Recipe("x", lambda: ["/nowhere/program"], lambda: b"part"), Events("serve", io.StringIO())
+    )
     before = sorted(Path("/proc/self/fd").iterdir())
     with pytest.raises(FileNotFoundError):
         child.start(0.0)

@@ -74,15 +74,6 @@ def test_an_entry_adds_to_a_built_in_upstream(tmp_path: Path) -> None:
     assert offers.test.models == {}
 
 
-def test_children_are_told_by_their_environment(tmp_path: Path) -> None:
-    env = {"JUSINFER_WORKERS": "3", "JUSINFER_SANDBOX_PORT": "7", "JUSINFER_READY_FD": "9"}
-    child = config.gateway_child(load(tmp_path, "", env), "w" * 32, 1, env)
-    assert (child.workers, child.sandbox_port, child.ready_descriptor) == (3, 7, 9)
-    assert child.parent_descriptor is None
-    assert config.child_descriptors(env).ready_descriptor == 9
-    assert config.run_dir(load(tmp_path), {"JUSINFER_RUN_DIR": "/r"}) == Path("/r")
-
-
 @pytest.mark.parametrize(
     ("lines", "said"),
     [("tools_max = 0", "tools_max must be above 0"), ("tier = 10", "tier 0 to 9")],
@@ -132,25 +123,13 @@ gateway_token_env = "AIG_TOKEN"
 """
 
 
-def test_a_child_is_handed_all_that_its_upstreams_take_and_nothing_of_others(
-    tmp_path: Path,
-) -> None:
+def test_an_upstream_behind_a_gateway_gets_its_account_and_token(tmp_path: Path) -> None:
     env = ACCOUNT | {"OPENROUTER_API_KEY": "k", "AIG_TOKEN": "a", "OPENAI_API_KEY": "o"}
     settings = load(tmp_path, BEHIND, env)
     config.require_variables(settings)
-    every = config.upstream_variables(settings, settings.api_keys, env)
-    assert every == env
-    asked = [upstream.name for upstream in config.reporting_upstreams(settings)]
-    assert asked == ["openrouter"]
-    own = config.upstream_variables(settings, asked, env)
-    assert own == {name: env[name] for name in ("OPENROUTER_API_KEY", "AIG_TOKEN")} | {
-        "CLOUDFLARE_ACCOUNT_ID": "acct"
-    }
-    # What a child is handed is enough for it, and no other upstream is live there.
-    child = load(tmp_path, BEHIND, own)
-    config.require_variables(child)
-    assert set(child.api_keys) == {"openrouter"}
-    assert config.offers(child, None).live.upstreams["openrouter"].gateway_token == "a"
+    assert [upstream.name for upstream in config.reporting_upstreams(settings)] == ["openrouter"]
+    found = config.offers(settings, None).live.upstreams["openrouter"]
+    assert (found.gateway_token, found.base_path) == ("a", "/v1/acct/g/openrouter")
 
 
 @pytest.mark.parametrize(
@@ -164,7 +143,7 @@ def test_a_child_is_handed_all_that_its_upstreams_take_and_nothing_of_others(
 def test_a_variable_that_is_missing_is_named_by_whoever_calls_upstreams(
     tmp_path: Path, text: str, env: dict[str, str], words: str
 ) -> None:
-    # A process that calls none is not told these variables, and must start all the same.
+    # A command that calls no upstream must work all the same.
     settings = load(tmp_path, text, env)
     with pytest.raises(ConfigError, match=words):
         config.require_variables(settings)
@@ -174,4 +153,3 @@ def test_an_upstream_without_a_key_needs_no_other_variable(tmp_path: Path) -> No
     settings = load(tmp_path, BEHIND)
     config.require_variables(settings)
     assert config.reporting_upstreams(settings) == []
-    assert config.upstream_variables(settings, settings.api_keys, {}) == {}

@@ -1,32 +1,27 @@
 """Builds the console and serves it on its Unix socket."""
 
 from importlib.metadata import version
+from pathlib import Path
 from typing import Final
 
 import uvicorn
 
-from jusinfer import config
+from jusinfer.bootstrap import parts
 from jusinfer.bootstrap.lifeline import say_ready, watch_parent
 from jusinfer.console import app as console_app
 from jusinfer.observability import Events
 
-EXAMPLES: Final = 12
 GRACE_SECONDS: Final = 3
 
 
 def main() -> None:
     """Serve the console until told to stop."""
-    settings = config.load(config.Overrides())
-    child = config.child_descriptors()
-    watch_parent(child.parent_descriptor)
-    socket_path = config.run_dir(settings) / "console.sock"
+    part, pipes = parts.receive(parts.ConsolePart)
+    watch_parent(pipes.parent)
+    socket_path = Path(part.socket_path)
     socket_path.unlink(missing_ok=True)
-    offers = config.offers(settings, sandbox_port=1)
-    examples = [name for name in offers.test.models if not name.startswith("sandbox/")]
     app = console_app.build(
-        version("jusinfer"),
-        examples[-1:] + examples[: EXAMPLES - 1],
-        on_start=lambda: say_ready(child.ready_descriptor),
+        version("jusinfer"), list(part.models), on_start=lambda: say_ready(pipes.ready)
     )
     events = Events("console")
     events.emit("console_starting")

@@ -1,7 +1,6 @@
-"""Builds one gateway worker from its settings; this process holds no secret but upstream keys."""
+"""Builds one gateway worker from its part; this process holds no secret but upstream keys."""
 
 import gc
-import os
 import sys
 import time
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Final
 import uvloop
 
 from jusinfer import config
+from jusinfer.bootstrap import parts
 from jusinfer.gateway.context import Bounds, Context
 from jusinfer.gateway.server import ServerLimits
 from jusinfer.gateway.snapshot import Snapshot
@@ -19,28 +19,13 @@ from jusinfer.rules import RuleFiles
 from jusinfer.store.gateway_link import GatewayLink
 
 GC_THRESHOLD: Final = 20_000
-FOREIGN_PREFIXES: Final = ("STRIPE_", "FIREBASE_", "RESEND_")
 
 
-class ForeignSecret(Exception):
-    """A secret of the other plane is in this process's environment."""
-
-
-def main(arguments: list[str]) -> None:
-    """Run one worker, named by its id and index, until it is told to stop."""
-    worker_id, index = arguments
-    settings = config.load(config.Overrides())
-    config.require_variables(settings)
-    run(settings, config.gateway_child(settings, worker_id, int(index)))
-
-
-def run(settings: config.Settings, child: config.GatewayChild) -> None:
+def main() -> None:
     """Run one worker until it is told to stop."""
-    foreign = sorted(name for name in os.environ if name.startswith(FOREIGN_PREFIXES))
-    if foreign:
-        raise ForeignSecret(f"the gateway must not see {', '.join(foreign)}; unset it there")
-    context, worker = build(settings, child)
-    context.events.emit("gateway_starting", worker_id=child.worker_id)
+    part, pipes = parts.receive(parts.GatewayPart)
+    context, worker = build(part, pipes)
+    context.events.emit("gateway_starting", worker_id=part.worker_id)
     # What is loaded now stays for good: the collector need not look at it again and again.
     gc.collect()
     gc.freeze()
@@ -48,12 +33,13 @@ def run(settings: config.Settings, child: config.GatewayChild) -> None:
     uvloop.run(worker.run())
 
 
-def build(settings: config.Settings, child: config.GatewayChild) -> tuple[Context, Worker]:
+def build(part: parts.GatewayPart, pipes: parts.Descriptors) -> tuple[Context, Worker]:
     """Put a worker together; nothing is opened yet."""
+    settings = part.settings
     gateway, listen = settings.gateway, settings.listen
     bounds = Bounds(
-        worker_id=child.worker_id,
-        workers=child.workers,
+        worker_id=part.worker_id,
+        workers=part.workers,
         keep_alive_seconds=gateway.keep_alive_seconds,
         cors_origins=listen.cors_origins,
         trusted_proxies=listen.trusted_proxies,
@@ -63,13 +49,13 @@ def build(settings: config.Settings, child: config.GatewayChild) -> tuple[Contex
     context.clock_us = _clock_us
     context.events = Events("gateway", sys.stderr)
     rules = RuleFiles(settings.rules_dir)
-    context.snapshot = Snapshot(config.offers(settings, child.sandbox_port), rules.active().table)
-    run_dir = Path(child.run_dir)
+    context.snapshot = Snapshot(config.offers(settings, part.sandbox_port), rules.active().table)
+    run_dir = Path(part.run_dir)
     worker = WorkerSettings(
-        worker_id=child.worker_id,
-        index=child.index,
+        worker_id=part.worker_id,
+        index=part.index,
         journal_dir=str(settings.journal_dir),
-        control_socket=str(run_dir / f"gateway-{child.index}.sock"),
+        control_socket=str(run_dir / f"gateway-{part.index}.sock"),
         console_socket=str(run_dir / "console.sock"),
         host=listen.host,
         port=listen.port,
@@ -80,15 +66,15 @@ def build(settings: config.Settings, child: config.GatewayChild) -> tuple[Contex
         requests_per_minute=gateway.requests_per_minute,
         tokens_per_minute=gateway.tokens_per_minute,
         upstream_connections_max=gateway.upstream_connections_max,
-        ready_descriptor=child.ready_descriptor,
-        parent_descriptor=child.parent_descriptor,
+        ready_descriptor=pipes.ready,
+        parent_descriptor=pipes.parent,
     )
     limits = ServerLimits(
         body_bytes_max=gateway.body_bytes_max,
         idle_seconds=gateway.idle_seconds,
         connections_max=gateway.connections_max,
     )
-    link = GatewayLink(child.dsn, child.worker_id)
+    link = GatewayLink(part.dsn, part.worker_id)
     return context, Worker(worker, limits, context, link, rules)
 
 
@@ -97,4 +83,4 @@ def _clock_us() -> int:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import signal
 
-from jusinfer import config
+from jusinfer.bootstrap import parts
 from jusinfer.bootstrap.lifeline import say_ready, watch_parent
 from jusinfer.domain.catalog import Upstream
 from jusinfer.domain.provider_report import ProviderReport, read_report
@@ -18,13 +18,13 @@ from jusinfer.store.report_link import Due, ReportLink
 
 def main() -> None:
     """Run the reconciler until it is told to stop."""
-    settings = config.load(config.Overrides())
-    asyncio.run(run(settings, config.child_descriptors()))
+    part, pipes = parts.receive(parts.ReconcilerPart)
+    asyncio.run(run(part, pipes))
 
 
-async def run(settings: config.Settings, child: config.ChildDescriptors) -> None:
+async def run(part: parts.ReconcilerPart, pipes: parts.Descriptors) -> None:
     """Ask until told to stop; a question under way is dropped, and asked again later."""
-    watch_parent(child.parent_descriptor)
+    watch_parent(pipes.parent)
     loop = asyncio.get_running_loop()
     task = asyncio.current_task(loop)
     if task is None:
@@ -32,13 +32,13 @@ async def run(settings: config.Settings, child: config.ChildDescriptors) -> None
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, task.cancel)
     events = Events("reconciler")
-    upstreams = config.reporting_upstreams(settings)
-    link = ReportLink(settings.database_url)
+    upstreams = list(part.upstreams)
+    link = ReportLink(part.dsn)
     reconciler = Reconciler(link, sorted(one.name for one in upstreams), events)
     with contextlib.closing(link), contextlib.suppress(asyncio.CancelledError):
         async with asyncio.TaskGroup() as tasks:
             pool = Pool(loop, LIMITS, tasks)
-            say_ready(child.ready_descriptor)
+            say_ready(pipes.ready)
             events.emit("reconciler_ready", count=len(upstreams))
             await reconciler.run(asker(pool, upstreams))
     events.emit("reconciler_stopped", count=reconciler.reported_count)

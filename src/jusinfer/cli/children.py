@@ -1,41 +1,33 @@
-"""Child processes: started with their own variables only, watched, restarted, stopped."""
+"""Child processes: each told its own part only, watched, restarted, stopped."""
 
+import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
 
+from jusinfer import confine
+from jusinfer.bootstrap import parts
 from jusinfer.observability import Events
 
 BACKOFF_SECONDS_MIN: Final = 0.2
 BACKOFF_SECONDS_MAX: Final = 10.0
 # One that served for a while and then died is not one that cannot start.
 HEALTHY_SECONDS: Final = 3.0
-# Variables that any process may see: where programs, homes, languages and certificates are.
-COMMON: Final = (
-    "COVERAGE_PROCESS_START",
-    "HOME",
-    "LANG",
-    "LC_ALL",
-    "LD_LIBRARY_PATH",
-    "PATH",
-    "PYTHONPATH",
-    "SSL_CERT_DIR",
-    "SSL_CERT_FILE",
-    "TMPDIR",
-    "TZ",
-)
 
 
 class Recipe(msgspec.Struct, frozen=True):
-    """How to start a child: its arguments and its own variables, made anew at each start."""
+    """How to start a child: its arguments and its part, made anew at each start.
+
+    `part` gives the message that the child reads from a pipe; without one it gets no pipe.
+    """
 
     name: str
     arguments: Callable[[], list[str]]
-    variables: Mapping[str, str]
+    part: Callable[[], bytes] | None = None
     drain_seconds: float = 5.0
 
 
@@ -45,6 +37,8 @@ class Child:
     def __init__(self, recipe: Recipe, events: Events) -> None:
         self.recipe = recipe
         self._life_write: int | None = None
+        self._part_write: int | None = None
+        self._unsent = memoryview(b"")
         self._events = events
         self._process: subprocess.Popen[bytes] | None = None
         self._ready_read: int | None = None
@@ -66,41 +60,64 @@ class Child:
         return self._process is not None and self._process.poll() is None
 
     def start(self, now: float) -> None:
-        """Start the process with nothing in its environment but what it needs."""
-        read, write = os.pipe()
-        # Nothing is ever written to the second pipe: its end tells the child that we are gone.
-        life_read, life_write = os.pipe()
-        os.set_blocking(read, False)
-        env = {name: os.environ[name] for name in COMMON if name in os.environ}
-        env.update(self.recipe.variables)
-        env["JUSINFER_READY_FD"] = str(write)
-        env["JUSINFER_PARENT_FD"] = str(life_read)
-        try:
+        """Start the process; its part goes through a pipe, nothing of it is in its environment."""
+        arguments = self.recipe.arguments()
+        unsent = b"" if self.recipe.part is None else self.recipe.part()
+        with contextlib.ExitStack() as undo, contextlib.ExitStack() as theirs:
+            read, write = os.pipe()
+            undo.callback(os.close, read)
+            theirs.callback(os.close, write)
+            # Nothing is ever written to this pipe: its end tells the child that we are gone.
+            life_read, life_write = os.pipe()
+            undo.callback(os.close, life_write)
+            theirs.callback(os.close, life_read)
+            os.set_blocking(read, False)
+            env = confine.allowed(os.environ)
+            env |= {parts.READY_FD: str(write), parts.PARENT_FD: str(life_read)}
+            passed = [write, life_read]
+            part_write = None
+            if unsent:
+                part_read, part_write = os.pipe()
+                undo.callback(os.close, part_write)
+                theirs.callback(os.close, part_read)
+                os.set_blocking(part_write, False)
+                env[parts.PART_FD] = str(part_read)
+                passed.append(part_read)
             self._process = subprocess.Popen(  # noqa: S603 (our own program)
-                self.recipe.arguments(),
+                arguments,
                 env=env,
                 stdin=subprocess.DEVNULL,
-                pass_fds=(write, life_read),
+                pass_fds=passed,
                 start_new_session=True,
             )
-        except OSError:
-            os.close(read)
-            os.close(life_write)
-            raise
-        finally:
-            os.close(write)
-            os.close(life_read)
-        self._close_ready()
-        self._close_life()
-        self._life_write = life_write
-        self._ready_read = read
+            undo.pop_all()
+        self._close_pipes()
+        self._life_write, self._ready_read, self._part_write = life_write, read, part_write
+        self._unsent = memoryview(unsent)
         self.is_ready = False
         self.said = b""
         self._started_at = now
         self._restart_at = None
+        self._tell()
+
+    def _tell(self) -> None:
+        """Write what the pipe takes of the child's part; never waits."""
+        if self._part_write is None:
+            return
+        try:
+            while self._unsent:
+                self._unsent = self._unsent[os.write(self._part_write, self._unsent) :]
+        except BlockingIOError:
+            return
+        except BrokenPipeError:
+            # The child has ended: its own death is seen, and it is told anew.
+            self._unsent = memoryview(b"")
+        os.close(self._part_write)
+        self._part_write = None
 
     def hear(self) -> bool:
-        """Read what the child says of its readiness; true once it is ready."""
+        """Tell the child on, and read what it says of its readiness; true once it is ready."""
+        self._tell()
         if self.is_ready or self._ready_read is None:
             return self.is_ready
         try:
@@ -162,8 +179,14 @@ class Child:
             process.wait(5)
         self._process = None
         self.is_ready = False
+        self._close_pipes()
+
+    def _close_pipes(self) -> None:
         self._close_ready()
         self._close_life()
+        if self._part_write is not None:
+            os.close(self._part_write)
+            self._part_write = None
 
     def _close_life(self) -> None:
         if self._life_write is not None:

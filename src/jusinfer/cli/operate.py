@@ -8,7 +8,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from jusinfer import config
+from jusinfer import config, confine
 from jusinfer.bootstrap import control
 from jusinfer.cli import output, paths
 from jusinfer.cli.serve import Supervisor
@@ -82,6 +82,8 @@ def serve(
                 workers=workers,
             )
         )
+        # All is read: what is left of the environment is what any process may see.
+        confine.scrub_environment()
         # Every price and upstream is judged before anything is started.
         config.require_variables(settings)
         config.offers(settings, sandbox_port=1)

@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 
 from jusinfer import config
-from jusinfer.bootstrap import control
+from jusinfer.bootstrap import control, parts
 from jusinfer.cli import banner, operator, paths
 from jusinfer.cli.children import Child, Recipe
 from jusinfer.observability import Events, Metric
@@ -93,31 +93,28 @@ class Supervisor:
             return [*_program("sandbox.app"), *(("--port", ports[0]) if ports else ())]
 
         # Noted at once, as whatever fails after this must stop it.
-        sandbox = self._child("sandbox", arguments, {}, drain_seconds=2.0)
+        sandbox = self._child("sandbox", arguments, None, drain_seconds=2.0)
         self._children["sandbox"] = sandbox
         self._database = control.ServedDatabase(settings, self._events)
         dsn = self._database.dsn
         first_key = control.first_run(dsn)
         self._wait([sandbox])
-        port = str(msgspec.json.decode(sandbox.said)["port"])
-        ports.append(port)
-        own = self._own_variables(dsn)
-        self._children["settler"] = self._child(
-            "settler", lambda: _program("bootstrap.settler"), own
+        port = int(msgspec.json.decode(sandbox.said)["port"])
+        ports.append(str(port))
+        self._events.emit("sandbox_ready", port=port)
+        self._children["settler"] = self._program(
+            "settler", parts.SettlerPart(dsn, str(settings.journal_dir))
         )
-        self._children["console"] = self._child(
-            "console", lambda: _program("bootstrap.console"), own
+        self._children["console"] = self._program(
+            "console", parts.console_part(settings, dsn, self._run_dir)
         )
-        asked = {upstream.name for upstream in config.reporting_upstreams(settings)}
+        asked = tuple(config.reporting_upstreams(settings))
         if asked:
-            self._children["reconciler"] = self._child(
-                "reconciler",
-                lambda: _program("bootstrap.reconciler"),
-                own | config.upstream_variables(settings, asked),
+            self._children["reconciler"] = self._program(
+                "reconciler", parts.ReconcilerPart(dsn, asked)
             )
         self._workers = [
-            self._worker(index, own | {"JUSINFER_SANDBOX_PORT": port})
-            for index in range(config.worker_count(settings))
+            self._worker(index, dsn, port) for index in range(config.worker_count(settings))
         ]
         self._wait([*self._children.values(), *self._workers])
         return first_key
@@ -126,43 +123,44 @@ class Supervisor:
         self,
         name: str,
         arguments: Callable[[], list[str]],
-        variables: dict[str, str],
+        part: Callable[[], bytes] | None,
         drain_seconds: float = 5.0,
     ) -> Child:
-        recipe = Recipe(name, arguments, variables, drain_seconds)
-        child = Child(recipe, self._events)
+        child = Child(Recipe(name, arguments, part, drain_seconds), self._events)
         child.start(time.monotonic())
         return child
 
-    def _worker(self, index: int, own: dict[str, str]) -> Child:
-        settings = self._settings
+    def _program(self, name: str, part: parts.Part) -> Child:
+        message = parts.encode(part)
+        return self._child(name, lambda: _program(f"bootstrap.{name}"), lambda: message)
 
-        def arguments() -> list[str]:
+    def _worker(self, index: int, dsn: str, sandbox_port: int) -> Child:
+        settings = msgspec.structs.replace(
+            self._settings,
+            database_url="",
+            listen=msgspec.structs.replace(self._settings.listen, port=self._port),
+        )
+
+        def part() -> bytes:
             # A worker that starts again is a new worker: its journal and leases are its own.
-            name = secrets.token_hex(16)
-            return [*_program("bootstrap.gateway"), name, str(index)]
+            return parts.encode(
+                parts.GatewayPart(
+                    worker_id=secrets.token_hex(16),
+                    index=index,
+                    workers=config.worker_count(settings),
+                    dsn=dsn,
+                    run_dir=str(self._run_dir),
+                    sandbox_port=sandbox_port,
+                    settings=settings,
+                )
+            )
 
         return self._child(
             f"gateway-{index}",
-            arguments,
-            own | config.upstream_variables(settings, settings.api_keys),
+            lambda: _program("bootstrap.gateway"),
+            part,
             drain_seconds=settings.gateway.drain_seconds + 8.0,
         )
-
-    def _own_variables(self, dsn: str) -> dict[str, str]:
-        settings = self._settings
-        variables = {
-            "JUSINFER_DATA_DIR": settings.data_dir,
-            "JUSINFER_RUN_DIR": str(self._run_dir),
-            "JUSINFER_HOST": settings.listen.host,
-            "JUSINFER_PORT": str(self._port),
-            "JUSINFER_OPERATOR_PORT": str(settings.listen.operator_port),
-            "JUSINFER_WORKERS": str(config.worker_count(settings)),
-            "DATABASE_URL": dsn,
-        }
-        if settings.config_file is not None:
-            variables["JUSINFER_CONFIG"] = settings.config_file
-        return variables
 
     def _wait(self, children: list[Child]) -> None:
         deadline = time.monotonic() + START_SECONDS

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from jusinfer import confine
 from jusinfer.sandbox.server import Server
 from jusinfer.sandbox.upstream import Upstream
 
@@ -49,6 +50,7 @@ async def run(host: str, port: int, unix: Path | None, ready_fd: int | None) -> 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the sandbox from the command line."""
+    confine.forbid_dumps()
     options = argparse.ArgumentParser(prog="jusinfer-sandbox", description=__doc__)
     options.add_argument("--host", default="127.0.0.1")
     options.add_argument("--port", type=int, default=0, help="0 finds a free one")
