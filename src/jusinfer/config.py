@@ -158,7 +158,7 @@ def load(overrides: Overrides, environment: Mapping[str, str] | None = None) -> 
     entries = [_with_token(_with_account(entry, env), env) for entry in merged]
     return Settings(
         config_file=None if path is None else str(path),
-        data_dir=str((base / data_dir).resolve()),
+        data_dir=str(_absolute(base / data_dir)),
         database_url=env.get("DATABASE_URL") or settings.database.url,
         listen=listen,
         gateway=gateway,
@@ -208,6 +208,13 @@ def require_variables(settings: Settings) -> None:
         if entry.gateway_token_env and not entry.gateway_token:
             name = entry.gateway_token_env
             raise ConfigError(f"upstream {entry.name!r}: set {name} to the token of its gateway")
+
+
+def _absolute(path: Path) -> Path:
+    """Give a path from the root; a link at its end stays one, so that it can be refused."""
+    if path.name in {"", ".."}:
+        return path.resolve()
+    return path.parent.resolve() / path.name
 
 
 def worker_count(settings: Settings) -> int:

@@ -140,6 +140,12 @@ def test_another_process_without_privileges_cannot_look_into_one(product: Runnin
         assert done.stdout.split() == [b"refused"] * 3
 
 
+def test_every_socket_is_its_users_only(product: Running) -> None:
+    sockets = [path for path in product.data_dir.rglob("*") if path.is_socket()]
+    assert {"console.sock", "gateway-0.sock"} <= {path.name for path in sockets}
+    assert [path.name for path in sockets if path.stat().st_mode & 0o077] == []
+
+
 def test_an_aborted_process_leaves_no_core_dump(product: Running) -> None:
     cores = Path("/proc/sys/kernel/core_pattern")
     pattern = cores.read_text().strip() if cores.exists() else "core"

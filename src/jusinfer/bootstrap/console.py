@@ -1,5 +1,7 @@
 """Builds the console and serves it on its Unix socket."""
 
+import os
+import socket
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
@@ -19,7 +21,6 @@ def main() -> None:
     part, pipes = parts.receive(parts.ConsolePart)
     watch_parent(pipes.parent)
     socket_path = Path(part.socket_path)
-    socket_path.unlink(missing_ok=True)
     app = console_app.build(
         version("jusinfer"), list(part.models), on_start=lambda: say_ready(pipes.ready)
     )
@@ -28,14 +29,25 @@ def main() -> None:
     uvicorn.Server(
         uvicorn.Config(
             app,
-            uds=str(socket_path),
             log_level="warning",
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=GRACE_SECONDS,
         )
-    ).run()
+    ).run(sockets=[private_socket(socket_path)])
     events.emit("console_stopped")
+
+
+def private_socket(path: Path) -> socket.socket:
+    """Listen on a Unix socket that only this user may connect to, in place of an earlier one."""
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o177)
+    try:
+        listener.bind(str(path))
+    finally:
+        os.umask(before)
+    return listener
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Builds the control plane: database, services, console; the only room that sees adapters."""
 
+import contextlib
 import time
 from pathlib import Path
 from typing import Final
@@ -43,7 +44,10 @@ class ServedDatabase:
             self._embedded = EmbeddedPostgres(Path(settings.data_dir))
             self.dsn = self._embedded.start()
             events.emit("database_started", database="embedded")
-        migrate(self.dsn)
+        with contextlib.ExitStack() as undo:
+            undo.callback(self.close)
+            migrate(self.dsn)
+            undo.pop_all()
 
     def watch(self, now: float) -> None:
         """Start the embedded server again when it has died."""
@@ -106,12 +110,15 @@ class BorrowedDatabase:
         self.dsn = settings.database_url
         if not self.dsn:
             embedded = EmbeddedPostgres(Path(settings.data_dir))
-            self.dsn = embedded.dsn
             if not embedded.is_running:
                 self._embedded = embedded
                 embedded.start()
-        if needs_migration and not is_current(self.dsn):
-            migrate(self.dsn)
+            self.dsn = embedded.dsn
+        with contextlib.ExitStack() as undo:
+            undo.callback(self.close)
+            if needs_migration and not is_current(self.dsn):
+                migrate(self.dsn)
+            undo.pop_all()
 
     def close(self) -> None:
         """Leave everything as it was found."""

@@ -4,16 +4,16 @@ import fcntl
 import hashlib
 import os
 import stat
-import tempfile
 from pathlib import Path
 from typing import Final
 
+from jusinfer import private_dirs
 from jusinfer.config import ConfigError, Settings
+from jusinfer.private_dirs import PRIVATE
 
 # A Unix socket's path may have 104 bytes on macOS and 108 on Linux, with a NUL at its end.
 SOCKET_PATH_BYTES_MAX: Final = 100
 LONGEST_SOCKET_NAME: Final = "gateway-255.sock"
-PRIVATE: Final = 0o700
 
 
 class DataDirLock:
@@ -47,20 +47,25 @@ def is_served(data_dir: Path) -> bool:
 
 
 def prepare(settings: Settings) -> Path:
-    """Make the data directory and its rooms, private to their owner; gives the run directory."""
+    """Make the data directory and what is in it, private to their owner; gives the run directory.
+
+    Raises ConfigError when one of them is a link, belongs to another user, or is open to others.
+    """
     data_dir = Path(settings.data_dir)
     try:
         data_dir.mkdir(parents=True, exist_ok=True, mode=PRIVATE)
-        found = data_dir.stat()
-        if found.st_uid != os.geteuid():
+        private_dirs.check_owner(data_dir)
+        mode = stat.S_IMODE(data_dir.stat().st_mode)
+        if mode & stat.S_IWOTH:
             raise ConfigError(
-                f"{data_dir}: belongs to another user; choose your own with --data-dir"
+                f"{data_dir}: anybody may write here ({mode:o}); see that nothing in it is"
+                f" another's, then `chmod 700 {data_dir}`"
             )
-        if stat.S_IMODE(found.st_mode) != PRIVATE:
+        if mode != PRIVATE:
             data_dir.chmod(PRIVATE)
         settings.journal_dir.mkdir(exist_ok=True, mode=PRIVATE)
         run_dir = _run_dir(settings)
-        run_dir.mkdir(exist_ok=True, mode=PRIVATE)
+        private_dirs.make(run_dir)
         probe = data_dir / ".writable"
         probe.write_bytes(b"")
         probe.unlink()
@@ -69,8 +74,8 @@ def prepare(settings: Settings) -> Path:
             f"{data_dir}: the data directory cannot be used ({error.strerror});"
             " make it writable, or choose another with --data-dir or JUSINFER_DATA_DIR"
         ) from error
-    if run_dir.stat().st_uid != os.geteuid():
-        raise ConfigError(f"{run_dir}: belongs to another user; remove it or shorten --data-dir")
+    except private_dirs.NotPrivateError as error:
+        raise ConfigError(f"{error}; --data-dir names another place") from error
     return run_dir
 
 
@@ -79,4 +84,4 @@ def _run_dir(settings: Settings) -> Path:
     if len(os.fsencode(run_dir / LONGEST_SOCKET_NAME)) <= SOCKET_PATH_BYTES_MAX:
         return run_dir
     digest = hashlib.sha256(os.fsencode(settings.data_dir)).hexdigest()[:16]
-    return Path(tempfile.gettempdir()) / f"jusinfer-{os.geteuid()}-{digest}"
+    return private_dirs.short_parent() / f"jusinfer-{os.geteuid()}-{digest}"

