@@ -102,16 +102,20 @@ class Supervisor:
         port = int(msgspec.json.decode(sandbox.said)["port"])
         ports.append(str(port))
         self._events.emit("sandbox_ready", port=port)
-        self._children["settler"] = self._program(
-            "settler", parts.SettlerPart(dsn, str(settings.journal_dir))
+        self._children["settler"] = self._told(
+            "settler",
+            _program("bootstrap.settler"),
+            parts.SettlerPart(dsn, str(settings.journal_dir)),
         )
-        self._children["console"] = self._program(
-            "console", parts.console_part(settings, dsn, self._run_dir)
+        self._children["console"] = self._told(
+            "console",
+            _program("bootstrap.console"),
+            parts.console_part(settings, dsn, self._run_dir),
         )
         asked = tuple(config.reporting_upstreams(settings))
         if asked:
-            self._children["reconciler"] = self._program(
-                "reconciler", parts.ReconcilerPart(dsn, asked)
+            self._children["reconciler"] = self._told(
+                "reconciler", _program("bootstrap.reconciler"), parts.ReconcilerPart(dsn, asked)
             )
         self._workers = [
             self._worker(index, dsn, port) for index in range(config.worker_count(settings))
@@ -130,9 +134,9 @@ class Supervisor:
         child.start(time.monotonic())
         return child
 
-    def _program(self, name: str, part: parts.Part) -> Child:
+    def _told(self, name: str, program: list[str], part: parts.Part) -> Child:
         message = parts.encode(part)
-        return self._child(name, lambda: _program(f"bootstrap.{name}"), lambda: message)
+        return self._child(name, lambda: program, lambda: message)
 
     def _worker(self, index: int, dsn: str, sandbox_port: int) -> Child:
         settings = msgspec.structs.replace(
