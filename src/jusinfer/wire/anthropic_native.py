@@ -12,7 +12,7 @@ from jusinfer.wire.answer_ident import AnswerIdent
 from jusinfer.wire.anthropic_blocks import message_id, usage_members
 from jusinfer.wire.anthropic_dialect import FINISH, Event, read_event
 from jusinfer.wire.chat_loose import Members, object_of, whole_number
-from jusinfer.wire.error_kinds import kind_of, with_code
+from jusinfer.wire.error_kinds import is_refusal, with_code
 from jusinfer.wire.upstream_errors import read_inner_error
 from jusinfer.wire.usage_shapes import (
     TOKENS_MAX,
@@ -198,14 +198,21 @@ def _object(raw: msgspec.Raw | None) -> Members:
 
 
 def error_event(code: str, message: str) -> bytes:
-    """Write an error event as Anthropic does."""
+    """Write an error event as Anthropic does.
+
+    Clients ask again where its words are among those that they know; `api_error`, which Anthropic
+    gives for what a server failed at, is not among them in every client, `server error` is.
+    """
+    said = with_code(code, message)
     if "overload" in code:
         kind = "overloaded_error"
     elif code == "rate_limit_exceeded":
         kind = "rate_limit_error"
+    elif is_refusal(code):
+        kind = "invalid_request_error"
     else:
-        kind = "invalid_request_error" if kind_of((code,)) else "api_error"
-    error = {"type": kind, "message": with_code(code, message)}
+        kind, said = "api_error", f"server error: {said}"
+    error = {"type": kind, "message": said}
     return b"event: error\ndata: %b\n\n" % _encode({"type": "error", "error": error})
 
 

@@ -14,11 +14,11 @@ FILTERED: Final = "content_filter"
 OVERLOADED: Final = "server_is_overloaded"
 TEXT_CHARS_MAX: Final = 2_000
 
-# What is kept as it is said …
 BAD_GATEWAY: Final = 502
 _STREAM_STATUS: Final[Mapping[str, int]] = MappingProxyType(
-    {"gateway_stopped": 503, "upstream_stalled": 504, "upstream_timeout": 504}
+    {"gateway_stopped": 503, OVERLOADED: 503, "upstream_stalled": 504, "upstream_timeout": 504}
 )
+# What is kept as it is said …
 _KEPT: Final = frozenset(
     {
         CONTEXT,
@@ -163,9 +163,14 @@ def stream_error(code: str, message: str) -> dict[str, object]:
     kind, status = "server_error", _STREAM_STATUS.get(code, BAD_GATEWAY)
     if code == "rate_limit_exceeded":
         kind, status = "rate_limit_error", 429
-    elif code in _KEPT:
+    elif is_refusal(code):
         kind, status = "invalid_request_error", 400
     return {"message": message, "type": kind, "param": None, "code": code, "status": status}
+
+
+def is_refusal(code: str) -> bool:
+    """Whether one of our codes says that the request is at fault: asked again it fails again."""
+    return code in _KEPT and code != OVERLOADED
 
 
 def with_code(code: str, message: str) -> str:

@@ -191,3 +191,5 @@ def test_a_stream_that_breaks_says_why(raw: bytes, code: str, response: str, kin
     assert failed_error(found, "m")["code"] == response
     event = json.loads(error_event(found, "m").split(b"data: ")[1])
     assert event["error"]["type"] == kind
+    # The words by which clients know that to ask again may help.
+    assert ("server error" in event["error"]["message"]) == (kind == "api_error")

@@ -438,6 +438,7 @@ def test_the_error_event_ends_the_choice() -> None:
     for code, kind, status in (
         ("upstream_stalled", "server_error", 504),
         ("gateway_stopped", "server_error", 503),
+        ("server_is_overloaded", "server_error", 503),
         ("rate_limit_exceeded", "rate_limit_error", 429),
         ("context_length_exceeded", "invalid_request_error", 400),
     ):
