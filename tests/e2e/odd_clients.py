@@ -3,10 +3,11 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterable, Callable, Iterable, Mapping
-from typing import Any, NamedTuple, Self
+from collections.abc import AsyncIterable, Callable, Mapping
+from typing import Any, Self
 
 import anthropic
+import langchain_anthropic
 import langchain_openai
 import openai
 import pydantic
@@ -19,64 +20,21 @@ from pydantic_ai.models.openai import OpenAIChatModel, OpenAIResponsesModel
 from pydantic_ai.providers.anthropic import AnthropicProvider
 from pydantic_ai.providers.openai import OpenAIProvider
 from tests.e2e.odd_played import ASKED, result_of
+from tests.e2e.odd_rounds import (
+    CLAUDES,
+    FLAT,
+    KINDS,
+    STRICT,
+    STRICT_FLAT,
+    TOKENS_MAX,
+    TOOLS,
+    Called,
+    Round,
+    results_of,
+)
 
-TOKENS_MAX = 500
-LANGCHAIN = ("chat", "responses")
-
-
-class Called(NamedTuple):
-    """A call of a tool as a client gives it to its user."""
-
-    name: str
-    given: Any
-    call_id: str
-
-
-class Round(NamedTuple):
-    """The first answer as its client gives it, and the text of the one after the results.
-
-    `thought` is None where a client has no place for it; `answer_id` is empty likewise.
-    """
-
-    text: str
-    thought: str | None
-    calls: list[Called]
-    stop: str
-    usage: tuple[int, int]
-    answer_id: str
-    last: str = ""
-
-
-class get_weather(pydantic.BaseModel):  # noqa: N801 (the name is the tool's)
-    """Say what the weather is."""
-
-    city: str
-
-
-class get_time(pydantic.BaseModel):  # noqa: N801 (the name is the tool's)
-    """Say what the time is."""
-
-    zone: str
-
-
-class ping(pydantic.BaseModel):  # noqa: N801 (the name is the tool's)
-    """Do nothing."""
-
-
-KINDS: tuple[type[pydantic.BaseModel], ...] = (get_weather, get_time, ping)
-TOOLS: list[Any] = [
-    {
-        "type": "function",
-        "function": {"name": kind.__name__, "parameters": kind.model_json_schema()},
-    }
-    for kind in KINDS
-]
-FLAT: list[Any] = [{"type": "function", "strict": False, **tool["function"]} for tool in TOOLS]
-CLAUDES: list[Any] = [
-    {"name": kind.__name__, "input_schema": kind.model_json_schema()} for kind in KINDS
-]
-STRICT: list[Any] = [openai.pydantic_function_tool(kind) for kind in KINDS]
-STRICT_FLAT: list[Any] = [{"type": "function", **tool["function"]} for tool in STRICT]
+LANGCHAIN = ("chat", "messages", "responses")
+LANGCHAIN_REASONS = {"chat": "finish_reason", "messages": "stop_reason", "responses": "status"}
 
 
 class Clients:
@@ -117,10 +75,6 @@ class Clients:
         return kind(model, provider=provider)
 
 
-def _results(calls: Iterable[Called]) -> list[tuple[str, str]]:
-    return [(call.call_id, result_of(call.name, call.given)) for call in calls]
-
-
 # ---------------------------------------------------------------------- openai, Chat Completions
 
 
@@ -147,7 +101,9 @@ def _chat_round(ask: Callable[[list[Any]], Any]) -> Round:
     )
     if not calls:
         return found
-    rows = [{"role": "tool", "tool_call_id": one, "content": said} for one, said in _results(calls)]
+    rows = [
+        {"role": "tool", "tool_call_id": one, "content": said} for one, said in results_of(calls)
+    ]
     again = ask([*messages, message, *rows])
     return found._replace(last=again.choices[0].message.content)
 
@@ -283,7 +239,7 @@ def _responses_round(ask: Callable[[list[Any]], Any]) -> Round:
         return found
     said = [
         {"type": "function_call_output", "call_id": one, "output": text}
-        for one, text in _results(calls)
+        for one, text in results_of(calls)
     ]
     again = ask([*items, *response.output, *said])
     return found._replace(last=again.output_text)
@@ -368,7 +324,7 @@ def messages(clients: Clients, model: str, *, is_stream: bool) -> Round:
         return found
     said = [
         {"type": "tool_result", "tool_use_id": one, "content": text}
-        for one, text in _results(calls)
+        for one, text in results_of(calls)
     ]
     again = ask(
         [*rows, {"role": "assistant", "content": blocks}, {"role": "user", "content": said}]
@@ -380,6 +336,15 @@ def messages(clients: Clients, model: str, *, is_stream: bool) -> Round:
 
 
 def _langchain_model(url: str, key: str, http: Any, api: str) -> Any:
+    if api == "messages":
+        return langchain_anthropic.ChatAnthropic(  # type: ignore[call-arg]
+            base_url=url,
+            api_key=pydantic.SecretStr(key),
+            model="named when asked",
+            max_tokens=TOKENS_MAX,
+            max_retries=0,
+            timeout=20,
+        ).bind_tools(CLAUDES)
     more: dict[str, Any] = {"use_responses_api": True, "store": False}
     return langchain_openai.ChatOpenAI(
         base_url=f"{url}/v1",
@@ -418,18 +383,22 @@ def _langchain(clients: Clients, model: str, api: str, *, is_stream: bool) -> Ro
         message.text,
         None,
         calls,
-        more["status"] if api == "responses" else more["finish_reason"],
+        more[LANGCHAIN_REASONS[api]],
         (usage["input_tokens"], usage["output_tokens"]),
-        answer_id if answer_id.startswith(("gen-", "resp_")) else "",
+        answer_id if answer_id.startswith(("gen-", "msg_", "resp_")) else "",
     )
     if not calls:
         return found
-    said = [ToolMessage(text, tool_call_id=one) for one, text in _results(calls)]
+    said = [ToolMessage(text, tool_call_id=one) for one, text in results_of(calls)]
     return found._replace(last=ask([*messages, message, *said]).text)
 
 
 def langchain_chat(clients: Clients, model: str, *, is_stream: bool) -> Round:
     return _langchain(clients, model, "chat", is_stream=is_stream)
+
+
+def langchain_messages(clients: Clients, model: str, *, is_stream: bool) -> Round:
+    return _langchain(clients, model, "messages", is_stream=is_stream)
 
 
 def langchain_responses(clients: Clients, model: str, *, is_stream: bool) -> Round:
@@ -488,6 +457,7 @@ CLIENTS: Mapping[str, tuple[str, Client]] = {
     "openai-responses-helper": ("responses", responses_helper),
     "anthropic": ("messages", messages),
     "langchain-chat": ("chat", langchain_chat),
+    "langchain-messages": ("messages", langchain_messages),
     "langchain-responses": ("responses", langchain_responses),
     "pydantic-ai-chat": ("chat", _pydantic_ai("chat")),
     "pydantic-ai-responses": ("responses", _pydantic_ai("responses")),

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 import openai
 import pytest
-from tests.e2e.odd_clients import CLIENTS, Clients, Round
+from tests.e2e.odd_clients import CLIENTS, Clients
 from tests.e2e.odd_played import LAST_WORDS, Place, played, public_id, result_of
+from tests.e2e.odd_rounds import Round
 from tests.e2e.odd_shapes import SHAPES, Shape
 
 pytestmark = pytest.mark.slow
@@ -35,6 +36,7 @@ CARRIES = {
     "openai-responses-helper",
     "anthropic",
     "pydantic-ai-messages",
+    "langchain-messages",
     "langchain-responses",
 }
 
