@@ -1,10 +1,11 @@
 """The page of agents: every agent that is run has settings there, and no other."""
 
+import argparse
 import re
 from typing import Any
 
 import pytest
-from tools.agents.__main__ import spread
+from tools.agents.__main__ import show, spread, untried
 from tools.agents.install import SCENARIOS, agents
 from tools.agents.page import KEY, MODEL, PAGE, URL, Recipe, recipes
 from tools.agents.product import providers_for
@@ -41,7 +42,8 @@ def test_a_recipe_holds_what_the_run_puts_in_place(recipe: Recipe) -> None:
 def test_the_scenarios_are_the_sandboxs_scripts() -> None:
     assert set(SCENARIOS) == {kind or "plain" for kind in KINDS}
     for agent in agents().values():
-        assert set(agent.scenarios) <= set(SCENARIOS)
+        assert {name for name, _ in agent.cannot} == set(SCENARIOS) - set(agent.scenarios)
+        assert all(reason for _, reason in agent.cannot)
         assert "plain" in agent.scenarios
         assert re.compile(agent.overflow)
         assert re.search(r"\d", agent.version)
@@ -69,6 +71,20 @@ def test_the_short_set_goes_each_way_once_and_tries_each_scenario_of_each_agent(
         own = [run for run in kept if run.agent == agent and run.scenario != "plain"]
         ways = {(run.recipe.api, run.provider) for run in runs if run.agent == agent}
         assert len({(run.recipe.api, run.provider) for run in own}) == min(len(own), len(ways))
+
+
+def test_a_scenario_that_an_agent_cannot_do_is_a_row_with_its_reason(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    aider = agents()["aider"]
+    recipe = next(recipe for recipe in RECIPES if recipe.agent == "aider")
+    chosen = argparse.Namespace(scenario=["image", "plain"])
+    rows = untried(chosen, [Run(aider, recipe, "chat", "plain")])
+    assert [(row[0], row[4]) for row in rows] == [("aider", "image")]
+    show([], rows, {})
+    shown = capsys.readouterr().out
+    assert "| aider |" in shown
+    assert f"| image | not tried | {dict(aider.cannot)['image']} |" in shown
 
 
 def _run(scenario: str, **changed: Any) -> Run:

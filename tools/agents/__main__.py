@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         runs = spread(runs)
     with bare() if chosen.direct else product() as place:
         verdicts = _all(runs, place, chosen.jobs, chosen.timeout)
-    _print(verdicts, missing)
+    show(verdicts, untried(chosen, runs), missing)
     is_good = not missing and all(not verdict.reason for verdict in verdicts)
     if any(run.agent.name == "ai-sdk" for run in runs) and not chosen.direct:
         is_good = odd.main() == 0 and is_good
@@ -120,10 +120,22 @@ def _row(verdict: Verdict) -> tuple[str, ...]:
     )
 
 
-def _print(verdicts: list[Verdict], missing: dict[str, str]) -> None:
+def untried(chosen: argparse.Namespace, runs: list[Run]) -> list[tuple[str, ...]]:
+    """Give a row for each scenario that an agent of these runs cannot do, with the reason."""
+    tried = {run.agent.name: run.agent for run in runs}
+    return [
+        (name, agent.version, "", "", scenario, "not tried", reason)
+        for name, agent in tried.items()
+        for scenario, reason in agent.cannot
+        if not chosen.scenario or scenario in chosen.scenario
+    ]
+
+
+def show(verdicts: list[Verdict], untried: list[tuple[str, ...]], missing: dict[str, str]) -> None:
+    """Print the table: what was run, what no run is made of, and who could not be installed."""
     print(f"| {' | '.join(HEADINGS)} |\n|{'---|' * len(HEADINGS)}")
-    for verdict in verdicts:
-        cells = [cell.replace("|", "/") for cell in _row(verdict)]
+    for row in [*map(_row, verdicts), *untried]:
+        cells = [cell.replace("|", "/") for cell in row]
         print(f"| {' | '.join(cells)} |")
     for name, reason in missing.items():
         print(f"| {name} | {agents()[name].version} | | | | not installed | {reason} |")

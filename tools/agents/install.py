@@ -33,10 +33,15 @@ class Agent(NamedTuple):
     name: str
     npm: tuple[str, ...]
     pypi: tuple[str, ...]
-    scenarios: tuple[str, ...]
+    cannot: tuple[tuple[str, str], ...]
     overflow: str
     cut: tuple[str, ...]
     is_piped: bool
+
+    @property
+    def scenarios(self) -> tuple[str, ...]:
+        """What it is tried with."""
+        return tuple(name for name in SCENARIOS if name not in dict(self.cannot))
 
     @property
     def version(self) -> str:
@@ -66,7 +71,7 @@ def _agent(name: str, row: Mapping[str, Any]) -> Agent:
         name,
         tuple(row.get("npm", ())),
         tuple(row.get("pypi", ())),
-        tuple(row.get("scenarios", SCENARIOS)),
+        tuple(row.get("cannot", {}).items()),
         row["overflow"],
         tuple(row.get("cut", ())),
         row.get("piped", False),
