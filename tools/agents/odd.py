@@ -1,9 +1,15 @@
-"""Plays the odd shapes of answers through the AI SDK: python -m tools.agents.odd."""
+"""Plays the odd shapes of answers through clients that have to be installed, by their own scripts.
+
+To play all of them: python -m tools.agents.odd.
+"""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -11,24 +17,32 @@ from tests.e2e.odd_played import LAST_WORDS, played, public_id
 from tests.e2e.odd_shapes import SHAPES
 from tools.agents.install import agents, install
 
-SCRIPT: Final = Path(__file__).with_name("odd.mjs")
+ROOT: Final = Path(__file__).parents[2]
+# The script by which each client plays, and what runs it.
+SCRIPTS: Final[Mapping[str, tuple[str, ...]]] = {
+    "ai-sdk": ("node", "tools/agents/odd.mjs"),
+    "openai-agents": ("python", "tools/agents/odd_agents.py"),
+}
 SECONDS: Final = 600.0
 
 
-def play() -> list[str]:
-    """Run every shape by every client API; gives what was not as it must be."""
-    agent = agents()["ai-sdk"]
+def play(client: str) -> list[str]:
+    """Run every shape by every API of a client; gives what was not as it must be."""
+    agent = agents()[client]
+    runner, script = SCRIPTS[client]
     missing = install(agent)
     if missing:
         return [missing]
     with tempfile.TemporaryDirectory() as name, played(Path(name)) as place:
         folder = Path(name)
         (folder / "shapes.json").write_text(json.dumps(wanted()), encoding="utf-8")
-        (folder / SCRIPT.name).write_text(SCRIPT.read_text(encoding="utf-8"), encoding="utf-8")
+        shutil.copy(ROOT / script, folder)
         (folder / "node_modules").symlink_to(agent.folder / "node_modules")
+        paths = os.pathsep.join([*map(str, agent.paths), os.environ["PATH"]])
         done = subprocess.run(
-            ["node", SCRIPT.name, place.url, place.key, "shapes.json"],
+            [runner, Path(script).name, place.url, place.key, "shapes.json"],
             cwd=folder,
+            env={"HOME": name, "LANG": "C.UTF-8", "PATH": paths},
             capture_output=True,
             text=True,
             timeout=SECONDS,
@@ -37,7 +51,7 @@ def play() -> list[str]:
     lines = done.stdout.splitlines()
     if done.returncode or not lines or not lines[-1].startswith("played "):
         return [*lines, done.stderr.strip() or f"exit {done.returncode}"]
-    print(f"agents: odd shapes, {lines[-1]}", file=sys.stderr)
+    print(f"agents: odd shapes, {client}, {lines[-1]}", file=sys.stderr)
     return lines[:-1]
 
 
@@ -56,9 +70,9 @@ def wanted() -> list[dict[str, object]]:
     ]
 
 
-def main() -> int:
+def main(clients: Iterable[str] = SCRIPTS) -> int:
     """Play and print; gives 0 when all was well."""
-    wrong = play()
+    wrong = [f"{client} {line}" for client in clients for line in play(client)]
     if wrong:
         print("\n".join(wrong))
     return 1 if wrong else 0
