@@ -4,6 +4,7 @@ Precedence: command line, environment, file, default. Every fault names the file
 to mend it. Secrets are only ever in the values handed to the process that needs them.
 """
 
+import ipaddress
 import os
 import re
 import tomllib
@@ -27,6 +28,8 @@ from jusinfer.domain.provider_report import QUIRK
 
 FILE_NAME: Final = "jusinfer.toml"
 _VARIABLE: Final = re.compile(r"\{([A-Z][A-Z0-9_]{0,63})\}")
+_HOST: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,252})|\[[0-9A-Fa-f:.]{2,45}\]")
+_PUBLIC_URL: Final = re.compile(rf"https?://(?:{_HOST.pattern})(?::[0-9]{{1,5}})?")
 FILE_BYTES_MAX: Final = 4 * 1024 * 1024
 PORT_MAX: Final = 65_535
 
@@ -47,6 +50,9 @@ class ListenSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     trusted_proxies: tuple[str, ...] = ()
     country_header: str = "cf-ipcountry"
     cors_origins: tuple[str, ...] = ()
+    public_url: str = ""
+    allowed_hosts: tuple[str, ...] = ()
+    allow_plain_http: bool = False
 
 
 class GatewaySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -291,10 +297,50 @@ def _check(listen: ListenSettings, gateway: GatewaySettings) -> None:
             raise ConfigError(f"listen.{name}: there is no file {file!r}; check the path")
     if listen.operator_host not in {"127.0.0.1", "::1", "localhost"}:
         raise ConfigError("listen.operator_host: must be a loopback address such as 127.0.0.1")
+    _check_names(listen)
     if not 0 <= gateway.workers <= 256:  # noqa: PLR2004 (a bound, stated in the message)
         raise ConfigError("gateway.workers: must be between 0 (one for each core) and 256")
     if gateway.body_bytes_max < 1:
         raise ConfigError("gateway.body_bytes_max: must be above 0")
+
+
+def _check_names(listen: ListenSettings) -> None:
+    for proxy in listen.trusted_proxies:
+        if not _is_address(proxy):
+            raise ConfigError(
+                f"listen.trusted_proxies: {proxy!r} is no address; use one such as 10.0.0.1"
+            )
+    for name in listen.allowed_hosts:
+        if not _HOST.fullmatch(name):
+            raise ConfigError(
+                f"listen.allowed_hosts: {name!r} is no host; use a name such as llm.example.com"
+            )
+    if listen.public_url and not _PUBLIC_URL.fullmatch(listen.public_url):
+        raise ConfigError("listen.public_url: must look like https://llm.example.com, with no path")
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def require_safe_listener(settings: Settings) -> None:
+    """Refuse to take keys and prompts over a network in plain text; raises ConfigError."""
+    listen = settings.listen
+    is_loopback = listen.host == "localhost" or (
+        _is_address(listen.host) and ipaddress.ip_address(listen.host).is_loopback
+    )
+    is_covered = listen.tls_certificate or listen.trusted_proxies or listen.allow_plain_http
+    if not is_loopback and not is_covered:
+        raise ConfigError(
+            f"listen.host: {listen.host} can be reached from elsewhere, and keys and prompts would"
+            " go there in plain text; set listen.tls_certificate and listen.tls_key, or name the"
+            " proxy that speaks TLS in listen.trusted_proxies, or, in a network of your own only,"
+            " set listen.allow_plain_http = true"
+        )
 
 
 def _merged(

@@ -22,6 +22,9 @@ LISTEN = {
     "trusted_proxies": '["127.0.0.2"]',
     "country_header": '"cf-ipcountry"',
     "cors_origins": '["https://app.example"]',
+    "public_url": '"https://llm.example.com"',
+    "allowed_hosts": '["other.example.com"]',
+    "allow_plain_http": "true",
     "port": "{port}",
     "operator_port": "{operator_port}",
 }

@@ -5,12 +5,14 @@ import sys
 import time
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 import uvloop
 
 from jusinfer import config
 from jusinfer.bootstrap import parts
 from jusinfer.gateway.context import Bounds, Context
+from jusinfer.gateway.origin import LOOPBACK_HOSTS, Origins, name_of
 from jusinfer.gateway.server import ServerLimits
 from jusinfer.gateway.snapshot import Snapshot
 from jusinfer.gateway.worker import Worker, WorkerSettings
@@ -61,6 +63,7 @@ def build(part: parts.GatewayPart, pipes: parts.Descriptors) -> tuple[Context, W
         port=listen.port,
         tls_certificate=listen.tls_certificate,
         tls_key=listen.tls_key,
+        origins=origins(listen, part.peer_secret),
         drain_seconds=gateway.drain_seconds,
         journal_bytes_max=gateway.journal_bytes_max,
         requests_per_minute=gateway.requests_per_minute,
@@ -76,6 +79,21 @@ def build(part: parts.GatewayPart, pipes: parts.Descriptors) -> tuple[Context, W
     )
     link = GatewayLink(part.dsn, part.worker_id)
     return context, Worker(worker, limits, context, link, rules)
+
+
+def origins(listen: config.ListenSettings, secret: bytes) -> Origins:
+    """Tell the names under which this server has pages, and whom it believes."""
+    public = urlsplit(listen.public_url)
+    own = f"[{listen.host}]" if ":" in listen.host else listen.host
+    names = (own, public.netloc, *listen.allowed_hosts)
+    return Origins(
+        scheme="https" if listen.tls_certificate is not None else "http",
+        public_scheme=public.scheme,
+        public_host=public.netloc,
+        hosts=LOOPBACK_HOSTS | {name_of(name) for name in names if name},
+        trusted_proxies=frozenset(listen.trusted_proxies),
+        secret=secret,
+    )
 
 
 def _clock_us() -> int:

@@ -32,7 +32,10 @@ class PartError(Exception):
 
 
 class GatewayPart(msgspec.Struct, frozen=True, tag="gateway", forbid_unknown_fields=True):
-    """One gateway worker: settings with upstream keys; its database is `dsn`."""
+    """One gateway worker: settings with upstream keys; its database is `dsn`.
+
+    `peer_secret` makes the same rate key of an address in every worker of one start.
+    """
 
     worker_id: str
     index: int
@@ -40,6 +43,7 @@ class GatewayPart(msgspec.Struct, frozen=True, tag="gateway", forbid_unknown_fie
     dsn: str
     run_dir: str
     sandbox_port: int | None
+    peer_secret: bytes
     settings: config.Settings
 
     def __repr__(self) -> str:

@@ -8,6 +8,8 @@ from jusinfer.config import Settings
 def base_url(settings: Settings, port: int) -> str:
     """Give the base URL that callers use."""
     listen = settings.listen
+    if listen.public_url:
+        return f"{listen.public_url}/v1"
     scheme = "http" if listen.tls_certificate is None else "https"
     host = "127.0.0.1" if listen.host in {"0.0.0.0", "::"} else listen.host
     return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}/v1"

@@ -86,6 +86,7 @@ def serve(
         confine.scrub_environment()
         # Every price and upstream is judged before anything is started.
         config.require_variables(settings)
+        config.require_safe_listener(settings)
         config.offers(settings, sandbox_port=1)
         RuleFiles(settings.rules_dir).active()
         Supervisor(settings, Events("supervisor")).run()

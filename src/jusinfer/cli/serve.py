@@ -42,6 +42,7 @@ class Supervisor:
         self._reserved: socket.socket | None = None
         self._database: control.ServedDatabase | None = None
         self._run_dir = Path()
+        self._peer_secret = secrets.token_bytes(32)
         self._started_at = time.monotonic()
 
     def run(self) -> None:
@@ -155,6 +156,7 @@ class Supervisor:
                     dsn=dsn,
                     run_dir=str(self._run_dir),
                     sandbox_port=sandbox_port,
+                    peer_secret=self._peer_secret,
                     settings=settings,
                 )
             )

@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from jusinfer.domain.errors import JusinferError, Unavailable
+from jusinfer.domain.errors import InvalidRequest, JusinferError, Unavailable
+from jusinfer.gateway.origin import Origins
 from jusinfer.gateway.pool import Exchange, Failure, FailureKind, Pool, Target
 from jusinfer.gateway.responder import Request, Responder
 from jusinfer.wire.errors import render
@@ -25,16 +26,32 @@ HOP_BY_HOP: Final = frozenset(
         b"upgrade",
     }
 )
-# The gateway alone says where a request came from; it has the body whole, and unpacked.
-NOT_CARRIED: Final = HOP_BY_HOP | {
-    b"accept-encoding",
-    b"content-length",
-    b"expect",
-    b"forwarded",
-    b"x-real-ip",
-    b"x-request-id",
-}
-NOT_CARRIED_PREFIX: Final = b"x-forwarded-"
+# What pages use of a request. Everything else stays here: keys of callers, and whatever a caller or
+# a proxy says of addresses; the gateway alone says where a request came from.
+CARRIED: Final = frozenset(
+    {
+        b"accept",
+        b"accept-language",
+        b"cache-control",
+        b"content-type",
+        b"cookie",
+        b"host",
+        b"if-match",
+        b"if-modified-since",
+        b"if-none-match",
+        b"if-range",
+        b"if-unmodified-since",
+        b"origin",
+        b"pragma",
+        b"range",
+        b"referer",
+        b"sec-fetch-dest",
+        b"sec-fetch-mode",
+        b"sec-fetch-site",
+        b"sec-fetch-user",
+        b"user-agent",
+    }
+)
 NOT_RETURNED: Final = HOP_BY_HOP | {b"content-length", b"date", b"server", b"x-request-id"}
 # What may be asked twice when a kept connection turns out to be closed.
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -50,19 +67,27 @@ class ConsoleForward:
         self,
         pool: Pool,
         target: Target,
+        origins: Origins,
         *,
-        is_tls: bool = False,
         build_error: BuildError = render,
         silence_seconds: float = SILENCE_SECONDS,
     ) -> None:
         self._pool = pool
         self._target = target
-        self._scheme = b"https" if is_tls else b"http"
+        self._origins = origins
         self._build_error = build_error
         self._silence_seconds = silence_seconds
 
     def handle(self, request: Request, responder: Responder, request_id: str) -> None:
-        """Carry one request; the answer streams back."""
+        """Carry one request; the answer streams back. A host that is not ours gets no page."""
+        if not self._origins.serves(request.header(b"host")):
+            error = InvalidRequest(
+                "this server has no pages under this host",
+                hint="Its operator can name the host in listen.public_url or listen.allowed_hosts.",
+            )
+            status, block, body = self._build_error(error, request_id)
+            responder.send(status, block + id_line(request_id), body)
+            return
         carried = Carried(self, responder, request_id)
         responder.caller = carried
         carried.begin(self._head(request, request_id), request.body, request.method in SAFE_METHODS)
@@ -91,13 +116,10 @@ class ConsoleForward:
         lines.extend(
             b"%b: %b" % (name, value)
             for name, value in request.headers
-            if name not in NOT_CARRIED
-            and name not in named
-            and not name.startswith(NOT_CARRIED_PREFIX)
+            if name in CARRIED and name not in named
         )
         lines += [
-            b"x-forwarded-host: " + host,
-            b"x-forwarded-proto: " + self._scheme,
+            *self._origins.lines(request),
             b"x-request-id: " + request_id.encode("ascii"),
             b"accept-encoding: identity",
             b"content-length: %d" % len(request.body),
@@ -218,7 +240,12 @@ class Carried:
         return self._responder
 
     def _id(self) -> bytes:
-        return b"x-request-id: %b\r\n" % self._request_id.encode("ascii")
+        return id_line(self._request_id)
+
+
+def id_line(request_id: str) -> bytes:
+    """Write the header line that names a request."""
+    return b"x-request-id: %b\r\n" % request_id.encode("ascii")
 
 
 def connection_options(headers: list[tuple[bytes, bytes]]) -> frozenset[bytes]:

@@ -22,6 +22,7 @@ from jusinfer.gateway.journal import SYNC_SECONDS, Journal
 from jusinfer.gateway.key_cache import KeyCache
 from jusinfer.gateway.leases import Purses, Taken
 from jusinfer.gateway.listen import TlsReloader, make_socket, unix_socket
+from jusinfer.gateway.origin import Origins
 from jusinfer.gateway.own_records import OwnRecords
 from jusinfer.gateway.paths import Gateway
 from jusinfer.gateway.permits import Permits
@@ -53,6 +54,7 @@ class WorkerSettings(msgspec.Struct, frozen=True):
     port: int
     tls_certificate: str | None
     tls_key: str | None
+    origins: Origins
     drain_seconds: float
     journal_bytes_max: int
     requests_per_minute: int
@@ -222,7 +224,7 @@ class Worker:
             host="console", port=80, is_tls=False, is_local=True, unix_path=settings.console_socket
         )
         records = OwnRecords(context, self._link, LinkDown)
-        gateway = Gateway(context, ConsoleForward(context.pool, console), records)
+        gateway = Gateway(context, ConsoleForward(context.pool, console, settings.origins), records)
         server = HttpServer(
             gateway,
             self._limits,
