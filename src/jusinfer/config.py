@@ -7,6 +7,7 @@ to mend it. Secrets are only ever in the values handed to the process that needs
 import ipaddress
 import os
 import re
+import stat
 import tomllib
 from collections.abc import Mapping
 from importlib import resources
@@ -105,6 +106,7 @@ class Settings(msgspec.Struct, frozen=True):
     entries: tuple[UpstreamEntry, ...]
     price_lists: tuple[PriceListEntry, ...]
     api_keys: dict[str, str]
+    has_secret_file: bool = False
 
     def __repr__(self) -> str:
         """Show no secret: neither the database's password nor an upstream's key."""
@@ -171,6 +173,7 @@ def load(overrides: Overrides, environment: Mapping[str, str] | None = None) -> 
         entries=tuple(entries),
         price_lists=settings.price_list,
         api_keys=_api_keys(entries, env),
+        has_secret_file=path is not None and _holds_secret(settings),
     )
 
 
@@ -317,6 +320,19 @@ def _check_names(listen: ListenSettings) -> None:
             )
     if listen.public_url and not _PUBLIC_URL.fullmatch(listen.public_url):
         raise ConfigError("listen.public_url: must look like https://llm.example.com, with no path")
+
+
+def _holds_secret(settings: FileSettings) -> bool:
+    return "@" in settings.database.url or any(
+        entry.api_key or entry.gateway_token or entry.headers for entry in settings.upstream
+    )
+
+
+def file_is_open(settings: Settings) -> bool:
+    """Tell whether the settings' file holds a secret and other users may read or change it."""
+    if settings.config_file is None or not settings.has_secret_file:
+        return False
+    return bool(stat.S_IMODE(Path(settings.config_file).stat().st_mode) & 0o077)
 
 
 def _is_address(text: str) -> bool:

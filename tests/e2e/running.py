@@ -92,9 +92,10 @@ class Running:
             )
         wait_until(lambda: '"event":"ready"' in self.err.read_text() or self._died())
         assert not self._died(), self.err.read_text()
-        found = re.search(r"ji_test_[A-Za-z0-9_-]+", self.out.read_text())
-        if found is not None:
-            self.key = found[0]
+        first = self.data_dir / "first-test-key"
+        if first.exists():
+            self.key = first.read_text().strip()
+            first.unlink()
 
     def _died(self) -> bool:
         return self._process is not None and self._process.poll() is not None

@@ -92,6 +92,12 @@ def test_a_bad_line_is_named_with_how_to_mend_it(
         assert word in line, line
 
 
+def test_a_plain_listener_at_a_public_address_is_refused(tmp_path: Path) -> None:
+    line = refused(tmp_path, "--host", "0.0.0.0", "--port", str(free_port()))
+    for word in ("0.0.0.0", "tls_certificate", "trusted_proxies", "allow_plain_http"):
+        assert word in line
+
+
 def test_a_second_start_keeps_the_key_and_a_third_beside_it_is_refused(tmp_path: Path) -> None:
     product = Running(tmp_path)
     product.start()
@@ -152,7 +158,14 @@ def test_a_certificate_is_used_and_taken_anew(tmp_path: Path) -> None:
                 json={"model": "jusinfer/auto", "messages": [{"role": "user", "content": "x"}]},
                 headers={"authorization": f"Bearer {product.key}"},
             )
+            page = client.get(f"{base}/docs").text
+            elsewhere = client.get(f"{base}/docs", headers={"host": "evil.example"})
         assert answer.status_code == 200
+        assert f"{base}/v1" in page
+        assert "http://" not in page.replace("http://www.w3.org", "")
+        assert elsewhere.status_code == 400
+        assert "evil.example" not in elsewhere.text
+        assert "listen.public_url" in elsewhere.json()["error"]["hint"]
         with pytest.raises(httpx.ConnectError):
             httpx.get(f"{base}/health", timeout=30)
         before = serial()

@@ -153,3 +153,29 @@ def test_an_upstream_without_a_key_needs_no_other_variable(tmp_path: Path) -> No
     settings = load(tmp_path, BEHIND)
     config.require_variables(settings)
     assert config.reporting_upstreams(settings) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "is_secret"),
+    [
+        ("", False),
+        ('[database]\nurl = "postgresql://db.example/x"\n', False),
+        ('[database]\nurl = "postgresql://me:word@db.example/x"\n', True),
+        ('[[upstream]]\nname = "openai"\napi_key = "k"\n', True),
+        ('[[upstream]]\nname = "openai"\ngateway_token = "k"\n', True),
+        ('[[upstream]]\nname = "openai"\nheaders = { "x-key" = "k" }\n', True),
+        ('[[upstream]]\nname = "openai"\napi_key_env = "MY_KEY"\n', False),
+    ],
+)
+def test_a_file_with_a_secret_is_for_its_owner_only(
+    tmp_path: Path,
+    text: str,
+    is_secret: bool,  # noqa: FBT001
+) -> None:
+    settings = load(tmp_path, text, {"MY_KEY": "k"})
+    file = tmp_path / "jusinfer.toml"
+    for mode in (0o644, 0o640, 0o604, 0o602):
+        file.chmod(mode)
+        assert config.file_is_open(settings) is is_secret
+    file.chmod(0o600)
+    assert not config.file_is_open(settings)

@@ -61,6 +61,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield _configuration(settings)
     yield _rules(settings)
     yield from _files(settings)
+    yield from _exposure(settings)
     yield from _limits(settings)
     yield from _database(settings)
     yield from _upstreams(settings)
@@ -101,6 +102,39 @@ def _files(settings: Settings) -> Iterator[Finding]:
     key = settings.listen.tls_key
     if key is not None and stat.S_IMODE(Path(key).stat().st_mode) & 0o077:
         yield Finding("TLS key", "warn", f"others may read it; chmod 600 {key}")
+
+
+def _exposure(settings: Settings) -> Iterator[Finding]:
+    """Look at what could carry keys and prompts out of memory, or over a network in plain text."""
+    if config.file_is_open(settings):
+        mend = f"others may read it and it holds a secret; chmod 600 {settings.config_file}"
+        yield Finding("settings file", "fail", mend)
+    try:
+        config.require_safe_listener(settings)
+    except config.ConfigError as error:
+        yield Finding("listener", "fail", str(error))
+    pattern = _text("/proc/sys/kernel/core_pattern")
+    if pattern.startswith("|"):
+        detail = (
+            f"go to a program ({pattern[1:].split()[0] if pattern[1:].split() else 'none'}); this"
+            " product's processes leave none, PostgreSQL's may: set kernel.core_pattern=core"
+        )
+        yield Finding("core dumps", "warn", detail)
+    else:
+        yield Finding("core dumps", "ok", "are forbidden to every process")
+    devices = _text("/proc/swaps").splitlines()[1:]
+    if devices:
+        names = ", ".join(line.split()[0] for line in devices)
+        detail = f"memory may be written to {names}; encrypt it, or `swapoff -a`"
+        yield Finding("swap", "warn", detail)
+
+
+def _text(path: str) -> str:
+    """Read a file of the system's; empty where there is none."""
+    try:
+        return Path(path).read_text("utf-8").strip()
+    except OSError:
+        return ""
 
 
 def _limits(settings: Settings) -> Iterator[Finding]:

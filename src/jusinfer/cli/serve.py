@@ -7,7 +7,6 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from http.server import ThreadingHTTPServer
 from pathlib import Path
 from types import FrameType
 from typing import Final
@@ -52,6 +51,12 @@ class Supervisor:
             signal.signal(number, self._asked_to_stop)
         signal.signal(signal.SIGHUP, self._reload)
         self._run_dir = paths.prepare(settings)
+        if config.file_is_open(settings):
+            self._events.emit(
+                "settings_readable_by_others",
+                path=settings.config_file,
+                hint="it holds a secret; chmod 600",
+            )
         with contextlib.ExitStack() as ends:
             ends.callback(paths.DataDirLock(Path(settings.data_dir)).close)
             listen = settings.listen
@@ -62,7 +67,9 @@ class Supervisor:
             ends.callback(pages.shutdown)
             ends.callback(self._stop)
             first_key = self._start()
-            banner.ready(settings, self._port, first_key, sys.stdout)
+            banner.ready(
+                settings, self._port, banner.shown_key(settings, first_key, sys.stdout), sys.stdout
+            )
             self._events.emit("ready", url=banner.base_url(settings, self._port))
             while self._stop_count == 0:
                 self._watch()
@@ -76,7 +83,7 @@ class Supervisor:
             raise AssertionError("no port has been reserved")
         return int(self._reserved.getsockname()[1])
 
-    def _operator_pages(self) -> ThreadingHTTPServer:
+    def _operator_pages(self) -> operator.Pages:
         listen = self._settings.listen
         hint = "listen.operator_port or JUSINFER_OPERATOR_PORT"
         reserve(listen.operator_host, listen.operator_port, "operator port", hint).close()

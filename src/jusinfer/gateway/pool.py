@@ -381,9 +381,9 @@ class Pool:
     def _context(self, target: Target) -> ssl.SSLContext:
         context = self._contexts.get(target.ca_file)
         if context is None:
+            # An authority of the operator's own takes the place of the system's: no other may
+            # vouch for that upstream.
             context = ssl.create_default_context(cafile=target.ca_file)
-            if target.ca_file is not None:
-                context.load_default_certs()
             context.minimum_version = ssl.TLSVersion.TLSv1_2
             context.set_alpn_protocols(["http/1.1"])
             self._contexts[target.ca_file] = context

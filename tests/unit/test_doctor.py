@@ -1,0 +1,47 @@
+"""The doctor looks at what could carry secrets out of memory, or let others read them."""
+
+from pathlib import Path
+
+import pytest
+
+from jusinfer import config
+from jusinfer.cli import doctor
+
+
+def found(folder: Path, text: str) -> dict[str, tuple[str, str]]:
+    file = folder / "jusinfer.toml"
+    file.write_text(text)
+    settings = config.load(config.Overrides(config_file=str(file)), {})
+    return {one.check: (one.state, one.detail) for one in doctor._exposure(settings)}
+
+
+def test_an_open_file_and_a_plain_listener_fail(tmp_path: Path) -> None:
+    text = '[listen]\nhost = "192.0.2.1"\n[[upstream]]\nname = "openai"\napi_key = "k"\n'
+    findings = found(tmp_path, text)
+    assert findings["settings file"][0] == "fail"
+    assert "chmod 600" in findings["settings file"][1]
+    assert findings["listener"][0] == "fail"
+    (tmp_path / "jusinfer.toml").chmod(0o600)
+    assert "settings file" not in found(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "swaps", "states"),
+    [
+        ("core", "", {"core dumps": "ok"}),
+        ("|/usr/lib/systemd/systemd-coredump %P", "", {"core dumps": "warn"}),
+        ("|", "", {"core dumps": "warn"}),
+        ("", "Filename Type\n/dev/sda2 partition", {"core dumps": "ok", "swap": "warn"}),
+        ("core", "Filename Type\n", {"core dumps": "ok"}),
+    ],
+)
+def test_core_dumps_and_swap_are_looked_at(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    pattern: str,
+    swaps: str,
+    states: dict[str, str],
+) -> None:
+    texts = {"/proc/sys/kernel/core_pattern": pattern, "/proc/swaps": swaps}
+    monkeypatch.setattr(doctor, "_text", texts.__getitem__)
+    assert {name: state for name, (state, _) in found(tmp_path, "").items()} == states
