@@ -49,7 +49,8 @@ class RoutePlan(msgspec.Struct, frozen=True):
     """The routes to try in order, and the reasons by which this order came about.
 
     `codes` are the reasons as one text; `score` is the sum of the signals' points; `version`
-    names the rule table. Nothing in a plan can hold a word of a request.
+    names the rule table; `asked` is what the request named, made of ids of the catalog and of
+    words of closed lists. Nothing in a plan can hold a word of a request.
     """
 
     routes: tuple[PlannedRoute, ...]
@@ -58,6 +59,7 @@ class RoutePlan(msgspec.Struct, frozen=True):
     version: str = ""
     score: int = 0
     excluded: tuple[Exclusion, ...] = ()
+    asked: str = ""
 
 
 def coded(reasons: tuple[Reason, ...]) -> str:

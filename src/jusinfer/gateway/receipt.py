@@ -103,7 +103,7 @@ def admitted_record(
         mode=principal.mode.value,
         lease_id=lease_id,
         bound_nano=admission.bound_nano,
-        requested_model=admission.asked.model,
+        requested_model=admission.plan.asked,
         route_id=admission.plan.routes[0].route.route_id,
         price_version=admission.price_version,
         admitted_at_us=admitted_at_us,

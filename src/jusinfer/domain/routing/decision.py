@@ -40,6 +40,7 @@ from jusinfer.domain.routing.gates import CANDIDATE, ID, ROUTE, TIER
 from jusinfer.domain.routing.named import (
     EXPLICIT,
     EXPLICIT_CODE,
+    asked_name,
     explicit_plan,
     plan_named,
 )
@@ -111,7 +112,10 @@ class Router:
                 random,
                 lambda model, route: self.fitting.step(model, route, traits, policy, health),
             )
-            return RoutePlan(steps, EXPLICIT, EXPLICIT_CODE, self.table.version)
+            asked = asked_name(policy, self.catalog)
+            return RoutePlan(steps, EXPLICIT, EXPLICIT_CODE, self.table.version, asked=asked)
+        # Before a cap's short cut: a name that nobody knows is refused, not recorded.
+        asked = asked_name(policy, self.catalog) if policy.is_cheapest else ""
         field = self.fitting.field(policy)
         wish = wish_of(policy, self.catalog, self.fitting.known, self._worth_micro)
         output_tokens = self.fitting.output_tokens(traits)
@@ -121,7 +125,8 @@ class Router:
         steps = self._steps(fits, chosen, wish, traits, policy, health, random)
         reasons = (*wish.reasons, *fired, WHY[why], *self.fitting.counted(excluded))
         version = self.table.version
-        return RoutePlan(steps, reasons, coded(reasons), version, score, tuple(excluded))
+        asked = asked or asked_name(policy, self.catalog)
+        return RoutePlan(steps, reasons, coded(reasons), version, score, tuple(excluded), asked)
 
     def decisive(
         self, plan: RoutePlan, traits: Traits, policy: RoutingPolicy, health: HealthSnapshot

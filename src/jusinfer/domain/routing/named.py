@@ -6,18 +6,31 @@ from typing import Final
 import msgspec
 
 from jusinfer.domain.catalog import Catalog, Model, Route
-from jusinfer.domain.errors import ContextTooLong, ModelNotFound, PolicyRefused
+from jusinfer.domain.errors import (
+    ContextTooLong,
+    JusinferError,
+    ModelNotFound,
+    PolicyRefused,
+)
 from jusinfer.domain.health import HealthSnapshot
 from jusinfer.domain.preferences import NO_POLICY, NO_PREFERENCES, ordered, refused
-from jusinfer.domain.route_plan import ATTEMPTS_MAX, PlannedRoute, RoutePlan, reason
+from jusinfer.domain.route_plan import (
+    ATTEMPTS_MAX,
+    AUTO,
+    AUTO_PREFIX,
+    PlannedRoute,
+    RoutePlan,
+    reason,
+)
+from jusinfer.domain.routing.choosing import DIALS
 from jusinfer.domain.routing.gates import open_routes
 from jusinfer.domain.routing.routes import by_health, serving
 from jusinfer.domain.routing.wishes import RoutingPolicy
+from jusinfer.domain.sandbox_names import SANDBOX_PREFIX, sandbox_name
 from jusinfer.domain.traits import Traits
 
 EXPLICIT: Final = (reason("explicit"),)
 EXPLICIT_CODE: Final = "explicit"
-SANDBOX_PREFIX: Final = "sandbox/"
 SANDBOX_BASE: Final = "sandbox/echo"
 
 Estimated = Callable[[Model, Route], PlannedRoute]
@@ -26,7 +39,37 @@ Estimated = Callable[[Model, Route], PlannedRoute]
 def explicit_plan(model: Model, version: str) -> RoutePlan:
     """Give the plan of a model that was named, where nothing forbids or prefers anything."""
     routes = tuple(PlannedRoute(model, route) for route in model.routes[:ATTEMPTS_MAX])
-    return RoutePlan(routes, EXPLICIT, EXPLICIT_CODE, version)
+    return RoutePlan(routes, EXPLICIT, EXPLICIT_CODE, version, asked=model.model_id)
+
+
+def asked_name(policy: RoutingPolicy, catalog: Catalog) -> str:
+    """Give what a request names as it may be recorded: nothing of it is free text.
+
+    Where a cap asks for the cheapest of a list, the first name that is known counts. Raises
+    ModelNotFound, or InvalidRequest for a name that the sandbox does not know.
+    """
+    refusal: JusinferError | None = None
+    for name in (policy.model, *policy.preferences.models):
+        try:
+            return _asked(name, catalog)
+        except JusinferError as error:
+            refusal = refusal or error
+    raise refusal or ModelNotFound("no model was named", param="model")
+
+
+def _asked(name: str, catalog: Catalog) -> str:
+    if name in catalog.models:
+        return name
+    if name.startswith(SANDBOX_PREFIX) and SANDBOX_BASE in catalog.models:
+        return sandbox_name(name)
+    if name.startswith(AUTO_PREFIX) and AUTO in catalog.models:
+        said = name[len(AUTO_PREFIX) :]
+        if not said:
+            return AUTO
+        names = [said] if said in DIALS else [one.strip() for one in said.split(",")]
+        if said in DIALS or all(one in catalog.models for one in names):
+            return AUTO_PREFIX + ",".join(dict.fromkeys(names))
+    raise ModelNotFound("the model is not offered with this key", param="model")
 
 
 def plan_named(
@@ -84,6 +127,7 @@ def _model(name: str, catalog: Catalog) -> Model:
     base = catalog.models.get(SANDBOX_BASE)
     if base is None:
         raise ModelNotFound("the sandbox is offered with test keys only", param="model")
+    sandbox_name(name)
     # Any script of the sandbox is served under the price of its base entry.
     route = msgspec.structs.replace(base.routes[0], upstream_model=name)
     return msgspec.structs.replace(base, routes=(route,))
