@@ -213,7 +213,7 @@ def test_a_key_is_held_to_its_own_limit(product: Running) -> None:
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("code", [429, 503])
 def test_the_clients_second_try_gets_through(product: Running, code: int, *, stream: bool) -> None:
-    model = f"sandbox/status?code={code}&first=1&retry_after=1&seed={stream}"
+    model = f"sandbox/status?code={code}&first=1&retry_after=1&seed={int(stream)}"
     answer = product.client(max_retries=2).chat.completions.create(
         model=model, messages=HELLO, stream=stream
     )

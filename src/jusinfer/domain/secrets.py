@@ -1,9 +1,16 @@
-"""Texts that are secrets or name a person by their shape: keys, tokens, addresses, cards."""
+"""Texts that are secrets or name a person by their shape, and secrets that we know ourselves."""
 
+import base64
 import re
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 REDACTED: Final = "[redacted]"
+
+PIECE_CHARS: Final = 8
+SECRET_CHARS_MIN: Final = 4
+SECRET_CHARS_MAX: Final = 8_192
+_OFFSETS: Final = 3
 
 _SECRETS: Final = tuple(
     re.compile(pattern)
@@ -40,3 +47,78 @@ def _card(match: re.Match[str]) -> str:
         for place, digit in enumerate(reversed(digits))
     )
     return REDACTED if sum(doubled) % 10 == 0 else match[0]
+
+
+class OwnSecrets:
+    """Secrets of ours, of which no piece of eight letters and digits may be told to anybody.
+
+    They are found in any case, with anything but letters and digits between, reversed, and in
+    base64 and hexadecimal digits. What is shorter than eight must stand whole; below four letters
+    and digits nothing is a secret. Made once: the cost of a mask grows with its text alone.
+    """
+
+    __slots__ = ("_pieces", "_short")
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        pieces: set[str] = set()
+        short: set[str] = set()
+        for secret in set(secrets):
+            for dress in _dresses(secret[:SECRET_CHARS_MAX]):
+                folded = "".join(filter(str.isalnum, dress)).lower()
+                if len(folded) >= PIECE_CHARS:
+                    ends = range(PIECE_CHARS, len(folded) + 1)
+                    pieces.update(folded[end - PIECE_CHARS : end] for end in ends)
+                elif len(folded) >= SECRET_CHARS_MIN:
+                    short.add(folded)
+        self._pieces = frozenset(pieces)
+        self._short = tuple(sorted(short))
+
+    def mask(self, text: str) -> str:
+        """Put a mark in place of every stretch that has a piece of a secret."""
+        # A letter whose small form is several keeps its place: only one is compared.
+        folds = [(at, char.lower()[0]) for at, char in enumerate(text) if char.isalnum()]
+        folded = "".join([char for _, char in folds])
+        shared = bytearray(len(folded))
+        for at in range(len(folded) - PIECE_CHARS + 1):
+            if folded[at : at + PIECE_CHARS] in self._pieces:
+                shared[at : at + PIECE_CHARS] = b"\x01" * PIECE_CHARS
+        for secret in self._short:
+            at = folded.find(secret)
+            while at >= 0:
+                shared[at : at + len(secret)] = b"\x01" * len(secret)
+                at = folded.find(secret, at + len(secret))
+        if not any(shared):
+            return text
+        return "".join(_marked(text, folds, shared))
+
+
+NO_SECRETS: Final = OwnSecrets()
+
+
+def _dresses(secret: str) -> Iterator[str]:
+    yield secret
+    yield secret[::-1]
+    raw = secret.encode("utf-8", "replace")
+    yield raw.hex()
+    for offset in range(_OFFSETS):
+        # The first and the last symbols hold bits of what stands beside.
+        coded = base64.b64encode(b"\0" * offset + raw).decode().rstrip("=")
+        inner = coded[offset + (offset > 0) : len(coded) - 1]
+        yield inner
+        yield inner.replace("+", "-").replace("/", "_")
+
+
+def _marked(text: str, folds: list[tuple[int, str]], shared: bytearray) -> Iterator[str]:
+    """Give the text with each stretch of shared letters, and what is between them, as one mark."""
+    end = number = 0
+    while number < len(folds):
+        if not shared[number]:
+            number += 1
+            continue
+        first = folds[number][0]
+        while number < len(folds) and shared[number]:
+            number += 1
+        yield text[end:first]
+        yield REDACTED
+        end = folds[number - 1][0] + 1
+    yield text[end:]

@@ -22,10 +22,12 @@ ONE_TOKEN_BYTES_MAX: Final = 12
 
 
 class UpstreamFailure(msgspec.Struct, frozen=True):
-    """Why an attempt failed. `message` is the upstream's raw text: in memory only, never shown.
+    """Why an attempt failed. `message` is the upstream's raw text, in memory only.
 
     `kind` is what it means to a client, from a closed list; `context_tokens` are what was asked
-    and the most, 0 where an input that is too long did not say.
+    and the most, 0 where an input that is too long did not say. `provider_code` is the provider's
+    own code, of a closed list. The text may be shown to the caller unless `is_private`, as it
+    speaks of our account or of what was said; words of it may be stored where `is_quotable`.
     """
 
     code: str
@@ -38,6 +40,9 @@ class UpstreamFailure(msgspec.Struct, frozen=True):
     param: str | None = None
     kind: str = ""
     context_tokens: tuple[int, int] = (0, 0)
+    provider_code: str = ""
+    is_private: bool = False
+    is_quotable: bool = False
 
     def __repr__(self) -> str:
         """Show the code, not the upstream's words."""

@@ -7,7 +7,6 @@ from jusinfer.domain.cut_points import Cause, Point, billed_pico, judge
 from jusinfer.domain.errors import JusinferError, Unavailable
 from jusinfer.domain.money import charge_nano
 from jusinfer.domain.pricing import cost_pico
-from jusinfer.domain.redaction import clean
 from jusinfer.domain.stream import AttemptState, ChunkMalformed, StreamAttempt, UpstreamFailure
 from jusinfer.domain.usage import Outcome, TokenUsage
 from jusinfer.gateway.admission import Admission, sent_budget
@@ -17,8 +16,8 @@ from jusinfer.gateway.failures import (
     EMPTY,
     STOPPING,
     code_of,
-    error_of,
     finished,
+    kept_error,
 )
 from jusinfer.gateway.receipt import (
     Ending,
@@ -139,7 +138,7 @@ class Completion(Trying):
         admission, _ = self._known()
         step = admission.plan.routes[self._index]
         sizes = (admission.asked.traits.input_tokens, step.model.context_tokens)
-        message = worded(self._door.surface, error_of(failure, sizes))
+        message = worded(self._door.surface, self._error_of(failure, sizes))
         if self._writer is not None:
             return self._writer.fail(code_of(failure), message)
         return error_chunk(self._chunk_ident(machine), code_of(failure), message)
@@ -201,7 +200,7 @@ class Completion(Trying):
             self.responder.finish()
             self._release()
         elif outcome is Outcome.GATEWAY_STOPPED:
-            self._settle(outcome, NO_USAGE, error_of(failure), failure)
+            self._settle(outcome, NO_USAGE, self._error_of(failure), failure)
         else:
             self.attempt_failed(failure, is_reused=False)
 
@@ -251,7 +250,7 @@ class Completion(Trying):
                 self._attempts,
                 self._attempt_log,
                 self._country,
-                "" if failure is None else clean(failure.message, self._body),
+                kept_error(failure, self._body),
                 self._generation_id(step.route.upstream, usage),
             ),
         )

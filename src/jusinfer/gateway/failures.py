@@ -11,27 +11,34 @@ from jusinfer.domain.errors import (
     UpstreamRefused,
     UpstreamTimeout,
 )
-from jusinfer.domain.redaction import mask_secrets
+from jusinfer.domain.redaction import clean
+from jusinfer.domain.secrets import NO_SECRETS, OwnSecrets, mask_secrets
 from jusinfer.domain.stream import UpstreamFailure
 from jusinfer.domain.usage import Outcome
-from jusinfer.wire.error_kinds import CONTEXT
+from jusinfer.wire.error_kinds import CONTEXT, FILTERED
 
 TIMEOUT_STATUSES: Final = frozenset({408, 504, 524})
 RATE_STATUS: Final = 429
 OURS: Final = frozenset({401, 402, 403})
 TEXT_CHARS_MAX: Final = 500
+# So much is masked, so that nothing that is shown is the beginning of a secret that was cut.
+MASKED_CHARS_MAX: Final = 1_000
 RETRY_SECONDS_DEFAULT: Final = 5
 
 
-def error_of(failure: UpstreamFailure, sizes: tuple[int, int] = (0, 0)) -> JusinferError:
+def error_of(
+    failure: UpstreamFailure,
+    sizes: tuple[int, int] = (0, 0),
+    secrets: OwnSecrets = NO_SECRETS,
+) -> JusinferError:
     """Say a failed attempt in our own words; only a refused request carries the upstream's.
 
-    The upstream's text may repeat the prompt, which the caller knows already, but never a secret
-    of ours: it is masked before it goes back. `sizes` are our own counts, of the input and of
-    what the model holds, for an upstream that says no numbers.
+    The upstream's text may repeat the prompt, which the caller knows already, but never one of
+    `secrets`, which are ours, and nothing where it speaks of our account. `sizes` are our own
+    counts, of the input and of what the model holds, for an upstream that says no numbers.
     """
     if failure.is_callers_fault:
-        return _refused(failure, sizes)
+        return _refused(failure, secrets, sizes)
     if failure.code == "gateway_stopped":
         return Unavailable("the gateway is stopping", retry_after_seconds=1)
     if failure.status == RATE_STATUS and not failure.is_quota:
@@ -52,20 +59,42 @@ def error_of(failure: UpstreamFailure, sizes: tuple[int, int] = (0, 0)) -> Jusin
     return UpstreamFailed(f"the upstream failed ({failure.code})")
 
 
-def _refused(failure: UpstreamFailure, sizes: tuple[int, int]) -> JusinferError:
-    text = mask_secrets(failure.message)[:TEXT_CHARS_MAX]
+def kept_error(failure: UpstreamFailure | None, request_text: bytes) -> str:
+    """Give what is stored of a failure besides its status: the provider's code, of a closed list.
+
+    Words follow it only where the provider refused the form of a request; they are cleaned.
+    """
+    if failure is None:
+        return ""
+    code = failure.provider_code
+    if not failure.is_quotable or not failure.message:
+        return code
+    text = clean(failure.message, request_text)
+    return f"{code}: {text}" if code and text else code or text
+
+
+def _shown(text: str, secrets: OwnSecrets) -> str:
+    return mask_secrets(secrets.mask(text[:MASKED_CHARS_MAX]))[:TEXT_CHARS_MAX]
+
+
+def _refused(
+    failure: UpstreamFailure, secrets: OwnSecrets, sizes: tuple[int, int]
+) -> JusinferError:
+    text = "" if failure.is_private else _shown(failure.message, secrets)
+    param = None if failure.param is None else _shown(failure.param, secrets)
     if failure.kind == CONTEXT:
         asked, most = failure.context_tokens
         return ContextTooLong(
             text or "the input is too long for this model",
             asked_tokens=asked or sizes[0],
             context_tokens=most or sizes[1],
-            param=failure.param,
+            param=param,
         )
+    own = "the upstream's filter refused this request" if failure.kind == FILTERED else ""
     return UpstreamRefused(
-        text or "the upstream refused this request",
+        text or own or "the upstream refused this request",
         status=failure.status,
-        param=failure.param,
+        param=param,
         kind=failure.kind,
     )
 

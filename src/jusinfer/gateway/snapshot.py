@@ -1,13 +1,14 @@
 """Catalogs, rules and how to reach each upstream, as one value that is replaced whole."""
 
 from typing import Final
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from jusinfer.domain.catalog import Catalog, Upstream
 from jusinfer.domain.identity import Mode
 from jusinfer.domain.offers import Offers
 from jusinfer.domain.routing.decision import Router
 from jusinfer.domain.rule_table import RuleTable
+from jusinfer.domain.secrets import OwnSecrets
 from jusinfer.gateway.pool import Target
 from jusinfer.wire.dialects import DIALECTS
 from jusinfer.wire.hint_scan import HintScanner
@@ -17,6 +18,20 @@ CHAT: Final = "/chat/completions"
 ANTHROPIC_VERSION: Final = "2023-06-01"
 PATH_SAFE: Final = "/@:._-~"
 HEADS_MAX: Final = 1_024
+# Configured headers that say how an API is spoken, and no secret.
+OPEN_HEADERS: Final = frozenset(
+    {
+        "accept",
+        "anthropic-beta",
+        "anthropic-version",
+        "content-type",
+        "http-referer",
+        "openai-beta",
+        "user-agent",
+        "x-title",
+    }
+)
+OPEN_QUERIES: Final = frozenset({"api-version", "beta"})
 
 
 class Dispatch:
@@ -80,16 +95,28 @@ class Dispatch:
         return lines
 
 
+def secrets_of(upstream: Upstream) -> list[str]:
+    """Give what only we and an upstream may know: its key, and what else its settings send."""
+    queries = [pair.partition("=") for pair in upstream.query.split("&")]
+    return [
+        upstream.api_key,
+        upstream.gateway_token,
+        *(value for name, value in upstream.headers if name.lower() not in OPEN_HEADERS),
+        *(unquote(value) for name, _, value in queries if name.lower() not in OPEN_QUERIES),
+    ]
+
+
 class Snapshot:
     """The catalogs of both modes, a router for each, and a dispatch for each upstream."""
 
-    __slots__ = ("_dispatches", "_routers", "live", "scanner", "table", "test")
+    __slots__ = ("_dispatches", "_routers", "live", "scanner", "secrets", "table", "test")
 
     def __init__(
         self,
         offers: Offers,
         table: RuleTable,
         dispatches: dict[tuple[Mode, str], Dispatch] | None = None,
+        secrets: OwnSecrets | None = None,
     ) -> None:
         self.live = offers.live
         self.test = offers.test
@@ -98,6 +125,13 @@ class Snapshot:
             for mode, catalog in ((Mode.LIVE, self.live), (Mode.TEST, self.test))
             for name, upstream in catalog.upstreams.items()
         }
+        self.secrets = secrets or OwnSecrets(
+            secret
+            for catalog in (self.live, self.test)
+            for upstream in catalog.upstreams.values()
+            if not upstream.is_sandbox
+            for secret in secrets_of(upstream)
+        )
         self.table = table
         self.scanner = HintScanner(table.hint)
         self._routers = {
@@ -107,7 +141,8 @@ class Snapshot:
 
     def with_table(self, table: RuleTable) -> "Snapshot":
         """Give the same snapshot under another rule table."""
-        return Snapshot(Offers(self.live, self.test), table, self._dispatches)
+        offers = Offers(self.live, self.test)
+        return Snapshot(offers, table, self._dispatches, self.secrets)
 
     def router(self, mode: Mode) -> Router:
         """Give the router over the catalog of a mode."""

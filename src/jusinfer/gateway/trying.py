@@ -293,7 +293,11 @@ class Trying(Arrival):
             if self._retry(failure, admission, upstream):
                 return
         sizes = (admission.asked.traits.input_tokens, step.model.context_tokens)
-        self._settle(outcome_of(failure), NO_USAGE, error_of(failure, sizes), failure)
+        self._settle(outcome_of(failure), NO_USAGE, self._error_of(failure, sizes), failure)
+
+    def _error_of(self, failure: UpstreamFailure, sizes: tuple[int, int] = (0, 0)) -> JusinferError:
+        """Say a failure as its caller may hear it."""
+        return error_of(failure, sizes, self._context.snapshot.secrets)
 
     def _retry(self, failure: UpstreamFailure, admission: Admission, upstream: Upstream) -> bool:
         """Try the next route at once, or the same one after a pause, if the budget allows it."""

@@ -71,6 +71,20 @@ _SAME: Final[Mapping[str, str]] = MappingProxyType(
         "responsible_ai_policy_violation": FILTERED,
     }
 )
+# What concerns the form of a request, not what is said in it: its words may be kept.
+_QUOTABLE: Final = frozenset(
+    {
+        CONTEXT,
+        "invalid_function_parameters",
+        "invalid_type",
+        "invalid_value",
+        "missing_required_parameter",
+        "string_above_max_length",
+        "unknown_parameter",
+        "unsupported_parameter",
+        "unsupported_value",
+    }
+)
 _NUMBER: Final = r"(\d{1,9})"
 # How providers say that an input is too long; groups are what was asked and what is the most.
 _TOO_LONG: Final = tuple(
@@ -129,6 +143,11 @@ def kind_of(codes: Iterable[str]) -> str:
         if kind:
             return kind
     return ""
+
+
+def is_quotable(kind: str) -> bool:
+    """Tell whether an error of this kind speaks of the form of a request only."""
+    return kind in _QUOTABLE
 
 
 def too_long(message: str) -> tuple[int, int] | None:

@@ -9,8 +9,9 @@ from typing import Final
 
 import msgspec
 
+from jusinfer.domain.provider_codes import stored_code
 from jusinfer.domain.stream import UpstreamFailure
-from jusinfer.wire.error_kinds import CONTEXT, kind_of, too_long
+from jusinfer.wire.error_kinds import CONTEXT, is_quotable, kind_of, too_long
 
 BODY_BYTES_MAX: Final = 64 * 1024
 TEXT_CHARS_MAX: Final = 4_096
@@ -24,8 +25,10 @@ RETRYABLE: Final = frozenset({408, 409, 425, 429, 498, 499})
 STATUS_MIN: Final = 400
 SERVER: Final = 500
 STATUS_MAX: Final = 599
+UNAUTHORIZED: Final = 401
 QUOTA_STATUS: Final = 402
 FORBIDDEN: Final = 403
+PRIVATE: Final = frozenset({UNAUTHORIZED, QUOTA_STATUS, FORBIDDEN, 407})
 RATE_STATUS: Final = 429
 QUOTA_CODES: Final = frozenset(
     {
@@ -114,7 +117,12 @@ _OUR_KEY: Final = re.compile(r"(?i)(?:incorrect|invalid) api[ _-]?key|api[ _-]?k
 _OUR_CREDIT: Final = re.compile(r"(?i)daily free allocation|credit balance is too low")
 _PART: Final = re.compile(r"(\d{1,9})(?:\.(\d{1,9}))?(ms|h|m|s)")
 _SECONDS: Final = re.compile(r"(\d{1,9})(?:\.(\d{1,9}))?")
-_TAG: Final = re.compile(r"<[^>]{0,500}>")
+# What may name our account or its key, whatever its status.
+_CREDENTIAL: Final = re.compile(
+    r"(?i)\bapi[ _-]?key|credential|unauthori[sz]|authenticat|\baccess[ _-]?token|\bbearer\b"
+    r"|client[ _-]?secret|subscription[ _-]?key|\borg-[a-z0-9]{6}|\bproj_[a-z0-9]{6}"
+)
+_TAG: Final = re.compile(r"<[^<>]{0,500}>")
 _HINTS: Final = (b"retry-after", b"retry-after-ms", b"x-should-retry")
 _WINDOWS: Final = (
     (b"x-ratelimit-remaining-requests", b"x-ratelimit-reset-requests"),
@@ -150,6 +158,8 @@ def read_error(
         code=f"upstream_status_{status}",
         retry_after_seconds=_retry_after(found, now, is_limited=status == RATE_STATUS),
     )
+    if status in CALLERS_FAULT and is_quotable(failure.kind) and not failure.is_private:
+        failure = msgspec.structs.replace(failure, is_quotable=True)
     advice = found.get(b"x-should-retry", "").lower()
     if advice not in {"true", "false"} or failure.is_quota or failure.is_callers_fault:
         return failure
@@ -204,6 +214,8 @@ def _judge(
         param=said.param,
         kind=kind,
         context_tokens=sizes,
+        provider_code=stored_code(said.codes),
+        is_private=status in PRIVATE or is_ours or _CREDENTIAL.search(said.message) is not None,
     )
 
 

@@ -1,11 +1,10 @@
-import base64
 import html
 import json
 from urllib.parse import quote
 
 import pytest
 
-from jusinfer.domain.encodings import decodings, encoded_runs, unescaped
+from jusinfer.domain.encodings import unescaped
 
 TEXT = "Straße “quoted” \U0001f600 \U00020000 你好 and/or"
 
@@ -41,71 +40,3 @@ def test_escapes_are_undone_a_few_times_only() -> None:
     for _ in range(10):
         text = quote(text)
     assert unescaped(text).startswith("%25")
-
-
-@pytest.mark.parametrize("prefix", [b"", b"a", b"ab", b"abc"])
-@pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode])
-def test_base64_is_decoded_from_every_alignment(prefix: bytes, encode: object) -> None:
-    secret = b"the quick brown fox?>~"
-    run = encode(prefix + secret).decode()  # type: ignore[operator]
-    for cut in range(4):
-        (found,) = encoded_runs(f"<{run[cut:]}>")
-        assert any("quick brown fox" in text for text in decodings(found))
-
-
-@pytest.mark.parametrize("cut", range(4))
-def test_base64_is_decoded_to_its_last_whole_byte(cut: int) -> None:
-    run = base64.b64encode(b"0123456789abcdefgh").decode()
-    (found,) = encoded_runs(run[: len(run) - cut])
-    kept = (len(run) - cut) * 6 // 8
-    assert any(text == "0123456789abcdefgh"[:kept] for text in decodings(found))
-
-
-@pytest.mark.parametrize(
-    "run",
-    [
-        b"the quick brown fox".hex(),
-        b"the quick brown fox".hex().upper(),
-        "a" + b"the quick brown fox".hex(),
-        b"the quick brown fox".hex(" "),
-        b"the quick brown fox".hex(":"),
-        ", ".join(f"0x{byte:02x}" for byte in b"the quick brown fox"),
-    ],
-)
-def test_hexadecimal_digits_are_decoded_from_both_alignments(run: str) -> None:
-    assert any(
-        "quick brown fox" in text for found in encoded_runs(run) for text in decodings(found)
-    )
-
-
-@pytest.mark.parametrize(
-    ("first", "second"),
-    [
-        (base64.b64encode, base64.b64encode),
-        (base64.b16encode, base64.b64encode),
-        (base64.b64encode, base64.b16encode),
-    ],
-)
-def test_what_is_encoded_twice_is_decoded_twice(first: object, second: object) -> None:
-    run = second(first(b"the quick brown fox jumps")).decode()  # type: ignore[operator]
-    assert any(
-        "quick brown fox" in text for found in encoded_runs(run) for text in decodings(found)
-    )
-
-
-@pytest.mark.parametrize("text", ["", "short", "fifteen_letters", "ab cd ef gh", "you've said so"])
-def test_ordinary_words_are_no_encoded_runs(text: str) -> None:
-    assert encoded_runs(text) == []
-
-
-def test_runs_come_longest_first() -> None:
-    assert encoded_runs(f"{'x' * 16} {'y' * 20}!{'z' * 18}")[0] == "y" * 20
-
-
-def test_a_run_is_decoded_only_as_what_it_can_be() -> None:
-    assert len(list(decodings("zz" * 8))) == 4
-    assert len(list(decodings("41 " * 11 + "42"))) == 2
-    assert next(decodings("41 " * 11 + "42")) == "A" * 11 + "B"
-    assert len(list(decodings("41" * 12))) == 6
-    assert list(decodings("not a run")) == []
-    assert len(list(decodings("5a" * 20))) > 6

@@ -1,4 +1,5 @@
 import base64
+import codecs
 import json
 
 import pytest
@@ -9,7 +10,9 @@ from jusinfer.domain.redaction import (
     KEPT_CHARS_MAX,
     REQUEST_BYTES_MAX,
     WITHHELD,
+    WORK_MAX,
     clean,
+    clean_counted,
 )
 from jusinfer.domain.secrets import REDACTED
 
@@ -29,115 +32,94 @@ REQUEST = request()
     [
         "The server is overloaded, try again later",
         "This model's maximum context length is 8192 tokens",
-        "Unsupported parameter: 'logprobs' (code 3036)",
-        "模型过载 请稍后再试",
+        "Unsupported parameter: 'logprobs' is not supported with this model.",
+        "Unsupported value: 'temperature' does not support 0.2 with this model.",
+        "Invalid type for 'messages[0].content': expected a string",
+        "max_tokens: must be less than or equal to 4096",
     ],
 )
-def test_what_says_nothing_of_the_request_is_kept(text: str) -> None:
+def test_what_errors_say_of_the_form_of_a_request_is_kept(text: str) -> None:
     assert clean(text, REQUEST) == text
 
 
 def test_nothing_stays_nothing() -> None:
     assert clean("", REQUEST) == ""
     assert clean(" \n", REQUEST) == ""
-    assert clean("plain", b"") == "plain"
+    assert clean("invalid", b"") == "invalid"
+
+
+SHORT = ["hunter2!", "078-05-1120", "Jane Q Doe", "Müller", "X7KQ2M", "1970-01-02", "blau"]
+
+
+@pytest.mark.parametrize("secret", SHORT)
+@pytest.mark.parametrize("text", ["Invalid value: '{}'", "{}", "no {} or {} please", "x={}=x"])
+@pytest.mark.parametrize("where", ["request", "answer", "neither"])
+def test_however_short_what_was_said_is_not_kept(secret: str, text: str, where: str) -> None:
+    asked = request(f"it is {secret}, so there" if where == "request" else "harmless")
+    answered = f"they said {secret}".encode() if where == "answer" else b""
+    kept = clean(text.format(secret, secret), asked, answered=answered)
+    for piece in secret.replace("-", " ").split():
+        assert len(piece) < 3 or piece not in kept
 
 
 @pytest.mark.parametrize(
-    "text",
+    "dress",
     [
-        f"I will not talk of: {PROMPT}!",
-        f"no {PROMPT.upper()} no",
-        f"no {PROMPT[5:40]} no",
-        f"no {' '.join(PROMPT)} no",
-        f"no {PROMPT.replace(' ', '')} no",
-        f"no {PROMPT.replace(' ', chr(10))} no",
-        f"no {'-'.join(PROMPT)} no",
-        f"no {base64.b64encode(PROMPT.encode()).decode()} no",
-        f"no {base64.b64encode(b'x' + PROMPT.encode()).decode()} no",
-        f"no {PROMPT.encode().hex()} no",
-        f"no {base64.b64encode(PROMPT.encode('utf-16')).decode()} no",
-        f"no {chr(0).join(PROMPT)} no",
-        "no " + PROMPT.replace("buried", "buried sk-abcdefghijklmnop") + " no",
+        lambda text: codecs.encode(text, "rot13"),
+        lambda text: text[::-1],
+        lambda text: " ".join(str(ord(char)) for char in text),
+        lambda text: " ".join(f"{ord(char):o}" for char in text),
+        lambda text: " ".join(f"{ord(char):b}" for char in text),
+        lambda text: base64.b32encode(text.encode()).decode(),
+        lambda text: base64.b85encode(text.encode()).decode(),
+        lambda text: base64.b64encode(base64.b64encode(base64.b64encode(text.encode()))).decode(),
+        lambda text: "\n".join(text.split()),
+        lambda text: text.replace("e", "е").replace("a", "а"),  # noqa: RUF001 (Cyrillic)
+        lambda text: text.encode("utf-16-le").hex(),
     ],
 )
-def test_what_is_shared_with_the_request_is_cut_out(text: str) -> None:
-    kept = clean(text, REQUEST)
-    assert REDACTED in kept
-    for word in ("Wilhelmina", "buried", "ledger"):
-        assert word.casefold() not in kept.casefold().replace(" ", "")
+def test_no_dress_brings_a_text_through(dress: object) -> None:
+    kept = clean(f"Invalid value: {dress(PROMPT)}", REQUEST)  # type: ignore[operator]
+    plain = kept.replace(REDACTED, "").replace("Invalid value:", "")
+    assert sum(char.isalnum() for char in plain) <= 12
 
 
-def test_what_stands_around_a_shared_run_is_kept() -> None:
-    kept = clean(f"cannot answer {PROMPT[3:30]} for you", REQUEST)
-    assert kept == f"cannot answer {REDACTED} for you"
-    twice = clean(f"a1 {PROMPT[:20]} b2 {PROMPT[30:]} c3", REQUEST)
-    assert twice == f"a1 {REDACTED} b2 {REDACTED} c3"
+def test_words_of_errors_that_are_a_run_of_the_request_go_too() -> None:
+    asked = request("please reduce the length of the messages")
+    kept = clean("Please reduce the length of the messages: 3 too many", asked)
+    assert kept == f"{REDACTED}: 3 too many"
 
 
-@pytest.mark.parametrize(
-    ("shared", "is_kept"),
-    [
-        ("abcdefghijk", True),
-        ("abcdefghijkl", False),
-        ("ab-cd-ef-gh-ij-k", True),
-        ("123456789012", False),
-    ],
-)
-def test_eleven_letters_may_be_shared_and_twelve_may_not(shared: str, *, is_kept: bool) -> None:
-    kept = clean(f"!! {shared} !!", request(f"?? {shared} ??"))
-    assert (shared in kept) == is_kept
+@pytest.mark.parametrize("whole", ["string", "too large", "invalid  input"])
+def test_a_whole_text_of_the_request_is_not_kept_though_its_words_are(whole: str) -> None:
+    kept = clean(f"no, {' '.join(whole.split())} expected", request(whole))
+    assert kept == f"no, {REDACTED} expected"
 
 
-@pytest.mark.parametrize("offset", range(12))
-def test_a_run_of_twelve_is_found_wherever_it_lies(offset: int) -> None:
-    kept = clean("-- QWERTZUIOPAS --", request("x" * offset + "qwertzuiopas" + "y" * offset))
-    assert kept == f"-- {REDACTED} --"
-
-
-@pytest.mark.parametrize(
-    "asked",
-    [
-        request("harmless", user="wilhelmina-of-the-third-oak"),
-        request("harmless", tools=[{"function": {"name": "wilhelmina_of_the_third_oak"}}]),
-        request("harmless", metadata={"wilhelmina of the third oak": 1}),
-        request([{"type": "text", "text": "Wilhelmina of the third oak"}]),
-        b'{"not json": "wilhelmina of the third oak',
-        b"\xff wilhelmina of the third oak \xff",
-    ],
-)
-def test_every_part_of_the_request_is_compared_with(asked: bytes) -> None:
-    assert "third" not in clean("about Wilhelmina of the third oak:", asked)
-
-
-def test_numbers_and_names_are_compared_as_they_were_written() -> None:
-    asked = b'{"seed": 1234567890123.50, "stop": null, "a": true}'
-    assert clean("for 1234567890123.50 x", asked) == f"for {REDACTED} x"
-    assert clean('got "stop": null, "a": true', asked) == f'got "{REDACTED}'
-
-
-def test_what_was_answered_so_far_is_compared_with() -> None:
-    text = "stopped after: the treasure lies in Basel"
-    assert clean(text, REQUEST) == text
-    answered = b'data: {"choices":[{"delta":{"content":"The treasure lies in Basel"}}]}'
-    assert clean(text, REQUEST, answered=answered) == f"stopped after: {REDACTED}"
+def test_numbers_are_few_alone_and_new() -> None:
+    asked = request(max_tokens=99_999, seed=1120)
+    assert clean("max_tokens is 99999, at most 4096", asked).endswith(", at most 4096")
+    assert "99999" not in clean("max_tokens is 99999, at most 4096", asked)
+    assert "112" not in clean("index 112 of 20", asked)
+    assert clean("from 10.1.2.3 on", asked) == f"from {REDACTED} on"
+    assert clean("on 1970-01-02 at", asked) == f"on {REDACTED} at"
+    assert clean("is 1 is 2 is 3 is 4 is 5", asked) == f"is 1 is 2 is 3 is 4 is {REDACTED}"
+    assert clean("is 123456789 or 1e9", asked) == f"is {REDACTED} or {REDACTED}"
 
 
 @pytest.mark.parametrize(
     ("error", "kept"),
     [
-        ({"error": {"message": "bad", "type": "t", "code": 7, "param": "n"}}, "7 t n bad"),
-        ({"error": {"message": "bad", "input": "short"}}, "bad"),
-        ({"error": {"metadata": {"flagged_input": "short"}, "code": 403}}, "403"),
+        ({"error": {"message": "invalid", "type": "value", "code": 7}}, "7 value invalid"),
+        ({"error": {"message": "invalid", "input": "value"}}, "invalid"),
+        ({"error": {"metadata": {"flagged_input": "value"}, "code": 403}}, "403"),
         ({"detail": [{"type": "missing", "msg": "no", "input": {"a": 1}}]}, "missing no"),
-        ({"detail": "not here"}, "not here"),
-        ({"errors": [{"message": "a"}, {"message": "b"}]}, "a b"),
-        ([{"error": {"message": "x", "status": "UNAVAILABLE"}}], "UNAVAILABLE x"),
-        ({"message": json.dumps({"error": {"message": "in", "body": "short"}})}, "in"),
-        ({"error": json.dumps({"message": "in"})}, "in"),
-        ({"prompt": "short"}, ""),
-        (["short"], ""),
-        ([1, None], ""),
+        ({"detail": "not found"}, "not found"),
+        ({"errors": [{"message": "no"}, {"message": "access to"}]}, f"no {REDACTED} to"),
+        ([{"error": {"message": "input", "status": "UNAVAILABLE"}}], "UNAVAILABLE input"),
+        ({"message": json.dumps({"error": {"message": "in", "body": "value"}})}, "in"),
+        ({"prompt": "value"}, ""),
+        (["value"], ""),
         ({"error": None, "message": None}, ""),
     ],
 )
@@ -148,89 +130,71 @@ def test_of_json_only_what_is_said_is_kept(error: object, kept: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        'bad: {"message": "no", "input": "Wilma"',
-        '{"message": "bad", "input": "Wilma"',
-        "bad: [{'type': 'x', 'input': 'Wilma'}]",
-        "bad value [type=int, input_value='Wilma', input_type=str]",
-        'bad {\\"prompt\\": \\"Wilma\\"}',
+        'bad: {"message": "no", "input": "value"',
+        "bad: [{'type': 'x', 'input': 'value'}]",
+        "bad input [type=int, input_value='value', input_type=str]",
+        'bad {\\"prompt\\": \\"value\\"}',
     ],
 )
-def test_members_that_repeat_the_request_are_dropped_however_short(text: str) -> None:
-    kept = clean(text, request("Wilma"))
-    assert "bad" in kept
-    assert "Wilma" not in kept
+def test_members_that_repeat_the_request_are_dropped(text: str) -> None:
+    kept = clean(text, REQUEST)
+    assert kept.startswith("bad")
+    assert "value" not in kept
 
 
 def test_pages_lose_their_tags() -> None:
-    page = "<!DOCTYPE html><html><title>502 Bad Gateway</title><p class='x'>nginx</p>"
-    assert clean(page, REQUEST) == "502 Bad Gateway nginx"
-    assert clean("expected 1 < 2 and 3 > 2", REQUEST) == "expected 1 < 2 and 3 > 2"
+    page = "<!DOCTYPE html><html><title>502 Bad request</title><p class='x'>server</p>"
+    assert clean(page, REQUEST) == "502 Bad request server"
 
 
-def test_secrets_are_masked_too() -> None:
-    kept = clean("key sk-abcdefghijklmnop of a@b.org from 10.1.2.3 is bad", REQUEST)
-    assert kept == f"key {REDACTED} of {REDACTED} from {REDACTED} is bad"
-
-
-def test_a_secret_at_the_cut_is_masked_whole() -> None:
-    for start in range(KEPT_CHARS_MAX - 30, KEPT_CHARS_MAX + 1):
-        kept = clean("x" * start + " sk-abcdefghijklmnopqrstuvwx", REQUEST)
-        assert "sk-" not in kept
-        assert len(kept) <= KEPT_CHARS_MAX
-
-
-@pytest.mark.parametrize("char", ["é", "你", "\U0001f600", "&amp;", "x"])
-@pytest.mark.parametrize("count", [499, 500, 501])
-def test_the_cut_is_at_five_hundred_characters(char: str, count: int) -> None:
-    kept = clean(char * count, REQUEST)
-    assert len(kept) == min(count, KEPT_CHARS_MAX)
-    assert len(kept.encode()) <= 4 * KEPT_CHARS_MAX
-
-
-def test_what_is_kept_can_be_stored_anywhere() -> None:
-    kept = clean("a\x00b\x07c\u200bd\ud800e\nf\u2028g\x7f", REQUEST)
+@pytest.mark.parametrize("count", range(1, 200, 13))
+def test_what_is_kept_is_short_and_can_be_stored_anywhere(count: int) -> None:
+    kept = clean("invalid\x00 \x1b[31m value\u202e\n" * count, REQUEST)
+    assert len(kept) <= KEPT_CHARS_MAX
     assert kept.isprintable()
-    assert kept.encode()
-    assert kept.startswith("ab c")
+    assert kept.isascii()
 
 
 @pytest.mark.parametrize("extra", [0, 1])
 def test_a_request_too_large_to_compare_with_keeps_no_text(extra: int) -> None:
     asked = b" " * (REQUEST_BYTES_MAX + extra - 10)
-    kept = clean("plain words", asked, answered=b" " * 10)
-    assert kept == (WITHHELD if extra else "plain words")
-
-
-def test_no_more_than_the_bound_of_an_error_is_read() -> None:
-    assert "late" not in clean(" " * ERROR_CHARS_MAX + "late", REQUEST)
+    kept = clean("invalid value", asked, answered=b" " * 10)
+    assert kept == (WITHHELD if extra else "invalid value")
 
 
 def test_a_request_nested_too_deeply_to_compare_with_keeps_no_text() -> None:
     depth = DEPTH_MAX + 1
     deep = b"[" * depth + b'"x"' + b"]" * depth
-    assert clean("plain words", deep) == REDACTED
-    assert clean("plain words", b"[" * 100_000 + b"]" * 100_000) == REDACTED
-    shallow = b"[" * (depth - 1) + b'"plain words here"' + b"]" * (depth - 1)
-    assert clean("plain words here", shallow) == REDACTED
+    assert clean("invalid value", deep) == REDACTED
+    assert clean("invalid value", b"[" * 8_000 + b"]" * 8_000) == REDACTED
 
 
 def test_an_error_nested_too_deeply_says_nothing() -> None:
     depth = DEPTH_MAX + 2
     assert clean('{"error":' * depth + '{"code":1}' + "}" * depth, REQUEST) == ""
-    assert clean('{"error":' * 400 + "1" + "}" * 400, REQUEST) == ""
-    assert clean("[" * ERROR_CHARS_MAX, REQUEST) == REDACTED
+    assert clean("[" * ERROR_CHARS_MAX, REQUEST) in {"", REDACTED, f"[[[{REDACTED}"}
 
 
-def test_pieces_that_close_up_to_a_run_are_not_kept() -> None:
-    # Neither piece is twelve letters long, but what is left between them is only a mark.
-    kept = clean("Wilhelmi sk-abcdefghijklmnop na buri", request("Wilhelmina buried"))
-    assert "Wilhelm" not in kept
-    marked = clean("was a@b.org by me", request("this wasredactedbyme"))
-    assert marked == REDACTED
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        ("invalid value " * 20_000, "invalid value " * 1_100),
+        ("the " * 70_000, "the " * 4_000),
+        ("&#105;&#110;" * 20_000, "in" * 8_000),
+        ("%25" * 80_000, "%" * 16_000),
+        ("\\" * 250_000, "\\" * 8_000),
+        ("<" * 250_000, "<" * 16_000),
+        ("1 " * 120_000, "1" * 16_000),
+        ("aB3" * 80_000, "aB3" * 5_000),
+    ],
+)
+def test_the_work_is_bounded_whatever_is_said(error: str, said: str) -> None:
+    asked = json.dumps({"messages": said}).encode()[:REQUEST_BYTES_MAX]
+    kept, work = clean_counted(error, asked)
+    assert len(kept) <= KEPT_CHARS_MAX
+    assert work <= min(WORK_MAX, 20 * (ERROR_CHARS_MAX + len(asked)))
 
 
-def test_accents_and_case_do_not_hide_anything() -> None:
-    asked = request("Die Straße nach Gößweinstein, cafés à Orléans")
-    assert "weinstein" not in clean("STRASSE NACH GÖSSWEINSTEIN", asked).casefold()
-    assert "orle" not in clean("cafe\u0301s a\u0300 Orle\u0301ans", asked).casefold()
-    assert clean("ﾞﾞﾞﾞﾞﾞﾞﾞﾞﾞﾞﾞ", request("ﾞ" * 12)) == REDACTED
+def test_beyond_the_most_work_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jusinfer.domain.redaction.WORK_MAX", 1_000)
+    assert clean("invalid value", REQUEST) == WITHHELD

@@ -1,7 +1,12 @@
+import base64
+import secrets
+import string
+from collections.abc import Callable
+
 import pytest
 
 from jusinfer.domain.identity import Mode, format_key
-from jusinfer.domain.secrets import REDACTED, mask_secrets
+from jusinfer.domain.secrets import NO_SECRETS, PIECE_CHARS, REDACTED, OwnSecrets, mask_secrets
 
 PEM = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBg\n-----END PRIVATE KEY-----"
 
@@ -92,3 +97,78 @@ def test_masking_twice_is_masking_once() -> None:
 def test_no_pattern_needs_long_for_a_hostile_text(char: str) -> None:
     # A pattern that goes back and forth would not end within the limit of a test.
     assert isinstance(mask_secrets(char * (8_192 // len(char))), str)
+
+
+# ---------------------------------------------------------------- secrets of ours
+
+OWN = "0f1e2d3c4b5a69788796a5b4c3d2e1f0"
+LETTERS = string.ascii_letters + string.digits
+# How keys of providers look; random ones of each are subtracted, whatever shape they have.
+KEYS = [
+    OWN,
+    *(
+        start + "".join(secrets.choice(alphabet) for _ in range(count)) + end
+        for start, alphabet, count, end in (
+            ("", LETTERS + "_-", 40, ""),
+            ("", string.hexdigits[:16], 32, ""),
+            ("", LETTERS, 84, ""),
+            ("", LETTERS, 64, ""),
+            ("fw_", LETTERS, 24, ""),
+            ("r8_", LETTERS, 37, ""),
+            ("nvapi-", LETTERS + "_-", 64, ""),
+            ("pplx-", LETTERS, 48, ""),
+            ("csk-", string.ascii_lowercase + string.digits, 48, ""),
+            ("dapi", string.hexdigits[:16], 32, "-2"),
+            ("", LETTERS + "/+", 40, ""),
+            ("sk-ant-api03-", LETTERS + "_-", 93, "AA"),
+            ("AIza", LETTERS + "_-", 35, ""),
+            ("key:", LETTERS, 32, "=="),
+        )
+    ),
+]
+
+
+def pieces(text: str) -> set[str]:
+    folded = "".join(char for char in text.lower() if char.isalnum())
+    return {folded[at : at + PIECE_CHARS] for at in range(len(folded) - PIECE_CHARS + 1)}
+
+
+@pytest.mark.parametrize("key", KEYS, ids=range(len(KEYS)))
+@pytest.mark.parametrize(
+    "dress",
+    [
+        str,
+        str.upper,
+        " ".join,
+        "-".join,
+        lambda key: key[5:-5],
+        lambda key: key[: len(key) // 2] + "…",
+        lambda key: key[::-1],
+        lambda key: key.encode().hex(),
+        lambda key: base64.b64encode(key.encode()).decode(),
+        lambda key: base64.b64encode(f"u:{key}".encode()).decode(),
+        lambda key: base64.urlsafe_b64encode(f"a{key}".encode()).decode(),
+    ],
+)
+def test_no_piece_of_a_secret_of_ours_is_told(key: str, dress: Callable[[str], str]) -> None:
+    own = OwnSecrets([key, "another-secret"])
+    told = own.mask(f"Unrecognised value {dress(key)}, for this deployment")
+    assert REDACTED in told
+    assert told.startswith("Unrecognised value ")
+    assert told.endswith(" for this deployment")
+    assert not pieces(told) & (pieces(key) | pieces(key[::-1]) | pieces(key.encode().hex()))
+
+
+def test_what_is_no_piece_stays_and_short_secrets_go_whole() -> None:
+    own = OwnSecrets([OWN, "tiny77", "abc"])
+    assert own.mask(f"id {OWN[:7]} abc") == f"id {OWN[:7]} abc"
+    assert own.mask("use TINY-77 or tiny78") == f"use {REDACTED} or tiny78"
+    assert own.mask("İ straße 你好") == "İ straße 你好"
+    assert NO_SECRETS.mask(OWN) == OWN
+    assert own.mask("") == ""
+
+
+def test_a_mask_covers_every_stretch() -> None:
+    own = OwnSecrets([OWN])
+    text = f"{OWN[:9]} and {OWN[10:20]}!"
+    assert own.mask(text) == f"{REDACTED} and {REDACTED}!"
