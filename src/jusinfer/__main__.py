@@ -1,9 +1,11 @@
 """The `jusinfer` command: the list of sub-commands and nothing else."""
 
+import sys
+
 import typer
 
 from jusinfer import confine
-from jusinfer.cli import doctor, ledger, limits, operate, route, rules
+from jusinfer.cli import doctor, ledger, limits, operate, output, route, rules
 
 app = typer.Typer(
     name="jusinfer",
@@ -22,6 +24,7 @@ doctor.add_to(app)
 def main() -> None:
     """Run the command line."""
     confine.forbid_dumps()
+    sys.excepthook = output.unexpected
     app()
 
 

@@ -6,10 +6,12 @@ unknown field raises in strict mode (tests) and is dropped and counted otherwise
 
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final, TextIO
 
 import msgspec
+
+from jusinfer.domain.printable import printable
 
 FIELDS: Final = frozenset(
     {
@@ -92,6 +94,11 @@ class Events:
         self._stream.write(self._line(row) + "\n")
         self._stream.flush()
 
+    def loop_failed(self, _loop: object, context: Mapping[str, object]) -> None:
+        """Say that a callback of an event loop failed, by its class only."""
+        error = context.get("exception")
+        self.emit("loop_failed", error="" if error is None else type(error).__name__)
+
     def _unknown(self, name: str) -> None:
         if self._is_strict:
             raise UnknownField(f"{name!r} is not on the closed list of event fields")
@@ -101,7 +108,7 @@ class Events:
         if not self._is_terminal:
             return msgspec.json.encode(row).decode()
         at, process, event, *rest = row.items()
-        words = " ".join(f"{name}={value}" for name, value in rest)
+        words = printable(" ".join(f"{name}={value}" for name, value in rest))
         return f"{str(at[1])[11:19]} {process[1]:<10} {event[1]} {words}".rstrip()
 
 

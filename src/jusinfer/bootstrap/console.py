@@ -1,5 +1,7 @@
 """Builds the console and serves it on its Unix socket."""
 
+import asyncio
+import logging
 import os
 import socket
 from importlib.metadata import version
@@ -21,15 +23,25 @@ def main() -> None:
     part, pipes = parts.receive(parts.ConsolePart)
     watch_parent(pipes.parent)
     socket_path = Path(part.socket_path)
-    app = console_app.build(
-        version("jusinfer"), list(part.models), on_start=lambda: say_ready(pipes.ready)
-    )
     events = Events("console")
+
+    def begin() -> None:
+        asyncio.get_running_loop().set_exception_handler(events.loop_failed)
+        say_ready(pipes.ready)
+
+    app = console_app.build(
+        version("jusinfer"),
+        list(part.models),
+        on_start=begin,
+        report=lambda kind, place: events.emit("request_failed", error=kind, file=place),
+    )
+    # Libraries log requests and the texts of errors; what is to be known goes through events.
+    logging.disable(logging.CRITICAL)
     events.emit("console_starting")
     uvicorn.Server(
         uvicorn.Config(
             app,
-            log_level="warning",
+            log_config=None,
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=GRACE_SECONDS,

@@ -8,6 +8,7 @@ from typing import Final, TextIO
 import msgspec
 
 from jusinfer.config import Settings
+from jusinfer.domain.printable import printable
 
 KEY_FILE: Final = "first-test-key"
 
@@ -71,7 +72,7 @@ def ready(settings: Settings, port: int, key: Key, stream: TextIO) -> None:
         "",
         *_snippet(url, key.python),
     ]
-    lines += ["", f"  Stop with Ctrl-C. Data is in {settings.data_dir}", ""]
+    lines += ["", f"  Stop with Ctrl-C. Data is in {printable(settings.data_dir)}", ""]
     stream.write("\n".join(lines) + "\n")
     stream.flush()
 

@@ -43,9 +43,9 @@ def verify(
         output.show(rows, as_json=False, empty="")
         for finding in report.findings:
             for offender in finding.offenders:
-                typer.echo(f"{finding.name}: {offender}")
+                output.say(f"{finding.name}: {offender}")
         totals = report.totals
-        typer.echo(
+        output.say(
             f"{totals.transfers} transfers, {totals.usage_rows} usage rows, {totals.lots} lots, "
             f"{totals.open_leases} open leases."
         )
@@ -69,12 +69,12 @@ def explain(
         return
     usage = receipt.usage
     price_list = f", list {usage.price_list}" if usage.price_list else ""
-    typer.echo(
+    output.say(
         f"{usage.tenant} ({usage.mode}), {usage.requested_model} served as {usage.served_model} "
         f"by {usage.upstream}: {usage.outcome}"
     )
-    typer.echo(f"routes tried: {usage.attempt_log or 'none'}; chosen because: {usage.reasons}")
-    typer.echo(f"prices: version {usage.price_version}{price_list}")
+    output.say(f"routes tried: {usage.attempt_log or 'none'}; chosen because: {usage.reasons}")
+    output.say(f"prices: version {usage.price_version}{price_list}")
     output.show(
         [
             {
@@ -89,19 +89,19 @@ def explain(
         empty="Nothing was used, or its prices are not kept.",
     )
     kind = "counted by us, the upstream reported none" if usage.is_estimated else "as reported"
-    typer.echo(
+    output.say(
         f"cost {format_pico(usage.cost_pico)} USD, charged {format_usd(usage.charge_nano)} USD "
         f"(rounded up to a nano-dollar); tokens {kind}"
     )
     if usage.charge_nano and not receipt.is_exact:
-        typer.echo("The prices kept for this version do not come to this cost.")
+        output.say("The prices kept for this version do not come to this cost.")
     for transfer in receipt.transfers:
-        typer.echo(
+        output.say(
             f"{transfer.code} {format_usd(transfer.amount_nano)} USD: {transfer.transfer_id}"
         )
     for draw in receipt.draws:
         beyond = ", beyond its lease" if draw.is_beyond_lease else ""
-        typer.echo(
+        output.say(
             f"  of it {format_usd(draw.amount_nano)} USD from {draw.source} lot "
             f"{draw.lot_id}{beyond}"
         )
@@ -238,4 +238,4 @@ def adjust(  # noqa: PLR0913 (one for each option)
         if as_json:
             output.show_json({"transfer_id": transfer_id, "amount_usd": format_usd(amount_nano)})
         else:
-            typer.echo(f"Adjusted {found.name} by {format_usd(amount_nano)} USD ({mode}).")
+            output.say(f"Adjusted {found.name} by {format_usd(amount_nano)} USD ({mode}).")

@@ -53,7 +53,7 @@ def limits_set(  # noqa: PLR0913 (one for each option)
     if as_json:
         output.show_json({"scope": scope, "id": own, "kind": kind.value, "amount": amount})
     else:
-        typer.echo(f"{kind.value} of {scope} {scope_id}: {amount or 'no limit'}.")
+        output.say(f"{kind.value} of {scope} {scope_id}: {amount or 'no limit'}.")
 
 
 @limits_app.command("list")
@@ -89,7 +89,7 @@ def caps_add(  # noqa: PLR0913, PLR0917 (one for each option)
     if as_json:
         output.show_json({"cap_id": cap_id})
     else:
-        typer.echo(f"{format_usd(amount_nano)} USD a {period}, then {action.value}: cap {cap_id}.")
+        output.say(f"{format_usd(amount_nano)} USD a {period}, then {action.value}: cap {cap_id}.")
 
 
 @caps_app.command("remove")
@@ -106,7 +106,7 @@ def caps_remove(
     if as_json:
         output.show_json({"removed": cap_id})
     else:
-        typer.echo("The cap is lifted.")
+        output.say("The cap is lifted.")
 
 
 @caps_app.command("list")
@@ -153,7 +153,7 @@ def terms(
     if as_json:
         output.show_json({"tenant_id": found.tenant_id})
     else:
-        typer.echo(f"The terms of {found.name} are set.")
+        output.say(f"The terms of {found.name} are set.")
 
 
 Names = Annotated[list[str] | None, typer.Option(help="May stand several times; none allows all.")]
@@ -207,4 +207,4 @@ def policy(  # noqa: PLR0913, PLR0917 (one option for each gate)
     if as_json:
         output.show_json({"tenant_id": found.tenant_id})
     else:
-        typer.echo(f"The policy of {found.name} is set.")
+        output.say(f"The policy of {found.name} is set.")

@@ -100,7 +100,7 @@ def migrate(
         if as_json:
             output.show_json({"schema": "current"})
         else:
-            typer.echo("The schema is current.")
+            output.say("The schema is current.")
 
 
 @keys_app.command("create")
@@ -123,7 +123,7 @@ def keys_create(  # noqa: PLR0913, PLR0917 (one for each option)
     if as_json:
         output.show_json({"key": issued.secret, "key_id": issued.key_id, "mode": issued.mode})
     else:
-        typer.echo(f"{issued.secret}\n\nIt is shown only now. Id: {issued.key_id}")
+        output.say(issued.secret, "", f"It is shown only now. Id: {issued.key_id}")
 
 
 @keys_app.command("list")
@@ -155,7 +155,7 @@ def keys_revoke(
     if as_json:
         output.show_json({"revoked": revoked})
     else:
-        typer.echo(f"Revoked: {', '.join(revoked)}")
+        output.say(f"Revoked: {', '.join(revoked)}")
 
 
 @tenants_app.command("create")
@@ -223,7 +223,7 @@ def grant(  # noqa: PLR0913, PLR0917 (one for each option)
         if as_json:
             output.show_json({"transfer_id": transfer_id, "amount_usd": format_usd(amount_nano)})
         else:
-            typer.echo(f"Granted {format_usd(amount_nano)} USD to {found.name} ({mode}).")
+            output.say(f"Granted {format_usd(amount_nano)} USD to {found.name} ({mode}).")
 
 
 def in_utc(moment: datetime | None) -> datetime | None:

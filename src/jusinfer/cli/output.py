@@ -1,8 +1,10 @@
 """How commands speak: tables for people, JSON for programs, one line for a fault, exit codes."""
 
 import sys
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import TracebackType
 from typing import Final
 
 import msgspec
@@ -12,6 +14,7 @@ from jusinfer.cli.serve import StartFailed
 from jusinfer.config import ConfigError
 from jusinfer.domain.errors import JusinferError
 from jusinfer.domain.money import MoneyError
+from jusinfer.domain.printable import printable, printable_json
 from jusinfer.domain.rule_file import RuleFileError
 from jusinfer.store.database import StoreError
 
@@ -26,26 +29,40 @@ class OperatorError(Exception):
     """Something an operator asked for cannot be done; the text says how to mend it."""
 
 
+def say(*lines: str, is_error: bool = False) -> None:
+    """Print lines. Whatever stands in them is data: no control character of it gets out."""
+    for line in lines:
+        typer.echo(printable(line), err=is_error)
+
+
+def unexpected(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    """Say where a fault of ours was and of which class; its text may hold what was stored."""
+    del error
+    frames = traceback.extract_tb(trace)
+    say(*(f"  {frame.filename}:{frame.lineno} in {frame.name}" for frame in frames), is_error=True)
+    say(f"jusinfer: unexpected {kind.__name__}", is_error=True)
+
+
 def show(rows: Sequence[Mapping[str, Cell]], *, as_json: bool, empty: str) -> None:
     """Print rows as a JSON array or as an aligned table."""
     if as_json:
         show_json(list(rows))
         return
     if not rows:
-        typer.echo(empty)
+        say(empty)
         return
     names = list(rows[0])
-    cells = [[_text(row[name]) for name in names] for row in rows]
+    cells = [[printable(_text(row[name])) for name in names] for row in rows]
     widths = [max(len(line[i]) for line in [names, *cells]) for i in range(len(names))]
     for line in [[name.replace("_", " ") for name in names], *cells]:
-        typer.echo(
-            "  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip()
-        )
+        say("  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip())
 
 
 def show_json(value: object) -> None:
     """Print one JSON value on one line."""
-    typer.echo(msgspec.json.encode(value).decode())
+    typer.echo(printable_json(msgspec.json.encode(value).decode()))
 
 
 @contextmanager
@@ -66,14 +83,14 @@ def faults(*, as_json: bool = False) -> Iterator[None]:
 def progress(text: str, *, as_json: bool) -> None:
     """Say on a terminal what takes a while."""
     if not as_json and sys.stderr.isatty():
-        typer.echo(text, err=True)
+        say(text, is_error=True)
 
 
 def _fault(text: str, code: int, *, as_json: bool) -> None:
     if as_json:
         show_json({"error": text})
     else:
-        typer.echo(f"jusinfer: {text}", err=True)
+        say(*f"jusinfer: {text}".split("\n"), is_error=True)
     raise typer.Exit(code)
 
 

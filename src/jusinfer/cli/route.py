@@ -149,9 +149,9 @@ def shown(plan: RoutePlan, table: RuleTable, *, as_json: bool) -> None:
             }
         )
         return
-    typer.echo(f"{said}\n")
+    output.say(said, "")
     output.show(reasons, as_json=False, empty="")
-    typer.echo("")
+    output.say("")
     output.show(rows, as_json=False, empty="")
 
 
@@ -195,7 +195,7 @@ def _explain_completion(
             }
         )
         return
-    typer.echo(said)
-    typer.echo(f"\nasked for {usage.requested_model}, served by {usage.upstream}")
-    typer.echo(f"routes tried: {usage.attempt_log or 'none'}")
-    typer.echo(f"reasons: {usage.reasons or 'none'}")
+    output.say(said)
+    output.say("", f"asked for {usage.requested_model}, served by {usage.upstream}")
+    output.say(f"routes tried: {usage.attempt_log or 'none'}")
+    output.say(f"reasons: {usage.reasons or 'none'}")

@@ -62,7 +62,7 @@ def check(
     if as_json:
         output.show_json({"is_sound": True, **row})
     else:
-        typer.echo(
+        output.say(
             f"The table is sound: version {table.version}, {row['signals']} signals, "
             f"{row['hints']} hints, {row['gates']} gates."
         )
@@ -85,10 +85,10 @@ def diff(
     if as_json:
         output.show_json({"changes": found, "moved": moved})
         return
-    typer.echo(f"{now.version} (in force) -> {then.version}\n")
+    output.say(f"{now.version} (in force) -> {then.version}", "")
     rows = [msgspec.structs.asdict(one) for one in found[:SHOWN_MAX]]
     output.show(rows, as_json=False, empty="No rule differs.")
-    typer.echo(
+    output.say(
         f"\nOf {moved.requests} made-up requests of every size and hint, {moved.stronger} would go "
         f"to a stronger model and {moved.weaker} to a weaker one."
     )
@@ -156,7 +156,7 @@ def show(
     with output.faults():
         files = files_of(config_file, data_dir)
         found = files.active() if version is None else files.kept(version)
-    typer.echo(found.text, nl=False)
+    output.say(*found.text.removesuffix("\n").split("\n"))
 
 
 def _summary(table: RuleTable) -> dict[str, str | int]:
@@ -172,4 +172,4 @@ def _say(version: str, *, as_json: bool) -> None:
     if as_json:
         output.show_json({"version": version})
     else:
-        typer.echo(f"Version {version} is in force.")
+        output.say(f"Version {version} is in force.")

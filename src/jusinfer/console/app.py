@@ -6,49 +6,30 @@ from pathlib import Path
 from typing import Final
 
 from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup, escape
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp
 
+from jusinfer.console.frame import FAILED, Frame, Report
 from jusinfer.console.openapi import document
 
 HERE: Final = Path(__file__).parent
-PAGE_HEADERS: Final = (
-    (
-        b"content-security-policy",
-        b"default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'",
-    ),
-    (b"x-frame-options", b"DENY"),
-    (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"cross-origin-opener-policy", b"same-origin"),
-    (b"permissions-policy", b"camera=(), microphone=(), geolocation=()"),
-    (b"cache-control", b"no-cache"),
-)
 
 
-class SecurityHeaders:
-    """Adds the security headers to every answer (plain ASGI: no copy of the body)."""
+def build(
+    version: str,
+    models: list[str],
+    on_start: Callable[[], None] = lambda: None,
+    report: Report = lambda _kind, _place: None,
+) -> FastAPI:
+    """Build the application; `models` are the public ids shown as examples.
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, and the answer back with the headers."""
-
-        async def guarded(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *PAGE_HEADERS]
-            await send(message)
-
-        await self._app(scope, receive, guarded)
-
-
-def build(version: str, models: list[str], on_start: Callable[[], None] = lambda: None) -> FastAPI:
-    """Build the application; `models` are the public ids shown as examples."""
+    `report` hears the class of each fault and where it was.
+    """
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -103,8 +84,33 @@ def build(version: str, models: list[str], on_start: Callable[[], None] = lambda
         }
         return JSONResponse(body, error.status_code)
 
-    app.add_middleware(SecurityHeaders)
+    _answer_faults(app)
+    inner = app.build_middleware_stack
+
+    def framed() -> ASGIApp:
+        # Outside of everything, also of what answers a fault.
+        return Frame(inner(), report)
+
+    app.build_middleware_stack = framed  # type: ignore[method-assign]
     return app
+
+
+def _answer_faults(app: FastAPI) -> None:
+    @app.exception_handler(RequestValidationError)
+    def misformed(_request: Request, _error: RequestValidationError) -> Response:
+        # Nothing of what was sent goes back: an error page is kept and shown elsewhere.
+        error = {
+            "message": "the request does not have the form that this path takes",
+            "type": "invalid_request_error",
+            "param": None,
+            "code": "invalid_form",
+            "hint": "Compare its fields with the documentation at /docs.",
+        }
+        return JSONResponse({"error": error}, 422)
+
+    @app.exception_handler(Exception)
+    def failed(_request: Request, _error: Exception) -> Response:
+        return Response(FAILED, 500, media_type="application/json")
 
 
 def _coded(text: str) -> Markup:

@@ -36,7 +36,7 @@ from jusinfer.wire.chat_request import decode_request
 from jusinfer.wire.errors import render
 from jusinfer.wire.models_shape import model_row
 from jusinfer.wire.pivot import Surface
-from jusinfer.wire.status import status_json, status_page, worst
+from jusinfer.wire.status import STATUS_HEADERS, status_json, status_page, worst
 
 ROUTE: Final = "/v1/route"
 CHAT: Final = "/v1/chat/completions"
@@ -224,7 +224,8 @@ class Gateway:
             rows[name] = worst(own)
         wants_page = b"text/html" in (request.header(b"accept") or b"")
         kind, body = status_page(rows) if wants_page else status_json(rows)
-        responder.send(200, b"content-type: %b\r\n" % kind + ids(request_id), body)
+        block = b"content-type: %b\r\n%b%b" % (kind, STATUS_HEADERS, ids(request_id))
+        responder.send(200, block, body)
 
     # ------------------------------------------------------------------ CORS
 

@@ -134,6 +134,7 @@ class Worker:
         """Serve until stopped; every child of the group ends in a catch-all or a bounded loop."""
         context = self._context
         context.loop = asyncio.get_running_loop()
+        context.loop.set_exception_handler(context.events.loop_failed)
         self._handle_signals()
         async with asyncio.TaskGroup() as tasks:
             self._assemble(tasks)

@@ -42,6 +42,7 @@ class Database:
     def __init__(self, dsn: str) -> None:
         self._engine = sa.create_engine(
             sqlalchemy_url(dsn),
+            hide_parameters=True,
             pool_size=4,
             max_overflow=8,
             pool_timeout=CONNECT_SECONDS,
@@ -108,7 +109,9 @@ def migrate(dsn: str) -> None:
     try:
         with psycopg.connect(dsn, autocommit=True, connect_timeout=CONNECT_SECONDS) as lock:
             lock.execute("SELECT pg_advisory_lock(%s)", (MIGRATION_LOCK,))
-            engine = sa.create_engine(sqlalchemy_url(dsn), poolclass=sa.NullPool)
+            engine = sa.create_engine(
+                sqlalchemy_url(dsn), poolclass=sa.NullPool, hide_parameters=True
+            )
             with engine.begin() as connection:
                 config = _config()
                 config.attributes["connection"] = connection
@@ -123,7 +126,7 @@ def migrate(dsn: str) -> None:
 
 def is_current(dsn: str) -> bool:
     """Tell whether the schema is the one that this version needs."""
-    engine = sa.create_engine(sqlalchemy_url(dsn), poolclass=sa.NullPool)
+    engine = sa.create_engine(sqlalchemy_url(dsn), poolclass=sa.NullPool, hide_parameters=True)
     try:
         with engine.connect() as connection:
             found = MigrationContext.configure(connection).get_current_revision()
