@@ -14,7 +14,7 @@ from markupsafe import Markup, escape
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
-from jusinfer.console.frame import FAILED, Frame, Report
+from jusinfer.console.errors import FAILED, Frame, Report
 from jusinfer.console.openapi import document
 
 HERE: Final = Path(__file__).parent
@@ -85,6 +85,11 @@ def build(
         return JSONResponse(body, error.status_code)
 
     _answer_faults(app)
+    _put_in_frame(app, report)
+    return app
+
+
+def _put_in_frame(app: FastAPI, report: Report) -> None:
     inner = app.build_middleware_stack
 
     def framed() -> ASGIApp:
@@ -92,7 +97,6 @@ def build(
         return Frame(inner(), report)
 
     app.build_middleware_stack = framed  # type: ignore[method-assign]
-    return app
 
 
 def _answer_faults(app: FastAPI) -> None:

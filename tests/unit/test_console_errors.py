@@ -6,7 +6,7 @@ import pytest
 from pydantic import BaseModel
 
 from jusinfer.console import app as console_app
-from jusinfer.console.frame import PAGE_HEADERS
+from jusinfer.console.errors import PAGE_HEADERS
 
 SECRET = "jane@example.org SECRET-TOKEN"
 HEADERS = {name.decode(): value.decode() for name, value in PAGE_HEADERS}
@@ -67,7 +67,7 @@ def test_a_fault_is_answered_and_reported_by_class_and_place_only(
     assert answer.json()["error"]["code"] == "console_failed"
     ((kind, place),) = reports
     assert kind == "ValueError"
-    assert place.startswith("test_console_frame.py:")
+    assert place.startswith("test_console_errors.py:")
     said = capfd.readouterr()
     assert SECRET not in answer.text + str(reports) + said.out + said.err
 
