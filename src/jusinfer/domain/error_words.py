@@ -21,23 +21,23 @@ false feature field fields file files final first float follow followed followin
 from function functions generate generated generation given got greater had has have header high
 higher however id identifier if image images in include included including incomplete incorrect
 index input inputs instead int integer internal invalid is it item items its json kind large
-larger last least length less level limit limits list load long longer low lower malformed many
-match matching max maximum may media message messages method min minimum minute minutes missing
-mode model models more most multiple must name named names negative nested next no non none not
-null number numbers object objects of off on one only open option options or order other out
-output outside over overloaded parallel parameter parameters parse parsed part parts pattern per
-permitted please position positive possible present previous process processing prompt properties
-property provide provided provider range rate reached read reason reasoning receive received
-reduce reducing reduced reference refused rejected remove removed request requested requests
-require required requires resolution response responses result resulted results retry return role
-roles same schema second seconds see send sent sequence server service set shape shorten should
-since size s small smaller some specified specify start state status stop stream streaming strict
-string strings sum supplied support supported supports system t temperature text than that the
-their them then there these they this those time timeout to together token tokens too tool tools
-top total true try turn turns two type types unable unexpected unique unknown unprocessable
-unrecognized unsupported until up upstream url use used user uses using valid validation value
-values version video vision was were when where whether which while will window with within
-without words would wrong you your zero
+larger last later least length less level limit limits list load long longer low lower malformed
+many match matching max maximum may media message messages method min minimum minute minutes
+missing mode model models more most multiple must name named names negative nested next no non
+none not null number numbers object objects of off on one only open option options or order other
+out output outside over overloaded parallel parameter parameters parse parsed part parts pattern
+per permitted please position positive possible present previous process processing prompt
+properties property provide provided provider range rate reached read reason reasoning receive
+received reduce reducing reduced reference refused rejected remove removed request requested
+requests require required requires resolution response responses result resulted results retry
+return role roles same schema second seconds see send sent sequence server service set shape
+shorten should since size s small smaller some specified specify start state status stop stream
+streaming strict string strings sum supplied support supported supports system t temperature text
+than that the their them then there these they this those time timeout to together token tokens
+too tool tools top total true try turn turns two type types unable unexpected unique unknown
+unprocessable unrecognized unsupported until up upstream url use used user uses using valid
+validation value values version video vision was were when where whether which while will window
+with within without words would wrong you your zero
 """
 _MEMBERS: Final = """
 allowed_tools anyof audio_url budget_tokens cache_control chat_template_kwargs content_type

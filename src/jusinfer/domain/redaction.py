@@ -42,6 +42,7 @@ _MARKUP: Final = re.compile(r"<(?:!doctype|html|head|body|p|h1|title|pre)\b", re
 _TOKEN: Final = re.compile(r"\d+\.\d+(?![\w.])|\w+")
 _NUMBER: Final = re.compile(r"[0-9]{1,8}|[0-9]{1,3}\.[0-9]{1,3}")
 _PASSED: Final = re.compile(r"[ .,:;()\[\]'\"/<>=]")
+_BLANKS: Final = re.compile(r"\s+")
 _GAP_CHARS_MAX: Final = 3
 _BREAK: Final = "\x00"
 _ASCII_FOLDED: Final = bytes(range(256)).lower()
@@ -186,7 +187,7 @@ class _Words:
             size += len(word) + 1
             if size > KEPT_CHARS_MAX:
                 break
-            gap = "".join(_PASSED.findall(" ".join(text[place : found.start()].split(" "))))
+            gap = "".join(_PASSED.findall(_BLANKS.sub(" ", text[place : found.start()])))
             self._gaps.append(gap[:_GAP_CHARS_MAX] if place or gap.strip() else "")
             is_kept = word.casefold() in ERROR_WORDS or _NUMBER.fullmatch(word) is not None
             self._words.append(word if word.isascii() and is_kept else None)

@@ -32,8 +32,8 @@ REQUEST = request()
     [
         "The server is overloaded, try again later",
         "This model's maximum context length is 8192 tokens",
-        "Unsupported parameter: 'logprobs' is not supported with this model.",
-        "Unsupported value: 'temperature' does not support 0.2 with this model.",
+        "Unsupported parameter: 'logprobs' is not supported with this model",
+        "Unsupported value: 'temperature' does not support 0.2 with this model",
         "Invalid type for 'messages[0].content': expected a string",
         "max_tokens: must be less than or equal to 4096",
     ],

@@ -154,8 +154,9 @@ def test_no_piece_of_a_secret_of_ours_is_told(key: str, dress: Callable[[str], s
     own = OwnSecrets([key, "another-secret"])
     told = own.mask(f"Unrecognised value {dress(key)}, for this deployment")
     assert REDACTED in told
-    assert told.startswith("Unrecognised value ")
-    assert told.endswith(" for this deployment")
+    # A letter beside the secret may by chance make a piece of one of its dresses.
+    assert told.startswith("Unrecognised val")
+    assert told.endswith("r this deployment")
     assert not pieces(told) & (pieces(key) | pieces(key[::-1]) | pieces(key.encode().hex()))
 
 
