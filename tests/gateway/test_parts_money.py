@@ -3,6 +3,7 @@
 import asyncio
 import fcntl
 import os
+import resource
 from pathlib import Path
 
 import msgspec
@@ -273,6 +274,28 @@ def test_a_journal_is_locked_appended_and_let_go(tmp_path: Path) -> None:
         journal.close()
         fcntl.flock(other, fcntl.LOCK_SH | fcntl.LOCK_NB)
     assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
+
+
+def test_a_disk_that_refuses_a_new_file_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jusinfer.gateway.journal.SEGMENT_BYTES", 1)
+    journal = Journal(tmp_path, "w", 1 << 20)
+    first = journal.open(1)
+    before = set(Path("/proc/self/fd").iterdir())
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+        for _ in range(3):
+            with pytest.raises(JournalUnwritable):
+                journal.admit(admitted("a" * 32))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert set(Path("/proc/self/fd").iterdir()) == before
+    assert [path.name for path in tmp_path.iterdir()] == [first]
+    segment = journal.admit(admitted("b" * 32))
+    assert segment.path.name != first
+    journal.close()
 
 
 def test_a_journal_sheds_load_before_it_forgets_money(tmp_path: Path) -> None:

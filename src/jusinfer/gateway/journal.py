@@ -54,6 +54,11 @@ class Segment:
         self.size_bytes += written
         self.is_dirty = True
 
+    def abandon(self) -> None:
+        """Remove a file that holds no record, and let its lock go."""
+        self.path.unlink(missing_ok=True)
+        os.close(self.descriptor)
+
     def close(self) -> None:
         """Sync and close; the lock goes with the descriptor."""
         os.fsync(self.descriptor)
@@ -83,9 +88,14 @@ class Journal:
 
     def _begin(self, now_us: int) -> Segment:
         path = self._directory / f"{self._worker_id}-{self._number:06d}.journal"
-        segment = Segment(path)
-        segment.append(self._encoder.frame(Opened(FORMAT_VERSION, self._worker_id, now_us)))
+        # A number is used once, also where the disk then takes nothing.
         self._number += 1
+        segment = Segment(path)
+        try:
+            segment.append(self._encoder.frame(Opened(FORMAT_VERSION, self._worker_id, now_us)))
+        except OSError:
+            segment.abandon()
+            raise
         self._segment = segment
         return segment
 
