@@ -12,6 +12,7 @@ from jusinfer.observability import Events
 from jusinfer.services import accounts, billing
 from jusinfer.services.billing import Terms
 from jusinfer.settler.process import Settler
+from jusinfer.store import logins
 from jusinfer.store.database import migrate
 from jusinfer.store.embedded import EmbeddedPostgres
 
@@ -23,7 +24,8 @@ def posting(folder: Path, completions: int) -> dict[str, float]:
     postgres = EmbeddedPostgres(folder)
     migrate(postgres.start())
     try:
-        world = control.world(postgres.dsn)
+        signed_in = logins.renew(postgres.admin_dsn, folder)
+        world = control.world(signed_in.dsn_of("operator"))
         tenant = accounts.create_tenant(world, "bench")
         billing.grant(world, tenant.tenant_id, 10**15, Mode.LIVE, "bench", Terms())
         world.database.close()
@@ -31,14 +33,14 @@ def posting(folder: Path, completions: int) -> dict[str, float]:
         journals.mkdir()
         for _ in range(JOURNALS):
             _write(journals, tenant.tenant_id, completions // JOURNALS)
-        return _post(postgres, journals)
+        return _post(signed_in.dsn_of("settler"), journals)
     finally:
         postgres.stop()
 
 
-def _post(postgres: EmbeddedPostgres, journals: Path) -> dict[str, float]:
+def _post(dsn: str, journals: Path) -> dict[str, float]:
     with Path("/dev/null").open("w") as nowhere:
-        settler = Settler(postgres.dsn, journals, Events("settler", nowhere))
+        settler = Settler(dsn, journals, Events("settler", nowhere))
         pid = int((journals.parent / "postgres" / "postmaster.pid").read_text().split()[0])
         family = [pid]
         before, began, own = machine.cpu_seconds(family), time.perf_counter(), time.process_time()

@@ -18,6 +18,7 @@ from typing import Any, Self
 import httpx
 import openai
 
+from jusinfer.store import logins
 from jusinfer.store.embedded import EmbeddedPostgres
 
 START_SECONDS = 60.0
@@ -127,7 +128,15 @@ class Running:
 
     @property
     def dsn(self) -> str:
-        return EmbeddedPostgres(self.data_dir).dsn
+        """Where the operator signs in, who may read every table."""
+        found = logins.known(EmbeddedPostgres(self.data_dir).dsn, self.data_dir)
+        assert found is not None
+        return found.dsn_of("operator")
+
+    @property
+    def admin_dsn(self) -> str:
+        """Where the superuser signs in, for what no login of the product may do."""
+        return EmbeddedPostgres(self.data_dir).admin_dsn
 
     def cli(self, *arguments: str) -> Any:
         """Run a command with --json; gives what it says."""

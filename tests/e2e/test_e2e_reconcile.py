@@ -136,7 +136,7 @@ class Product:
         wait_until(has_failed)
 
     def hurry(self) -> None:
-        with psycopg.connect(self.running.dsn) as connection:
+        with psycopg.connect(self.running.admin_dsn) as connection:
             connection.execute(
                 "UPDATE provider_report SET next_at = now() WHERE next_at IS NOT NULL"
             )

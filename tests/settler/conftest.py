@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
-from tests.postgres import fresh_database, server
+from tests.postgres import fresh_database, server, sign_in
 
 from jusinfer.adapters import system
 from jusinfer.services.world import World
@@ -30,6 +30,6 @@ def dsn(postgres: EmbeddedPostgres) -> Iterator[str]:
 
 @pytest.fixture
 def world(dsn: str) -> Iterator[World]:
-    made = World(Database(dsn), system.new_id, system.new_secret)
+    made = World(Database(sign_in(dsn, "operator")), system.new_id, system.new_secret)
     yield made
     made.database.close()

@@ -25,7 +25,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from tests.money import assert_books_are_right
-from tests.postgres import fresh_database
+from tests.postgres import fresh_database, sign_in
 from tests.settler.test_settler_posts import STEPS, Killed, Writer, run_dry, settler
 
 from jusinfer.adapters import system
@@ -50,7 +50,9 @@ class MoneyMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp(prefix="ji-machine-"))
-        self.world = World(Database(self.dsn), system.new_id, system.new_secret)
+        self.world = World(
+            Database(sign_in(self.dsn, "operator")), system.new_id, system.new_secret
+        )
         self.tenants = [
             accounts.create_tenant(self.world, system.new_id()).tenant_id for _ in range(2)
         ]

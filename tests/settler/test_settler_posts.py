@@ -9,6 +9,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from tests.money import assert_books_are_right, balance
+from tests.postgres import sign_in
 
 from jusinfer.domain.identity import Mode
 from jusinfer.domain.journal import FORMAT_VERSION, Admitted, Ended, FrameEncoder, Opened
@@ -124,7 +125,7 @@ def writer(dsn: str, tenant_id: str, tmp_path: Path) -> Writer:
 
 
 def settler(dsn: str, folder: Path, step: object = None) -> Settler:
-    made = Settler(dsn, folder, Events("settler", is_strict=True))
+    made = Settler(sign_in(dsn, "settler"), folder, Events("settler", is_strict=True))
     if step is not None:
         made._step = step  # type: ignore[assignment]
     return made

@@ -8,6 +8,7 @@ import msgspec
 import psycopg
 import pytest
 from tests.money import assert_books_are_right
+from tests.postgres import sign_in
 from tests.settler.test_settler_posts import STEPS, Killed, Writer, run_dry, settler
 
 from jusinfer.domain.journal import Ended
@@ -142,7 +143,7 @@ def test_a_report_is_recorded_and_the_ledger_untouched(
             raise NoReport("not_found")
         return ProviderReport(77_000, 4, 9)
 
-    link = ReportLink(dsn)
+    link = ReportLink(sign_in(dsn, "reconciler"))
     worker = reconciler(link)
     assert asyncio.run(worker.run_once(ask)) == 2
     assert asyncio.run(worker.run_once(ask)) == 0
@@ -175,11 +176,11 @@ def test_one_that_dies_while_it_asks_leaves_the_question_to_the_next(
     async def answer(due: Due) -> ProviderReport:
         return ProviderReport(len(due.generation_id))
 
-    dying = ReportLink(dsn)
+    dying = ReportLink(sign_in(dsn, "reconciler"))
     with pytest.raises(Killed):
         asyncio.run(reconciler(dying).run_once(die))
     dying.close()
-    link = ReportLink(dsn)
+    link = ReportLink(sign_in(dsn, "reconciler"))
     assert asyncio.run(reconciler(link).run_once(answer)) == 0
     due_now(dsn)
     assert asyncio.run(reconciler(link).run_once(answer)) == 1
@@ -196,7 +197,7 @@ def test_a_batch_is_bounded(dsn: str, writer: Asked, tmp_path: Path) -> None:
     async def ask(_: Due) -> ProviderReport:
         raise NoReport("status_503")
 
-    link = ReportLink(dsn)
+    link = ReportLink(sign_in(dsn, "reconciler"))
     worker = reconciler(link)
     assert asyncio.run(worker.run_once(ask)) == BATCH_ROWS
     assert asyncio.run(worker.run_once(ask)) == 1

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.money import assert_books_are_right, balance
+from tests.postgres import sign_in
 from tests.settler.test_settler_posts import Writer, run_dry
 
 from jusinfer.adapters import system
@@ -117,7 +118,7 @@ class Bench(NamedTuple):
 
 
 def prepared(dsn: str, folder: Path) -> Bench:
-    world = World(Database(dsn), system.new_id, system.new_secret)
+    world = World(Database(sign_in(dsn, "operator")), system.new_id, system.new_secret)
     tenant = accounts.create_tenant(world, system.new_id())
     billing.grant(world, tenant.tenant_id, NANO_PER_USD, Mode.LIVE, "test", Terms())
     world.database.close()
@@ -135,7 +136,9 @@ def folder() -> Iterator[Path]:
 def post_all(bench: Bench) -> list[dict[str, Any]]:
     """Let a new settler post everything; gives the events that it wrote."""
     said = io.StringIO()
-    worker = Settler(bench.dsn, bench.folder, Events("settler", said, is_strict=True))
+    worker = Settler(
+        sign_in(bench.dsn, "settler"), bench.folder, Events("settler", said, is_strict=True)
+    )
     run_dry(worker)
     run_dry(worker)
     worker.close()

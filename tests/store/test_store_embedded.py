@@ -210,3 +210,64 @@ def test_a_database_behind_a_link_is_refused(tmp_path: Path) -> None:
     (data_dir / "postgres").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(StoreError, match="symbolic link"):
         EmbeddedPostgres(data_dir).start()
+
+
+TRUST = "local all all trust\nhost all all 127.0.0.1/32 trust\n"
+
+
+def unlocked(place: Path) -> EmbeddedPostgres:
+    """Make a server as earlier versions did, which let everyone in; it runs."""
+    server = EmbeddedPostgres(place)
+    server.start()
+    (place / "postgres" / "pg_hba.conf").write_text(TRUST)
+    with psycopg.connect(server.admin_dsn, autocommit=True) as connection:
+        connection.execute("ALTER ROLE postgres PASSWORD NULL")
+        connection.execute("SELECT pg_reload_conf()")
+    (place / "database-superuser.secret").unlink()
+    return server
+
+
+def lets_in_without_a_password(server: EmbeddedPostgres) -> bool:
+    try:
+        psycopg.connect(server.dsn.replace("//", "//postgres@", 1)).close()
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("is_running", [True, False], ids=["left behind", "stopped"])
+def test_a_server_of_an_earlier_version_is_locked(tmp_path: Path, *, is_running: bool) -> None:
+    server = unlocked(tmp_path)
+    try:
+        assert lets_in_without_a_password(server)
+        if not is_running:
+            server.stop()
+        with psycopg.connect(server.start()) as connection:
+            assert connection.execute(
+                "SELECT type, auth_method FROM pg_hba_file_rules"
+            ).fetchall() == [("local", "scram-sha-256")]
+        assert not lets_in_without_a_password(server)
+        secret = tmp_path / "database-superuser.secret"
+        assert secret.stat().st_mode & 0o777 == 0o600
+        # The log of the server holds no password.
+        assert secret.read_bytes() not in (tmp_path / "postgres" / "server.log").read_bytes()
+    finally:
+        server.stop()
+
+
+def test_a_lost_or_foreign_password_is_said_and_made_anew(tmp_path: Path) -> None:
+    server = EmbeddedPostgres(tmp_path)
+    secret = tmp_path / "database-superuser.secret"
+    try:
+        server.start()
+        secret.write_text("another")
+        with pytest.raises(StoreError, match="delete the file, and the next start makes a new one"):
+            server.start()
+        secret.unlink()
+        with pytest.raises(StoreError, match="its next start makes a new one"):
+            server.start()
+        server.stop()
+        with psycopg.connect(server.start()) as connection:
+            assert connection.execute("SELECT 1").fetchone() == (1,)
+    finally:
+        server.stop()

@@ -9,6 +9,7 @@ import uuid
 import psycopg
 import pytest
 from tests.money import balance
+from tests.postgres import sign_in
 
 from jusinfer.domain.errors import CapReached, InvalidRequest, RateLimited
 from jusinfer.domain.identity import Mode, Principal, TenantId
@@ -82,7 +83,7 @@ def test_workers_together_use_a_limit_whole_and_never_exceed_it(dsn: str, amount
     async def run() -> None:
         await settle_in_one_minute(dsn)
         clock = Clock()
-        links = [GatewayLink(dsn, uuid.uuid4().hex) for _ in range(4)]
+        links = [GatewayLink(sign_in(dsn, "gateway"), uuid.uuid4().hex) for _ in range(4)]
         workers = [holds(link, clock) for link in links]
         who = principal(limit("requests", amount))
         passed = 0
@@ -106,7 +107,7 @@ def test_requests_at_once_are_counted_over_all_workers_and_freed(dsn: str) -> No
     async def run() -> None:
         clock = Clock()
         names = [uuid.uuid4().hex for _ in range(2)]
-        links = [GatewayLink(dsn, name) for name in names]
+        links = [GatewayLink(sign_in(dsn, "gateway"), name) for name in names]
         workers = [holds(link, clock) for link in links]
         who = principal(limit("concurrency", 3))
         taken = [workers[0].take(who, 1) or await workers[0].fetch(who, 1) for _ in range(2)]
@@ -132,7 +133,7 @@ def test_tokens_are_taken_by_estimate_and_counted_as_they_were(dsn: str) -> None
     async def run() -> None:
         await settle_in_one_minute(dsn)
         clock = Clock()
-        link = GatewayLink(dsn, uuid.uuid4().hex)
+        link = GatewayLink(sign_in(dsn, "gateway"), uuid.uuid4().hex)
         worker = holds(link, clock)
         who = principal(limit("tokens", 1_000))
         hold = worker.take(who, 600) or await worker.fetch(who, 600)
@@ -153,7 +154,7 @@ def test_random_workers_never_hold_more_slots_than_there_are(dsn: str) -> None:
     async def run() -> None:
         rng = random.Random(3)  # noqa: S311 (a shuffle, not a secret)
         clock = Clock()
-        links = [GatewayLink(dsn, uuid.uuid4().hex) for _ in range(3)]
+        links = [GatewayLink(sign_in(dsn, "gateway"), uuid.uuid4().hex) for _ in range(3)]
         workers = [holds(link, clock) for link in links]
         who = principal(limit("concurrency", 5), limit("requests", 100_000))
         held: list[object] = []
@@ -187,7 +188,7 @@ def test_random_workers_never_hold_more_slots_than_there_are(dsn: str) -> None:
 def test_the_link_grants_all_of_a_need_or_nothing(dsn: str) -> None:
     async def run() -> None:
         await settle_in_one_minute(dsn)
-        link = GatewayLink(dsn, uuid.uuid4().hex)
+        link = GatewayLink(sign_in(dsn, "gateway"), uuid.uuid4().hex)
         both = [Ask(limit("requests", 10), 4, 100), Ask(limit("tokens", 50), 60, 60)]
         first, second = await link.take_permits(both)
         assert (first.granted, first.remaining, second.granted) == (4, 6, 0)
@@ -277,7 +278,7 @@ def test_a_principal_carries_every_limit_and_cap_that_applies(world: World, dsn:
     limits.set_terms(world, tenant_id, "partner", None)
 
     async def run() -> Principal | None:
-        link = GatewayLink(dsn, uuid.uuid4().hex)
+        link = GatewayLink(sign_in(dsn, "gateway"), uuid.uuid4().hex)
         found = await link.principal(hashlib.sha256(issued.secret.encode()).digest())
         await link.close()
         return found
@@ -310,7 +311,7 @@ def test_a_hard_cap_is_leased_so_that_workers_cannot_exceed_it_together(
 
     async def run() -> int:
         clock = Clock()
-        links = [GatewayLink(dsn, uuid.uuid4().hex) for _ in range(8)]
+        links = [GatewayLink(sign_in(dsn, "gateway"), uuid.uuid4().hex) for _ in range(8)]
         workers = [holds(link, clock) for link in links]
         passed = 0
         refused = []

@@ -7,6 +7,7 @@ import uuid
 import psycopg
 import pytest
 from tests.money import assert_books_are_right, balance
+from tests.postgres import sign_in
 
 from jusinfer.domain.errors import InvalidRequest
 from jusinfer.domain.identity import Mode
@@ -14,6 +15,7 @@ from jusinfer.services import accounts, audit, billing
 from jusinfer.services.billing import Terms
 from jusinfer.services.world import World
 from jusinfer.store import ledger
+from jusinfer.store.roles import LOGINS
 
 NOW = dt.datetime.now(tz=dt.UTC)
 RANK = {"promotional": 0, "adjustment": 1, "subscription": 2, "paid": 3}
@@ -240,14 +242,17 @@ def test_terms_that_cannot_be_are_refused(world: World) -> None:
         billing.grant(world, tenant_id, 5, Mode.LIVE, "x", Terms(expires_at=NOW))
 
 
-@pytest.mark.parametrize("role", ["jusinfer_settler", "jusinfer_control", "jusinfer_operator"])
-def test_no_role_can_move_money_but_through_the_functions(
-    world: World, dsn: str, role: str
+@pytest.mark.parametrize("process", LOGINS)
+def test_no_login_can_move_money_but_through_the_functions(
+    world: World, dsn: str, process: str
 ) -> None:
     tenant(world)
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        connection.execute(f"SET ROLE {role}")
+    with psycopg.connect(sign_in(dsn, process), autocommit=True) as connection:
         for statement in (
+            "INSERT INTO ledger_account (tenant_id, mode, kind) SELECT tenant_id, 'live', 'debt'"
+            " FROM tenant"
+            if process != "operator"
+            else "DELETE FROM ledger_account",
             "UPDATE ledger_account SET credits_posted_nano = 1",
             "INSERT INTO ledger_transfer SELECT * FROM ledger_transfer",
             "UPDATE credit_lot SET remaining_nano = granted_nano",
@@ -259,12 +264,9 @@ def test_no_role_can_move_money_but_through_the_functions(
                 connection.execute(statement)
 
 
-def test_a_control_transaction_of_one_tenant_cannot_grant_to_another(
-    world: World, dsn: str
-) -> None:
+def test_an_operator_who_named_one_tenant_cannot_grant_to_another(world: World, dsn: str) -> None:
     mine, other = tenant(world, "mine"), tenant(world, "other")
-    with psycopg.connect(dsn) as connection:
-        connection.execute("SET LOCAL ROLE jusinfer_control")
+    with psycopg.connect(sign_in(dsn, "operator")) as connection:
         connection.execute("SELECT set_config('jusinfer.tenant_id', %s, true)", (mine,))
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             connection.execute(

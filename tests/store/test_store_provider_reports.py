@@ -8,6 +8,7 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 from alembic import command
+from tests.postgres import sign_in
 
 from jusinfer.domain.provider_report import ProviderReport
 from jusinfer.services import receipts
@@ -15,6 +16,7 @@ from jusinfer.services.world import World
 from jusinfer.store import database, tables
 from jusinfer.store.embedded import EmbeddedPostgres
 from jusinfer.store.report_link import ReportLink, ReportLinkDown
+from jusinfer.store.roles import LOGINS
 
 _numbers = itertools.count()
 TENANT = "1" * 32
@@ -32,17 +34,18 @@ ROW = (
 def empty(postgres: EmbeddedPostgres) -> Iterator[str]:
     """Make a database without a schema."""
     name = f"empty_{next(_numbers)}"
-    admin = postgres.dsn.replace("/jusinfer?", "/postgres?")
+    admin = postgres.admin_dsn.replace("/jusinfer?", "/postgres?")
     with psycopg.connect(admin, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")
     try:
-        yield postgres.dsn.replace("/jusinfer?", f"/{name}?")
+        yield postgres.admin_dsn.replace("/jusinfer?", f"/{name}?")
     finally:
         with psycopg.connect(admin, autocommit=True) as connection:
             connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 def upgrade(dsn: str, revision: str) -> None:
+    """Make the tables of an earlier version, as the superuser, who made them then."""
     engine = sa.create_engine(database.sqlalchemy_url(dsn), poolclass=sa.NullPool)
     with engine.begin() as connection:
         config = database._config()
@@ -94,7 +97,7 @@ def later(dsn: str, hours: int = 0) -> None:
 
 @pytest.fixture
 def link(dsn: str) -> Iterator[ReportLink]:
-    made = ReportLink(dsn)
+    made = ReportLink(sign_in(dsn, "reconciler"))
     yield made
     made.close()
 
@@ -102,9 +105,9 @@ def link(dsn: str) -> Iterator[ReportLink]:
 def test_rows_of_the_schema_before_are_kept_and_wait_for_nothing(empty: str) -> None:
     upgrade(empty, "0008")
     with psycopg.connect(empty) as connection:
-        connection.execute("SELECT jusinfer_ensure_partition(now()::date)")
+        connection.execute("CREATE TABLE month PARTITION OF usage_record DEFAULT")
         connection.execute(ROW, (uuid.uuid4().hex, *[TENANT] * 4))
-    upgrade(empty, "head")
+    database.migrate(empty)
     assert database.is_current(empty)
     with psycopg.connect(empty) as connection:
         kept = connection.execute(
@@ -112,7 +115,13 @@ def test_rows_of_the_schema_before_are_kept_and_wait_for_nothing(empty: str) -> 
         ).fetchall()
         assert kept == [(5, None)]
         assert connection.execute("SELECT count(*) FROM provider_report").fetchone() == (0,)
-        used(connection, "gen-1")
+        assert connection.execute(
+            "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace"
+            " AND relowner <> 'jusinfer_owner'::regrole AND relkind IN ('r', 'p', 'S', 'i', 'I')"
+        ).fetchone() == (0,)
+        assert connection.execute(
+            "SELECT count(*) FROM pg_policies WHERE roles && ARRAY['postgres', 'public']::name[]"
+        ).fetchone() == (0,)
 
 
 @pytest.mark.parametrize("table", [tables.provider_report, tables.usage_record])
@@ -207,8 +216,7 @@ def test_an_upstream_that_is_gone_is_given_up_unasked(dsn: str, link: ReportLink
 def test_the_reconciler_can_do_nothing_else(dsn: str) -> None:
     with psycopg.connect(dsn) as connection:
         used(connection, "gen-1")
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        connection.execute("SET ROLE jusinfer_reconciler")
+    with psycopg.connect(sign_in(dsn, "reconciler"), autocommit=True) as connection:
         for statement in (
             "SELECT * FROM provider_report",
             "SELECT * FROM usage_record",
@@ -225,10 +233,9 @@ def test_the_reconciler_can_do_nothing_else(dsn: str) -> None:
                 connection.execute(statement)
 
 
-@pytest.mark.parametrize("role", ["jusinfer_gateway", "jusinfer_settler", "jusinfer_control"])
-def test_nobody_else_answers_for_a_provider(dsn: str, role: str) -> None:
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        connection.execute(f"SET ROLE {role}")
+@pytest.mark.parametrize("process", sorted({*LOGINS} - {"reconciler"}))
+def test_nobody_else_answers_for_a_provider(dsn: str, process: str) -> None:
+    with psycopg.connect(sign_in(dsn, process), autocommit=True) as connection:
         for statement in (
             "SELECT * FROM jusinfer_due_reports('{}', '{5}', 1, 1)",
             "SELECT jusinfer_note_report(gen_random_uuid(), 1, 1, 1)",
@@ -242,9 +249,9 @@ def test_nobody_else_answers_for_a_provider(dsn: str, role: str) -> None:
 def test_a_tenant_sees_its_own_reports_only(dsn: str) -> None:
     with psycopg.connect(dsn) as connection:
         used(connection, "gen-1")
+    with psycopg.connect(sign_in(dsn, "console")) as connection:
         seen = []
         for tenant in (TENANT, "2" * 32):
-            connection.execute("SET LOCAL ROLE jusinfer_control")
             connection.execute("SELECT set_config('jusinfer.tenant_id', %s, true)", (tenant,))
             seen += connection.execute("SELECT count(*) FROM provider_report").fetchall()
     assert seen == [(1,), (0,)]
@@ -274,6 +281,6 @@ def test_the_operator_sees_sums_by_upstream(world: World, dsn: str, link: Report
 
 
 def test_a_database_that_is_away_is_one_error(postgres: EmbeddedPostgres) -> None:
-    link = ReportLink(postgres.dsn.replace("/jusinfer?", "/nowhere?"))
+    link = ReportLink(sign_in(postgres.dsn, "reconciler").replace("/jusinfer?", "/nowhere?"))
     with pytest.raises(ReportLinkDown):
         link.due(["open"], 1)

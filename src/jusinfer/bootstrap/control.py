@@ -14,6 +14,7 @@ from jusinfer.observability import Events
 from jusinfer.services import accounts, keys
 from jusinfer.services.keys import Rates
 from jusinfer.services.world import World
+from jusinfer.store import logins
 from jusinfer.store.database import Database, is_current, migrate
 from jusinfer.store.embedded import EmbeddedPostgres
 from jusinfer.store.errors import StoreError
@@ -39,15 +40,21 @@ class ServedDatabase:
         self._embedded: EmbeddedPostgres | None = None
         self._journal_dir = settings.journal_dir
         self._next_start = 0.0
-        self.dsn = settings.database_url
-        if not self.dsn:
-            self._embedded = EmbeddedPostgres(Path(settings.data_dir))
-            self.dsn = self._embedded.start()
+        data_dir = Path(settings.data_dir)
+        if not settings.database_url:
+            self._embedded = EmbeddedPostgres(data_dir)
+            self._embedded.start()
             events.emit("database_started", database="embedded")
         with contextlib.ExitStack() as undo:
             undo.callback(self.close)
-            migrate(self.dsn)
+            if self._embedded is None:
+                migrate(settings.database_url)
+                self.logins = logins.keep(settings.database_url, data_dir)
+            else:
+                migrate(self._embedded.admin_dsn)
+                self.logins = logins.renew(self._embedded.admin_dsn, data_dir)
             undo.pop_all()
+        self.dsn = self.logins.dsn_of("operator")
 
     def watch(self, now: float) -> None:
         """Start the embedded server again when it has died."""
@@ -107,23 +114,42 @@ class BorrowedDatabase:
 
     def __init__(self, settings: config.Settings, *, needs_migration: bool = True) -> None:
         self._embedded: EmbeddedPostgres | None = None
-        self.dsn = settings.database_url
-        if not self.dsn:
-            embedded = EmbeddedPostgres(Path(settings.data_dir))
-            if not embedded.is_running:
-                self._embedded = embedded
-                embedded.start()
-            self.dsn = embedded.dsn
+        data_dir = Path(settings.data_dir)
+        dsn = settings.database_url
+        if dsn:
+            known = logins.known(dsn, data_dir)
+        else:
+            found = EmbeddedPostgres(data_dir)
+            known = logins.known(found.dsn, data_dir)
+            if not found.is_running:
+                self._embedded = found
+                found.start()
+            elif known is None:
+                raise StoreError(
+                    f"{data_dir}: an earlier version of the product runs here;"
+                    " stop it, then start this one or run the command again"
+                )
+            dsn = found.admin_dsn
         with contextlib.ExitStack() as undo:
             undo.callback(self.close)
-            if needs_migration and not is_current(self.dsn):
-                migrate(self.dsn)
+            if needs_migration and (known is None or not _lets_work(known)):
+                migrate(dsn)
+                known = logins.keep(dsn, data_dir)
             undo.pop_all()
+        self.dsn = dsn if known is None else known.dsn_of("operator")
 
     def close(self) -> None:
         """Leave everything as it was found."""
         if self._embedded is not None:
             self._embedded.stop()
+
+
+def _lets_work(known: logins.Logins) -> bool:
+    """Tell whether the operator may sign in and finds the schema that this version needs."""
+    try:
+        return is_current(known.dsn_of("operator"))
+    except StoreError:
+        return False
 
 
 def world(dsn: str) -> World:

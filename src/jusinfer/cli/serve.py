@@ -104,29 +104,32 @@ class Supervisor:
         sandbox = self._child("sandbox", arguments, None, drain_seconds=2.0)
         self._children["sandbox"] = sandbox
         self._database = control.ServedDatabase(settings, self._events)
-        dsn = self._database.dsn
-        first_key = control.first_run(dsn)
+        first_key = control.first_run(self._database.dsn)
         self._wait([sandbox])
         port = int(msgspec.json.decode(sandbox.said)["port"])
         ports.append(str(port))
         self._events.emit("sandbox_ready", port=port)
+        logins = self._database.logins
         self._children["settler"] = self._told(
             "settler",
             _program("bootstrap.settler"),
-            parts.SettlerPart(dsn, str(settings.journal_dir)),
+            parts.SettlerPart(logins.dsn_of("settler"), str(settings.journal_dir)),
         )
         self._children["console"] = self._told(
             "console",
             _program("bootstrap.console"),
-            parts.console_part(settings, dsn, self._run_dir),
+            parts.console_part(settings, logins.dsn_of("console"), self._run_dir),
         )
         asked = tuple(config.reporting_upstreams(settings))
         if asked:
             self._children["reconciler"] = self._told(
-                "reconciler", _program("bootstrap.reconciler"), parts.ReconcilerPart(dsn, asked)
+                "reconciler",
+                _program("bootstrap.reconciler"),
+                parts.ReconcilerPart(logins.dsn_of("reconciler"), asked),
             )
+        own = logins.dsn_of("gateway")
         self._workers = [
-            self._worker(index, dsn, port) for index in range(config.worker_count(settings))
+            self._worker(index, own, port) for index in range(config.worker_count(settings))
         ]
         self._wait([*self._children.values(), *self._workers])
         return first_key

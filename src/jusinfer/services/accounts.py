@@ -7,6 +7,7 @@ from jusinfer.domain.money import NANO_PER_USD
 from jusinfer.services.world import World
 from jusinfer.store import accounts, ledger
 from jusinfer.store.accounts import TenantRow
+from jusinfer.store.database import name_tenant
 
 TEST_GRANT_NANO: Final = 1_000 * NANO_PER_USD
 NAME_CHARS_MAX: Final = 200
@@ -24,6 +25,7 @@ def create_tenant(world: World, name: str) -> TenantRow:
             )
         accounts.insert_tenant(tx, tenant_id, name, world.new_id())
         ledger.open_accounts(tx, tenant_id)
+        name_tenant(tx, tenant_id)
         ledger.grant(
             tx,
             ledger.Grant(

@@ -61,7 +61,7 @@ def adjust(world: World, tenant_id: str, amount_nano: int, mode: Mode, reason: s
         raise InvalidRequest("an adjustment of zero changes nothing", param="amount")
     _need_reason(reason)
     transfer_id = f"adjustment:{world.new_id()}"
-    with world.database.write(tenant_id if amount_nano > 0 else None) as tx:
+    with world.database.write(tenant_id) as tx:
         if amount_nano > 0:
             given = Grant(
                 transfer_id=transfer_id,

@@ -12,8 +12,6 @@ from jusinfer.settler.caps import count_caps
 from jusinfer.settler.reader import Batch, JournalReader
 from jusinfer.store.usage import copy_line, copy_statement, has_generation, month_of
 
-ROLE: Final = "SET LOCAL ROLE jusinfer_settler"
-
 CURSOR_ADVANCE: Final = """
 UPDATE journal_cursor SET offset_bytes = %s, is_closed = %s, updated_at = now()
 WHERE journal = %s AND offset_bytes = %s AND NOT is_closed
@@ -57,7 +55,6 @@ def post_batch(
     `step` is told of each statement, so that a test can stop between any two.
     """
     with connection.transaction():
-        connection.execute(ROLE)
         moved = connection.execute(CURSOR_ADVANCE, (batch.end, is_last, reader.name, batch.start))
         if moved.rowcount != 1:
             raise CursorMoved(reader.name)

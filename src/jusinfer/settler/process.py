@@ -9,7 +9,7 @@ from typing import Final
 import psycopg
 
 from jusinfer.observability import Events
-from jusinfer.settler.post import ROLE, Connection, CursorMoved, Posted, post_batch
+from jusinfer.settler.post import Connection, CursorMoved, Posted, post_batch
 from jusinfer.settler.reader import BATCH_ROWS, READ_BYTES, Batch, JournalReader
 from jusinfer.settler.recover import closing_batch, reclaim
 
@@ -101,7 +101,6 @@ class Settler:
             return
         self._expired_at = now
         with connection.transaction():
-            connection.execute(ROLE)
             row = connection.execute(EXPIRE, (EXPIRED_LOTS_MAX,)).fetchone()
         if row is not None and int(str(row[0])):
             self._events.emit(
@@ -146,7 +145,6 @@ class Settler:
         if first.end == 0:
             return None
         with connection.transaction():
-            connection.execute(ROLE)
             connection.execute(CURSOR_OPEN, (reader.name, reader.worker_id))
             row = connection.execute(CURSOR_READ, (reader.name,)).fetchone()
         if row is None or bool(row[1]):

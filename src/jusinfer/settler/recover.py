@@ -7,7 +7,7 @@ from typing import Final
 
 from jusinfer.domain.journal import Admitted, Ended
 from jusinfer.domain.usage import Outcome
-from jusinfer.settler.post import ROLE, Connection
+from jusinfer.settler.post import Connection
 from jusinfer.settler.reader import Batch, JournalReader
 
 RECLAIM: Final = "SELECT leases, amount_nano FROM jusinfer_reclaim(%s)"
@@ -70,7 +70,6 @@ def closing_batch(reader: JournalReader) -> Batch:
 def reclaim(connection: Connection, worker_id: str) -> tuple[int, int]:
     """Take back what a dead worker's leases still hold; gives (leases, nano-USD)."""
     with connection.transaction():
-        connection.execute(ROLE)
         left = connection.execute(OPEN_JOURNALS, (worker_id,)).fetchone()
         if left is None or int(str(left[0])) > 0:
             return 0, 0

@@ -1,20 +1,29 @@
-"""The engine, transactions with their tenant and role, and migrations."""
+"""The engine, transactions with their tenant, and migrations."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, NewType
+from typing import Any, Final, NewType
 
 import psycopg
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
+from jusinfer.store import roles, schema_text
 from jusinfer.store.errors import StoreError
 
-__all__ = ["Database", "Reader", "StoreError", "Writer", "is_current", "migrate", "sqlalchemy_url"]
+__all__ = [
+    "Database",
+    "Reader",
+    "StoreError",
+    "Writer",
+    "is_current",
+    "migrate",
+    "name_tenant",
+    "sqlalchemy_url",
+]
 
 STATEMENT_MS_MAX: Final = 10_000
 LOCK_MS_MAX: Final = 3_000
@@ -72,21 +81,16 @@ class Database:
     def _transaction(
         self, tenant_id: str | None, *, is_read_only: bool, is_snapshot: bool = False
     ) -> Iterator[sa.Connection]:
-        role = "jusinfer_operator" if tenant_id is None else "jusinfer_control"
         try:
             with self._engine.begin() as connection:
                 if is_snapshot:
                     connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
                 if is_read_only:
                     connection.exec_driver_sql("SET TRANSACTION READ ONLY")
-                connection.exec_driver_sql(f"SET LOCAL ROLE {role}")
                 statement_ms = SNAPSHOT_MS_MAX if is_snapshot else STATEMENT_MS_MAX
                 connection.exec_driver_sql(f"SET LOCAL statement_timeout = {statement_ms}")
                 connection.exec_driver_sql(f"SET LOCAL lock_timeout = {LOCK_MS_MAX}")
-                connection.execute(
-                    sa.text("SELECT set_config('jusinfer.tenant_id', :tenant, true)"),
-                    {"tenant": tenant_id or ""},
-                )
+                name_tenant(connection, tenant_id)
                 yield connection
         except (sa.exc.OperationalError, sa.exc.InterfaceError) as error:
             raise StoreError(
@@ -98,6 +102,14 @@ class Database:
         self._engine.dispose()
 
 
+def name_tenant(tx: sa.Connection, tenant_id: str | None) -> None:
+    """Let the rest of the transaction see and change this tenant's rows only, if one is named."""
+    tx.execute(
+        sa.text("SELECT set_config('jusinfer.tenant_id', :tenant, true)"),
+        {"tenant": tenant_id or ""},
+    )
+
+
 def _config() -> Config:
     config = Config()
     config.set_main_option("script_location", str(HERE / "migrations"))
@@ -105,33 +117,39 @@ def _config() -> Config:
 
 
 def migrate(dsn: str) -> None:
-    """Bring the schema up to date; two at once wait for each other."""
+    """Bring tables, functions and rights up to date, all or nothing; two at once take turns.
+
+    The role of `dsn` makes roles where they lack; the rest is done as the owner. Raises StoreError.
+    """
+    engine = sa.create_engine(sqlalchemy_url(dsn), poolclass=sa.NullPool, hide_parameters=True)
     try:
-        with psycopg.connect(dsn, autocommit=True, connect_timeout=CONNECT_SECONDS) as lock:
-            lock.execute("SELECT pg_advisory_lock(%s)", (MIGRATION_LOCK,))
-            engine = sa.create_engine(
-                sqlalchemy_url(dsn), poolclass=sa.NullPool, hide_parameters=True
-            )
-            with engine.begin() as connection:
-                config = _config()
-                config.attributes["connection"] = connection
-                command.upgrade(config, "head")
-            engine.dispose()
+        with engine.begin() as connection:
+            raw: psycopg.Connection[Any] = connection.connection.driver_connection  # type: ignore[assignment]
+            # Ends with the transaction, so it holds through a pooler too.
+            raw.execute("SELECT pg_advisory_xact_lock(%s)", (MIGRATION_LOCK,))
+            roles.prepare(raw)
+            raw.execute(f"SET LOCAL ROLE {roles.OWNER}")
+            config = _config()
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+            schema_text.apply(raw)
     except (psycopg.OperationalError, sa.exc.OperationalError) as error:
         raise StoreError(
             f"the database cannot be reached ({type(error).__name__});"
             " check DATABASE_URL and that the server is up"
         ) from error
+    finally:
+        engine.dispose()
 
 
 def is_current(dsn: str) -> bool:
-    """Tell whether the schema is the one that this version needs."""
-    engine = sa.create_engine(sqlalchemy_url(dsn), poolclass=sa.NullPool, hide_parameters=True)
+    """Tell whether tables and functions are those that this version needs."""
     try:
-        with engine.connect() as connection:
-            found = MigrationContext.configure(connection).get_current_revision()
-    except sa.exc.OperationalError as error:
+        with psycopg.connect(dsn, autocommit=True, connect_timeout=CONNECT_SECONDS) as connection:
+            found = connection.execute("SELECT version_num FROM alembic_version").fetchall()
+            head = ScriptDirectory.from_config(_config()).get_current_head()
+            return found == [(head,)] and schema_text.is_applied(connection)
+    except (psycopg.errors.UndefinedTable, psycopg.errors.InsufficientPrivilege):
+        return False
+    except psycopg.OperationalError as error:
         raise StoreError("the database cannot be reached; check that it is up") from error
-    finally:
-        engine.dispose()
-    return found == ScriptDirectory.from_config(_config()).get_current_head()

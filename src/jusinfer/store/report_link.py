@@ -1,6 +1,6 @@
 """The reconciler's one door to PostgreSQL: which completions to ask about, and what was said.
 
-Every call is a function of the database that the reconciler's role may execute; it can read and
+Every call is a function of the database that the reconciler's login may execute; it can read and
 change nothing else. Every call ends within a deadline, and any outage is `ReportLinkDown`.
 """
 
@@ -12,7 +12,6 @@ import psycopg
 from jusinfer.domain.provider_report import DELAYS_SECONDS, GIVE_UP_SECONDS, ProviderReport
 
 CONNECT_SECONDS: Final = 3
-ROLE: Final = "SET ROLE jusinfer_reconciler"
 STATEMENT_TIMEOUT: Final = "SET statement_timeout = '5s'"
 LOCK_TIMEOUT: Final = "SET lock_timeout = '3s'"
 DUE: Final = "SELECT * FROM jusinfer_due_reports(%s::text[], %s::integer[], %s, %s)"
@@ -80,7 +79,7 @@ class ReportLink:
                 self._dsn, autocommit=True, connect_timeout=CONNECT_SECONDS
             )
             try:
-                for statement in (ROLE, STATEMENT_TIMEOUT, LOCK_TIMEOUT):
+                for statement in (STATEMENT_TIMEOUT, LOCK_TIMEOUT):
                     connection.execute(statement)
             except psycopg.Error:
                 connection.close()

@@ -5,21 +5,6 @@ from alembic import op
 revision = "0001"
 down_revision = None
 
-ROLES = """
-DO $$
-DECLARE role_name text;
-BEGIN
-  FOREACH role_name IN ARRAY ARRAY[
-    'jusinfer_gateway', 'jusinfer_settler', 'jusinfer_control', 'jusinfer_operator'
-  ] LOOP
-    IF NOT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = role_name) THEN
-      EXECUTE format('CREATE ROLE %I NOLOGIN', role_name);
-    END IF;
-    EXECUTE format('GRANT %I TO CURRENT_USER', role_name);
-  END LOOP;
-END $$;
-"""
-
 TABLES = """
 CREATE TABLE tenant (
   tenant_id uuid PRIMARY KEY,
@@ -142,122 +127,18 @@ CREATE INDEX usage_record_tenant ON usage_record (tenant_id, admitted_at);
 CREATE INDEX usage_record_completion ON usage_record (completion_id);
 """
 
-FUNCTIONS = """
-CREATE FUNCTION jusinfer_refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-  RAISE EXCEPTION 'the ledger is append-only: write a transfer that corrects';
-END $$;
-CREATE TRIGGER ledger_transfer_append_only BEFORE UPDATE OR DELETE ON ledger_transfer
-  FOR EACH ROW EXECUTE FUNCTION jusinfer_refuse_change();
-CREATE TRIGGER ledger_transfer_no_truncate BEFORE TRUNCATE ON ledger_transfer
-  FOR EACH STATEMENT EXECUTE FUNCTION jusinfer_refuse_change();
-
-CREATE FUNCTION jusinfer_ensure_partition(month date) RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = public AS $$
-DECLARE first date := date_trunc('month', month)::date;
-DECLARE partition_name text := 'usage_record_' || to_char(first, 'YYYY_MM');
-BEGIN
-  IF to_regclass(partition_name) IS NULL THEN
-    EXECUTE format(
-      'CREATE TABLE IF NOT EXISTS %I PARTITION OF usage_record FOR VALUES FROM (%L) TO (%L)',
-      partition_name, first::timestamp at time zone 'UTC',
-      (first + interval '1 month') at time zone 'UTC');
-    -- COPY does not go through row-level security, so the settler writes into the month itself.
-    EXECUTE format('GRANT INSERT ON %I TO jusinfer_settler', partition_name);
-  END IF;
-END $$;
-
-CREATE FUNCTION jusinfer_principal(wanted bytea)
-RETURNS TABLE (tenant_id uuid, member_id uuid, key_id uuid, mode text,
-               requests_per_minute integer, tokens_per_minute bigint)
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public AS $$
-  SELECT k.tenant_id, k.member_id, k.key_id, k.mode, k.requests_per_minute, k.tokens_per_minute
-  FROM api_key k WHERE k.fingerprint = wanted AND k.revoked_at IS NULL
-$$;
-
-CREATE FUNCTION jusinfer_take_credit(
-  worker uuid, for_tenant uuid, for_mode text, need bigint,
-  share bigint, chunk_min bigint, chunk_max bigint)
-RETURNS TABLE (lease_id uuid, granted_nano bigint, available_nano bigint)
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = public AS $$
-#variable_conflict use_column
-DECLARE chunk bigint;
-DECLARE made uuid;
-BEGIN
-  UPDATE ledger_account a SET
-    last_lease_nano = LEAST(GREATEST(LEAST(GREATEST(
-      (credits_posted_nano - debits_posted_nano - leased_nano) / share, chunk_min), chunk_max),
-      need), credits_posted_nano - debits_posted_nano - leased_nano),
-    leased_nano = leased_nano + LEAST(GREATEST(LEAST(GREATEST(
-      (credits_posted_nano - debits_posted_nano - leased_nano) / share, chunk_min), chunk_max),
-      need), credits_posted_nano - debits_posted_nano - leased_nano)
-  WHERE a.tenant_id = for_tenant AND a.mode = for_mode AND a.kind = 'credits'
-    AND credits_posted_nano - debits_posted_nano - leased_nano >= GREATEST(need, 1)
-  RETURNING a.last_lease_nano INTO chunk;
-  IF chunk IS NULL THEN
-    RETURN QUERY SELECT NULL::uuid, 0::bigint, COALESCE((
-      SELECT GREATEST(a.credits_posted_nano - a.debits_posted_nano - a.leased_nano, 0)
-      FROM ledger_account a
-      WHERE a.tenant_id = for_tenant AND a.mode = for_mode AND a.kind = 'credits'), 0);
-    RETURN;
-  END IF;
-  made := gen_random_uuid();
-  INSERT INTO lease (lease_id, tenant_id, mode, worker_id, granted_nano)
-  VALUES (made, for_tenant, for_mode, worker, chunk);
-  RETURN QUERY SELECT made, chunk, 0::bigint;
-END $$;
-
-CREATE FUNCTION jusinfer_return_credit(worker uuid, from_lease uuid, amount bigint)
-RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER SET search_path = public AS $$
-DECLARE l lease%ROWTYPE;
-BEGIN
-  SELECT * INTO l FROM lease WHERE lease_id = from_lease AND worker_id = worker;
-  IF NOT FOUND THEN RETURN false; END IF;
-  -- The account is always locked before its leases, by everyone, so that nobody waits in a ring.
-  PERFORM 1 FROM ledger_account a
-    WHERE a.tenant_id = l.tenant_id AND a.mode = l.mode AND a.kind = 'credits' FOR UPDATE;
-  UPDATE lease SET returned_nano = returned_nano + amount
-    WHERE lease_id = from_lease AND state = 'open' AND amount >= 0
-      AND granted_nano - posted_nano - returned_nano >= amount;
-  IF NOT FOUND THEN RETURN false; END IF;
-  UPDATE ledger_account a SET leased_nano = leased_nano - amount
-    WHERE a.tenant_id = l.tenant_id AND a.mode = l.mode AND a.kind = 'credits';
-  UPDATE lease SET state = 'closed'
-    WHERE lease_id = from_lease AND posted_nano + returned_nano = granted_nano;
-  RETURN true;
-END $$;
-
-CREATE FUNCTION jusinfer_register(worker uuid, journal_name text) RETURNS void
-LANGUAGE sql SECURITY DEFINER SET search_path = public AS $$
-  INSERT INTO gateway_worker (worker_id, journal) VALUES (worker, journal_name)
-  ON CONFLICT (worker_id) DO UPDATE SET heartbeat_at = now()
-$$;
-CREATE FUNCTION jusinfer_heartbeat(worker uuid) RETURNS void
-LANGUAGE sql SECURITY DEFINER SET search_path = public AS $$
-  UPDATE gateway_worker SET heartbeat_at = now() WHERE worker_id = worker
-$$;
-CREATE FUNCTION jusinfer_deregister(worker uuid) RETURNS void
-LANGUAGE sql SECURITY DEFINER SET search_path = public AS $$
-  UPDATE gateway_worker SET state = 'stopped' WHERE worker_id = worker AND state = 'live'
-$$;
-"""
-
 GRANTS = """
-REVOKE ALL ON ALL FUNCTIONS IN SCHEMA public FROM PUBLIC;
 GRANT USAGE ON SCHEMA public TO
-  jusinfer_gateway, jusinfer_settler, jusinfer_control, jusinfer_operator;
-GRANT EXECUTE ON FUNCTION jusinfer_principal, jusinfer_take_credit, jusinfer_return_credit,
-  jusinfer_register, jusinfer_heartbeat, jusinfer_deregister TO jusinfer_gateway;
-GRANT EXECUTE ON FUNCTION jusinfer_ensure_partition TO jusinfer_settler, jusinfer_operator;
+  jusinfer_gateway, jusinfer_settler, jusinfer_web, jusinfer_operator;
 GRANT SELECT, INSERT, UPDATE ON ledger_account, lease, journal_cursor TO jusinfer_settler;
 GRANT SELECT, UPDATE ON gateway_worker TO jusinfer_settler;
 GRANT SELECT, INSERT ON ledger_transfer, usage_record TO jusinfer_settler;
 GRANT SELECT ON tenant TO jusinfer_settler;
 GRANT SELECT ON tenant, member, api_key, ledger_account, ledger_transfer, lease, usage_record
-  TO jusinfer_control;
-GRANT INSERT ON api_key, ledger_account, ledger_transfer TO jusinfer_control;
-GRANT UPDATE (revoked_at) ON api_key TO jusinfer_control;
-GRANT UPDATE (debits_posted_nano, credits_posted_nano) ON ledger_account TO jusinfer_control;
+  TO jusinfer_web;
+GRANT INSERT ON api_key, ledger_account, ledger_transfer TO jusinfer_web;
+GRANT UPDATE (revoked_at) ON api_key TO jusinfer_web;
+GRANT UPDATE (debits_posted_nano, credits_posted_nano) ON ledger_account TO jusinfer_web;
 GRANT SELECT ON ALL TABLES IN SCHEMA public TO jusinfer_operator;
 GRANT INSERT ON tenant, member, api_key, ledger_account, ledger_transfer TO jusinfer_operator;
 GRANT UPDATE (revoked_at) ON api_key TO jusinfer_operator;
@@ -277,13 +158,13 @@ TENANT_TABLES = (
 
 def upgrade() -> None:
     """Build the floor."""
-    for statements in (ROLES, TABLES, FUNCTIONS, GRANTS):
+    for statements in (TABLES, GRANTS):
         op.execute(statements)
     for table in TENANT_TABLES:
         op.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
         op.execute(f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY")
         op.execute(
-            f"CREATE POLICY {table}_own ON {table} TO jusinfer_control USING "
+            f"CREATE POLICY {table}_own ON {table} TO jusinfer_web USING "
             "(tenant_id = NULLIF(current_setting('jusinfer.tenant_id', true), '')::uuid)"
         )
         for role in ("jusinfer_operator", "jusinfer_settler", "CURRENT_USER"):
@@ -291,6 +172,6 @@ def upgrade() -> None:
             op.execute(f"CREATE POLICY {table}_{name} ON {table} TO {role} USING (true)")
     # A grant posts against accounts of the house, which belong to no tenant.
     op.execute(
-        "CREATE POLICY ledger_account_house ON ledger_account TO jusinfer_control "
+        "CREATE POLICY ledger_account_house ON ledger_account TO jusinfer_web "
         "USING (tenant_id IS NULL)"
     )

@@ -6,8 +6,6 @@ revision = "0002"
 down_revision = "0001"
 
 ACCOUNTS = """
-DROP FUNCTION jusinfer_take_credit(uuid, uuid, text, bigint, bigint, bigint, bigint);
-DROP FUNCTION jusinfer_return_credit(uuid, uuid, bigint);
 ALTER TABLE ledger_account
   DROP COLUMN last_lease_nano,
   DROP CONSTRAINT ledger_account_kind_check,
@@ -68,10 +66,6 @@ CREATE TABLE lease_lot (
   PRIMARY KEY (lease_id, lot_id)
 );
 CREATE INDEX lease_lot_lot ON lease_lot (lot_id) WHERE held_nano > 0;
-CREATE TRIGGER lot_draw_append_only BEFORE UPDATE OR DELETE ON lot_draw
-  FOR EACH ROW EXECUTE FUNCTION jusinfer_refuse_change();
-CREATE TRIGGER lot_draw_no_truncate BEFORE TRUNCATE ON lot_draw
-  FOR EACH STATEMENT EXECUTE FUNCTION jusinfer_refuse_change();
 """
 
 # What stood before lots were kept becomes one lot for each tenant and mode.
@@ -114,89 +108,16 @@ ALTER TABLE ledger_account
   ADD CONSTRAINT ledger_account_leases_credits CHECK (kind = 'credits' OR leased_nano = 0),
   ADD CONSTRAINT ledger_account_debt_is_owed CHECK (kind <> 'debt'
     OR debits_posted_nano >= credits_posted_nano);
-
-CREATE FUNCTION jusinfer_fold_transfers() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = public AS $$
-BEGIN
-  -- Accounts are locked in one order, by everyone, so that nobody waits in a ring.
-  PERFORM 1 FROM ledger_account a WHERE a.account_id IN (
-    SELECT debit_account_id FROM added UNION SELECT credit_account_id FROM added)
-  ORDER BY a.account_id FOR UPDATE;
-  UPDATE ledger_account a SET debits_posted_nano = a.debits_posted_nano + s.debits_nano,
-    credits_posted_nano = a.credits_posted_nano + s.credits_nano
-  FROM (
-    SELECT e.account_id, sum(e.debit_nano)::bigint AS debits_nano,
-      sum(e.credit_nano)::bigint AS credits_nano
-    FROM (
-      SELECT debit_account_id AS account_id, amount_nano AS debit_nano, 0 AS credit_nano FROM added
-      UNION ALL SELECT credit_account_id, 0, amount_nano FROM added
-    ) e GROUP BY e.account_id
-  ) s WHERE a.account_id = s.account_id;
-  RETURN NULL;
-END $$;
-CREATE TRIGGER ledger_transfer_fold AFTER INSERT ON ledger_transfer
-  REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION jusinfer_fold_transfers();
-
-CREATE FUNCTION jusinfer_account(of_tenant uuid, in_mode text, of_kind text) RETURNS bigint
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public AS $$
-  SELECT account_id FROM ledger_account
-  WHERE tenant_id IS NOT DISTINCT FROM of_tenant AND mode = in_mode AND kind = of_kind
-$$;
-
-CREATE FUNCTION jusinfer_check_tenant(wanted uuid) RETURNS void
-LANGUAGE plpgsql STABLE SET search_path = public AS $$
-DECLARE own text := NULLIF(current_setting('jusinfer.tenant_id', true), '');
-BEGIN
-  IF own IS NOT NULL AND own::uuid <> wanted THEN
-    RAISE EXCEPTION 'this transaction belongs to another tenant' USING ERRCODE = '42501';
-  END IF;
-END $$;
-
--- What may be lent or drawn now, in draw-down order; `before_nano` is what lies ahead of a lot.
-CREATE FUNCTION jusinfer_free_lots(of_tenant uuid, in_mode text)
-RETURNS TABLE (lot_id uuid, place bigint, free_nano bigint, before_nano bigint)
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public AS $$
-  SELECT l.lot_id, row_number() OVER w, l.remaining_nano - l.held_nano,
-    (sum(l.remaining_nano - l.held_nano) OVER w)::bigint - (l.remaining_nano - l.held_nano)
-  FROM credit_lot l
-  WHERE l.tenant_id = of_tenant AND l.mode = in_mode AND l.remaining_nano > l.held_nano
-    AND l.effective_at <= now() AND (l.expires_at IS NULL OR l.expires_at > now())
-  WINDOW w AS (ORDER BY l.priority, l.expires_at NULLS LAST, l.source_rank, l.effective_at,
-    l.created_at, l.lot_id ROWS UNBOUNDED PRECEDING)
-$$;
-
--- Takes up to an amount from what is free, for a transfer; gives what could be taken. `beyond`
--- marks what a settlement draws over what its leases held.
-CREATE FUNCTION jusinfer_draw_free(
-  for_transfer text, of_tenant uuid, in_mode text, amount bigint, beyond boolean)
-RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER SET search_path = public AS $$
-DECLARE taken bigint;
-BEGIN
-  WITH part AS (
-    SELECT f.lot_id, LEAST(f.free_nano, amount - f.before_nano) AS amount_nano
-    FROM jusinfer_free_lots(of_tenant, in_mode) f WHERE f.before_nano < amount
-  ), moved AS (
-    UPDATE credit_lot l SET remaining_nano = l.remaining_nano - part.amount_nano
-    FROM part WHERE l.lot_id = part.lot_id
-  ), noted AS (
-    INSERT INTO lot_draw (transfer_id, lot_id, tenant_id, is_beyond_lease, amount_nano)
-    SELECT for_transfer, part.lot_id, of_tenant, beyond, part.amount_nano FROM part
-  )
-  SELECT COALESCE(sum(amount_nano), 0)::bigint INTO taken FROM part;
-  RETURN taken;
-END $$;
 """
 
 TENANT_TABLES = ("credit_lot", "lot_draw", "lease_lot")
 GRANTS = """
-REVOKE ALL ON FUNCTION jusinfer_fold_transfers, jusinfer_account, jusinfer_check_tenant,
-  jusinfer_free_lots, jusinfer_draw_free FROM PUBLIC;
 REVOKE INSERT, UPDATE ON ledger_account, lease FROM jusinfer_settler;
-REVOKE INSERT ON ledger_transfer FROM jusinfer_settler, jusinfer_control, jusinfer_operator;
+REVOKE INSERT ON ledger_transfer FROM jusinfer_settler, jusinfer_web, jusinfer_operator;
 REVOKE UPDATE (debits_posted_nano, credits_posted_nano) ON ledger_account
-  FROM jusinfer_control, jusinfer_operator;
+  FROM jusinfer_web, jusinfer_operator;
 GRANT SELECT ON credit_lot, lot_draw, lease_lot
-  TO jusinfer_settler, jusinfer_control, jusinfer_operator;
+  TO jusinfer_settler, jusinfer_web, jusinfer_operator;
 """
 
 
@@ -208,7 +129,7 @@ def upgrade() -> None:
         op.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
         op.execute(f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY")
         op.execute(
-            f"CREATE POLICY {table}_own ON {table} TO jusinfer_control USING "
+            f"CREATE POLICY {table}_own ON {table} TO jusinfer_web USING "
             "(tenant_id = NULLIF(current_setting('jusinfer.tenant_id', true), '')::uuid)"
         )
         for role in ("jusinfer_operator", "jusinfer_settler", "CURRENT_USER"):

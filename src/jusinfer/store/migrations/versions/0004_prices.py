@@ -22,17 +22,8 @@ CREATE TABLE price_catalog (
   first_used_at timestamptz NOT NULL DEFAULT now(),
   PRIMARY KEY (version, mode)
 );
-CREATE FUNCTION jusinfer_note_prices(of_version text, of_mode text, of_tariffs text) RETURNS void
-LANGUAGE sql SECURITY DEFINER SET search_path = public AS $$
-  INSERT INTO price_catalog (version, mode, tariffs)
-  VALUES (of_version, of_mode, of_tariffs::jsonb) ON CONFLICT DO NOTHING
-$$;
-REVOKE ALL ON FUNCTION jusinfer_note_prices FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION jusinfer_note_prices TO jusinfer_gateway;
-GRANT SELECT ON price_catalog TO jusinfer_control, jusinfer_operator;
+GRANT SELECT ON price_catalog TO jusinfer_web, jusinfer_operator;
 GRANT UPDATE (price_list, time_zone) ON tenant TO jusinfer_operator;
-CREATE TRIGGER price_catalog_append_only BEFORE UPDATE OR DELETE ON price_catalog
-  FOR EACH ROW EXECUTE FUNCTION jusinfer_refuse_change();
 """
 
 

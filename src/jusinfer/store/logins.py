@@ -1,0 +1,114 @@
+"""Passwords of the database's logins, and the address by which each process signs in.
+
+Every password is derived from one secret, so whoever has the secret can give each process its own
+address, and a process that has an address can sign in as itself only. The database keeps
+verifiers (SCRAM-SHA-256), which are computed here: no password is ever sent to it.
+"""
+
+import hmac
+import secrets
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+
+import psycopg
+
+from jusinfer.store.database import CONNECT_SECONDS, MIGRATION_LOCK
+from jusinfer.store.errors import StoreError
+from jusinfer.store.roles import HOW, LOGINS
+from jusinfer.store.secret_files import write_secret
+
+FILE_NAME: Final = "database-logins.secret"
+SECRET_BYTES: Final = 32
+METHOD: Final = b"scram-sha-256"
+SIGN_IN_OPTIONS: Final = frozenset({"user", "password", "passfile"})
+
+
+class Logins:
+    """The address of each process; shows no secret of its own accord."""
+
+    def __init__(self, dsn: str, secret: bytes) -> None:
+        self._dsn = dsn
+        self._secret = secret
+
+    def __repr__(self) -> str:
+        """Show nothing that would let anyone in."""
+        return "Logins(…)"
+
+    def password(self, process: str) -> str:
+        """Give the password of a process's login."""
+        return hmac.digest(self._secret, LOGINS[process].encode(), "sha256").hex()
+
+    def dsn_of(self, process: str) -> str:
+        """Give the address by which a process signs in; the name is a key of `roles.LOGINS`."""
+        return signed_in(self._dsn, LOGINS[process], self.password(process))
+
+
+def signed_in(dsn: str, user: str, password: str) -> str:
+    """Give the same address for another login."""
+    parts = urlsplit(dsn)
+    where = parts.netloc.rpartition("@")[2]
+    options = [pair for pair in parse_qsl(parts.query) if pair[0] not in SIGN_IN_OPTIONS]
+    netloc = f"{quote(user)}:{quote(password)}@{where}"
+    return urlunsplit(parts._replace(netloc=netloc, query=urlencode(options, quote_via=quote)))
+
+
+def known(dsn: str, data_dir: Path) -> Logins | None:
+    """Give the logins as they were set last from this data directory; None when they never were."""
+    try:
+        secret = (data_dir / FILE_NAME).read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StoreError(f"{data_dir / FILE_NAME} cannot be read ({error.strerror})") from error
+    return Logins(dsn, secret)
+
+
+def renew(dsn: str, data_dir: Path) -> Logins:
+    """Give every login a new password, as the role of `dsn`; raises StoreError."""
+    secret = secrets.token_bytes(SECRET_BYTES)
+    write_secret(data_dir / FILE_NAME, secret)
+    made = Logins(dsn, secret)
+    set_passwords(dsn, made)
+    return made
+
+
+def keep(dsn: str, data_dir: Path) -> Logins:
+    """Give the logins that work already, or else set them; for a server of the operator's own.
+
+    Other machines may be signed in to it: passwords change only where they do not let us in.
+    """
+    found = known(dsn, data_dir)
+    if found is None:
+        return renew(dsn, data_dir)
+    if not all(_lets_in(found.dsn_of(process)) for process in LOGINS):
+        set_passwords(dsn, found)
+    return found
+
+
+def set_passwords(dsn: str, logins: Logins) -> None:
+    """Tell the database the verifiers of every login; raises StoreError."""
+    try:
+        with psycopg.connect(dsn, connect_timeout=CONNECT_SECONDS) as connection:
+            connection.execute("SELECT pg_advisory_xact_lock(%s)", (MIGRATION_LOCK,))
+            for process, role in LOGINS.items():
+                verifier = connection.pgconn.encrypt_password(
+                    logins.password(process).encode(), role.encode(), METHOD
+                )
+                change = psycopg.sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}").format(
+                    psycopg.sql.Identifier(role), psycopg.sql.Literal(verifier.decode())
+                )
+                connection.execute(change)
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise StoreError(f"the passwords of the database's logins cannot be set; {HOW}") from error
+    except psycopg.OperationalError as error:
+        raise StoreError("the database cannot be reached; check that it is up") from error
+
+
+def _lets_in(dsn: str) -> bool:
+    try:
+        connection: psycopg.Connection[Any] = psycopg.connect(dsn, connect_timeout=CONNECT_SECONDS)
+    except psycopg.OperationalError:
+        return False
+    connection.close()
+    return True

@@ -1,0 +1,35 @@
+-- API keys as the gateway sees them: who a key belongs to and what it may do.
+
+CREATE OR REPLACE FUNCTION jusinfer_principal(wanted bytea)
+RETURNS TABLE (tenant_id uuid, member_id uuid, key_id uuid, mode text,
+               requests_per_minute integer, tokens_per_minute bigint, price_list text,
+               limits jsonb, caps jsonb)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
+  SELECT k.tenant_id, k.member_id, k.key_id, k.mode, k.requests_per_minute, k.tokens_per_minute,
+    t.price_list,
+    (SELECT jsonb_agg(jsonb_build_array(r.scope, r.scope_id, r.kind, r.amount)
+       ORDER BY r.scope, r.kind)
+     FROM rate_limit r WHERE r.scope_id = CASE r.scope WHEN 'tenant' THEN k.tenant_id
+       WHEN 'member' THEN k.member_id ELSE k.key_id END),
+    (SELECT jsonb_agg(jsonb_build_array(c.cap_id, c.scope, c.period, c.action,
+         COALESCE((SELECT max(n.threshold) FROM cap_notice n WHERE n.cap_id = c.cap_id
+           AND n.period_start = jusinfer_period_start(c.period, t.time_zone, now())), 0),
+         ceil(extract(epoch FROM jusinfer_period_end(c.period, t.time_zone, now())))::bigint)
+       ORDER BY c.created_at, c.cap_id)
+     FROM spend_cap c WHERE c.tenant_id = k.tenant_id AND c.mode = k.mode
+       AND c.removed_at IS NULL AND c.scope_id = CASE c.scope WHEN 'tenant' THEN k.tenant_id
+       WHEN 'member' THEN k.member_id ELSE k.key_id END)
+  FROM api_key k JOIN tenant t ON t.tenant_id = k.tenant_id
+  WHERE k.fingerprint = wanted AND k.revoked_at IS NULL
+$$;
+GRANT EXECUTE ON FUNCTION jusinfer_principal TO jusinfer_gateway;
+
+CREATE OR REPLACE FUNCTION jusinfer_principal_2(wanted bytea)
+RETURNS TABLE (tenant_id uuid, member_id uuid, key_id uuid, mode text,
+               requests_per_minute integer, tokens_per_minute bigint, price_list text,
+               limits jsonb, caps jsonb, routing_policy jsonb)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
+  SELECT p.*, t.routing_policy
+  FROM jusinfer_principal(wanted) p JOIN tenant t ON t.tenant_id = p.tenant_id
+$$;
+GRANT EXECUTE ON FUNCTION jusinfer_principal_2 TO jusinfer_gateway;
