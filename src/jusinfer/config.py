@@ -61,6 +61,8 @@ class GatewaySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     workers: int = 0
     body_bytes_max: int = 20 * 1024 * 1024
+    request_bytes_total_max: int = 256 * 1024 * 1024
+    unread_bytes_total_max: int = 256 * 1024 * 1024
     connections_max: int = 10_000
     upstream_connections_max: int = 512
     idle_seconds: float = 75.0
@@ -305,6 +307,13 @@ def _check(listen: ListenSettings, gateway: GatewaySettings) -> None:
         raise ConfigError("gateway.workers: must be between 0 (one for each core) and 256")
     if gateway.body_bytes_max < 1:
         raise ConfigError("gateway.body_bytes_max: must be above 0")
+    _check_totals(gateway)
+
+
+def _check_totals(gateway: GatewaySettings) -> None:
+    for name in ("request_bytes_total_max", "unread_bytes_total_max"):
+        if getattr(gateway, name) < gateway.body_bytes_max:
+            raise ConfigError(f"gateway.{name}: must not be below gateway.body_bytes_max")
 
 
 def _check_names(listen: ListenSettings) -> None:

@@ -1,6 +1,7 @@
 """What callers without a good key may cost others: nearly nothing."""
 
 import secrets
+import socket
 import time
 from collections.abc import Iterator
 
@@ -55,3 +56,50 @@ def test_questions_take_a_request_of_the_key(product: Running, path: str) -> Non
     statuses = [asked(product, path, issued["key"]).status_code for _ in range(4)]
     assert statuses[2:] == [429, 429]
     assert 429 not in statuses[:2]
+
+
+def raw(product: Running, sent: bytes) -> bytes:
+    """Send bytes on a connection of their own; gives all that comes until it is closed."""
+    with socket.create_connection(("127.0.0.1", product.port), timeout=10) as line:
+        line.sendall(sent)
+        return b"".join(iter(lambda: line.recv(65_536), b""))
+
+
+def test_a_request_without_a_good_key_is_refused_before_its_body(product: Running) -> None:
+    for path, shape in (
+        ("chat/completions", b'"code":"invalid_api_key"'),
+        ("messages", b"authentication_error"),
+    ):
+        for key in (
+            "",
+            "x-api-key: ji_live_short\r\n",
+            f"x-api-key: {format_key(Mode.LIVE, bytes(32))}\r\n",
+        ):
+            head = f"POST /v1/{path} HTTP/1.1\r\nhost: a\r\n{key}content-length: 19000000\r\n\r\n"
+            said = raw(product, head.encode() + b"{")
+            assert said.startswith(b"HTTP/1.1 401 "), (path, key, said)
+            assert shape in said.replace(b'": "', b'":"')
+
+
+def test_a_prompt_sent_beside_the_api_is_told_where_the_api_is(product: Running) -> None:
+    url = f"http://127.0.0.1:{product.port}"
+    for path in ("/chat/completions", "/responses", "/messages", "/models/x"):
+        refused = httpx.post(
+            f"{url}{path}", headers={"authorization": f"Bearer {product.key}"}, json={"a": 1}
+        )
+        assert refused.status_code == 404
+        error = refused.json()["error"]
+        assert error["code"] == "path_not_found"
+        assert f"/v1{path}" in error["hint"]
+    assert httpx.get(f"{url}/nothing").status_code == 404
+    assert httpx.post(f"{url}/docs", content=b"x").status_code == 405
+    assert httpx.request("GET", f"{url}/docs", content=b"x" * 65_537).status_code == 413
+
+
+def test_every_page_answers_head_and_what_follows_it(product: Running) -> None:
+    for path in ("/", "/docs", "/health", "/openapi.json", "/static/jusinfer.css"):
+        one = f"HEAD {path} HTTP/1.1\r\nhost: a\r\n\r\n"
+        last = "GET /health HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"
+        said = raw(product, (one + last).encode())
+        assert said.count(b"HTTP/1.1 200 ") == 2, (path, said)
+        assert said.endswith(b'{"status":"ok"}\r\n0\r\n\r\n')

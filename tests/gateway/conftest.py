@@ -14,7 +14,7 @@ import msgspec
 import pytest
 import uvloop
 
-from jusinfer.gateway.server import HttpServer, Refusal, Request, Responder, ServerLimits
+from jusinfer.gateway.server import HttpServer, Refusal, Request, Responder, ServerLimits, Visitor
 
 WAIT_SECONDS = 5.0
 PIECE = b"p" * 16_384
@@ -82,6 +82,7 @@ class App:
 
     def __init__(self) -> None:
         self.requests: list[Request] = []
+        self.greeted: list[tuple[Request, Visitor]] = []
         self.held: list[Held] = []
         self.has_held = threading.Condition()
 
@@ -121,8 +122,20 @@ class App:
             assert self.has_held.wait_for(lambda: len(self.held) >= count, WAIT_SECONDS)
             return self.held[count - 1]
 
-    def refuse(self, refusal: Refusal) -> tuple[int, bytes, bytes]:
-        body = json.dumps({"cause": refusal.cause, "message": refusal.message}).encode()
+    def greet(self, request: Request, visitor: Visitor) -> None:
+        if request.path == "/stranger":
+            visitor.turn_away(request, 401, b"", b"who are you?")
+        elif request.path == "/pending":
+            self.greeted.append((request, visitor))
+        else:
+            visitor.admit(
+                request, int(request.query or 10**9) if request.path == "/bound" else 10**9
+            )
+
+    def refuse(self, refusal: Refusal, path: str) -> tuple[int, bytes, bytes]:
+        body = json.dumps(
+            {"cause": refusal.cause, "path": path, "message": refusal.message}
+        ).encode()
         block = b"content-type: application/json\r\n"
         if refusal.status == 503:
             block += b"retry-after: 1\r\n"

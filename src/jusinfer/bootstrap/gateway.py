@@ -74,6 +74,8 @@ def build(part: parts.GatewayPart, pipes: parts.Descriptors) -> tuple[Context, W
     )
     limits = ServerLimits(
         body_bytes_max=gateway.body_bytes_max,
+        request_bytes_total_max=gateway.request_bytes_total_max,
+        unread_bytes_total_max=gateway.unread_bytes_total_max,
         idle_seconds=gateway.idle_seconds,
         connections_max=gateway.connections_max,
     )

@@ -47,21 +47,21 @@ def build(
     pages.filters["coded"] = _coded
     app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
 
-    @app.get("/health")
+    @app.api_route("/health", methods=["GET", "HEAD"])
     def health() -> JSONResponse:
         return JSONResponse({"status": "ok"})
 
-    @app.get("/openapi.json")
+    @app.api_route("/openapi.json", methods=["GET", "HEAD"])
     def openapi(request: Request) -> JSONResponse:
         return JSONResponse(document(_origin(request), version))
 
-    @app.get("/docs")
+    @app.api_route("/docs", methods=["GET", "HEAD"])
     def docs(request: Request) -> HTMLResponse:
         origin = _origin(request)
         template = pages.get_template("docs.html")
         return HTMLResponse(template.render(api=document(origin, version), origin=origin))
 
-    @app.get("/")
+    @app.api_route("/", methods=["GET", "HEAD"])
     def landing(request: Request) -> HTMLResponse:
         template = pages.get_template("landing.html")
         return HTMLResponse(

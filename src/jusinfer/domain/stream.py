@@ -264,6 +264,11 @@ class StreamAttempt:
             return Verdict.KEEP_ALIVE
         return Verdict.WAIT
 
+    def caller_is_slow(self, now: float) -> None:
+        """Count no silence, and send no comment, while the upstream is kept waiting."""
+        self._last_event_at = now
+        self._last_sent_at = now
+
     # ------------------------------------------------------------------ what it comes to
 
     def final_usage(self, prompt_tokens_estimate: int) -> TokenUsage:

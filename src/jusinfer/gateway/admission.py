@@ -22,6 +22,7 @@ from jusinfer.domain.traits import Warmth
 from jusinfer.gateway.context import Context
 from jusinfer.gateway.doors import Door
 from jusinfer.gateway.permits import tokens_of
+from jusinfer.wire.body_bounds import check_count
 from jusinfer.wire.chat_content import beginning_of
 from jusinfer.wire.declared_task import hinted
 
@@ -56,6 +57,7 @@ def examine(
     declared_task: bytes | None = None,
 ) -> Admission:
     """Read a request, plan its routes and bound its cost; raises what is wrong with it."""
+    check_count(body)
     asked = door.decode(body)
     catalog = context.snapshot.catalog(principal.mode)
     routes, conversation = _planned(context, principal, asked, epoch_seconds, door, declared_task)

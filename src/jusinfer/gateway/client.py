@@ -82,6 +82,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_is_answering",
         "_is_close_framed",
         "_is_complete",
+        "_is_head_asked",
         "_is_head_done",
         "_length",
         "_limits",
@@ -114,6 +115,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._inflater: Inflater | None = None
         self._is_close_framed = False
         self._is_answering = False
+        self._is_head_asked = False
         self._is_head_done = False
         self._is_complete = False
         self._served_count = 0
@@ -144,6 +146,8 @@ class UpstreamConnection(asyncio.Protocol):
         self._inflater = None
         self._is_close_framed = False
         self._is_answering = False
+        # The parser cannot be told that an answer to HEAD has no body.
+        self._is_head_asked = head.startswith(b"HEAD ")
         self._is_head_done = False
         self._is_complete = False
         if len(body) <= 65_536:  # noqa: PLR2004 (below it one write is cheaper than two)
@@ -244,6 +248,11 @@ class UpstreamConnection(asyncio.Protocol):
             return
         self._is_head_done = True
         listener.upstream_head(status, self._headers)
+        if self._is_head_asked and self._listener is listener:
+            self._listener = None
+            if self._transport is not None:
+                self._transport.close()
+            listener.upstream_end()
 
     def _is_head_too_large(self) -> bool:
         """Measure a head exactly, when the reads it came in hold more than its bound."""

@@ -174,6 +174,8 @@ class Completion(Trying):
         attempt = self._attempt
         if self._is_over or attempt is None:
             return
+        if self.responder.is_paused:
+            attempt.caller_is_slow(now)
         failure = attempt.tick(now)
         if failure is None:
             return

@@ -5,12 +5,10 @@ buffer and is served in order, so that a refusal can never land inside an answer
 """
 
 import asyncio
-from typing import Final, Protocol, cast
+from typing import Final, cast
 
-import msgspec
-
+from jusinfer.gateway.body import Body, hold
 from jusinfer.gateway.framing import (
-    ChunkReader,
     Head,
     Refusal,
     Refused,
@@ -18,8 +16,10 @@ from jusinfer.gateway.framing import (
     parse_head,
     too_large,
 )
-from jusinfer.gateway.kernel import is_broken, reset_on_close, untaken_bytes
-from jusinfer.gateway.responder import Application, Request, Responder
+from jusinfer.gateway.kernel import is_broken, reset_on_close
+from jusinfer.gateway.responder import Request, Responder
+from jusinfer.gateway.served import Served, ServerLimits
+from jusinfer.gateway.unread import Unread
 
 LINGER_SECONDS: Final = 2.0
 LINGER_BYTES_MAX: Final = 1024 * 1024
@@ -29,42 +29,6 @@ HEAD_END: Final = b"\r\n\r\n"
 DRAINING: Final = Refusal(503, "draining", "this server is about to stop; try again")
 
 
-class ServerLimits(msgspec.Struct, frozen=True):
-    """The bounds of one listening server."""
-
-    head_bytes_max: int = 32_768
-    head_lines_max: int = 100
-    body_bytes_max: int = 20 * 1024 * 1024
-    head_seconds: float = 10.0
-    body_seconds: float = 60.0
-    idle_seconds: float = 75.0
-    connections_max: int = 10_000
-    pipelined_bytes_max: int = 256 * 1024
-    trailer_bytes_max: int = 8_192
-    chunk_extension_bytes_max: int = 1_024
-    write_high_water_bytes: int = 262_144
-    write_low_water_bytes: int = 65_536
-    caller_write_stall_seconds: float = 60.0
-
-
-class Served(Protocol):
-    """What a connection needs of the server that it belongs to."""
-
-    application: Application
-    limits: ServerLimits
-    loop: asyncio.AbstractEventLoop
-    open: "set[Connection]"
-    is_draining: bool
-
-    def date_line(self) -> bytes:
-        """Give the Date header of this second."""
-        ...
-
-    def handle(self, request: Request, responder: Responder) -> None:
-        """Give a whole request to the application; never raises what the application raises."""
-        ...
-
-
 class Connection(asyncio.Protocol):
     """One caller's connection; also the line of the responder that is under way."""
 
@@ -72,8 +36,9 @@ class Connection(asyncio.Protocol):
         "_blank_lines",
         "_body",
         "_buffer",
-        "_chunks",
         "_head",
+        "_held_bytes",
+        "_is_body_paused",
         "_is_closing",
         "_is_half_closed",
         "_is_paused",
@@ -82,12 +47,11 @@ class Connection(asyncio.Protocol):
         "_linger_left",
         "_loop",
         "_peer",
-        "_put_bytes",
         "_responder",
         "_seen",
         "_server",
-        "_taken_bytes",
         "_transport",
+        "_unread",
         "deadline",
     )
 
@@ -99,8 +63,7 @@ class Connection(asyncio.Protocol):
         self._seen = 0
         self._blank_lines = 0
         self._head: Head | None = None
-        self._body = bytearray()
-        self._chunks: ChunkReader | None = None
+        self._body: Body | None = None
         self._responder: Responder | None = None
         self._is_closing = False
         self._is_half_closed = False
@@ -108,8 +71,9 @@ class Connection(asyncio.Protocol):
         self._is_probed = False
         self._is_reading_paused = False
         self._linger_left = LINGER_BYTES_MAX
-        self._put_bytes = 0
-        self._taken_bytes = 0
+        self._is_body_paused = False
+        self._held_bytes = 0
+        self._unread = Unread()
         self._peer: str | None = None
         self.deadline = 0.0
 
@@ -124,21 +88,19 @@ class Connection(asyncio.Protocol):
         stream.set_write_buffer_limits(limits.write_high_water_bytes, limits.write_low_water_bytes)
         peer = transport.get_extra_info("peername")
         self._peer = peer[0] if isinstance(peer, tuple) and peer else None
-        server.open.add(self)
+        open_count = server.opened(self)
         self.deadline = self._loop.time() + limits.head_seconds
         if server.is_draining:
             self._refuse(DRAINING)
-        elif len(server.open) > limits.connections_max:
+        elif open_count > limits.connections_max:
             self._refuse(Refusal(503, "too_many_connections", "too many connections right now"))
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (its signature)
         """Tell whoever answers that the caller has gone."""
-        self._server.open.discard(self)
+        self._server.closed(self)
+        self._let_go()
         self._transport = None
         self._is_closing = True
-        self._buffer = b""
-        self._body = bytearray()
-        self._chunks = None
         responder = self._responder
         self._responder = None
         if responder is not None:
@@ -186,16 +148,20 @@ class Connection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """Let whoever answers wait for a slow caller, for so long at most."""
         self._is_paused = True
+        self._unread.slowed(self._transport_now(), self._loop.time())
         self._watch_reader()
         responder = self._responder
         if responder is not None:
             responder.is_paused = True
             if responder.caller is not None:
                 responder.caller.caller_paused()
+        self._server.slowed(self)
 
     def resume_writing(self) -> None:
         """Let whoever answers go on, or serve the next request."""
         self._is_paused = False
+        self._unread.caught_up()
+        self._server.caught_up(self)
         if self._is_closing:
             return
         responder = self._responder
@@ -219,8 +185,8 @@ class Connection(asyncio.Protocol):
                     data = self._buffer + data
                     self._buffer = b""
                 self._read_head(data)
-            else:
-                self._read_body(self._head, data)
+            elif self._body is not None:
+                self._read_body(self._head, self._body, data)
         except Refused as refused:
             self._refuse(refused.refusal)
 
@@ -242,25 +208,71 @@ class Connection(asyncio.Protocol):
         if head.body_bytes == 0:
             self._serve(head, b"", rest)
             return
-        if head.body_bytes is None:
-            self._chunks = ChunkReader(
-                limits.body_bytes_max, limits.trailer_bytes_max, limits.chunk_extension_bytes_max
-            )
-        elif head.body_bytes > limits.body_bytes_max:
-            raise too_large(limits.body_bytes_max)
-        elif len(rest) >= head.body_bytes:
-            self._serve(head, rest[: head.body_bytes], rest[head.body_bytes :])
-            return
-        self._await_body(head, rest, limits)
+        if head.body_bytes is not None:
+            if head.body_bytes > limits.body_bytes_max:
+                raise too_large(limits.body_bytes_max)
+            if len(rest) >= head.body_bytes:
+                hold(self._server, head.body_bytes)
+                self._held_bytes = head.body_bytes
+                self._serve(head, rest[: head.body_bytes], rest[head.body_bytes :])
+                return
+        self._await_body(head, rest)
 
-    def _await_body(self, head: Head, rest: bytes, limits: ServerLimits) -> None:
-        self.deadline = self._loop.time() + limits.body_seconds
+    def _await_body(self, head: Head, rest: bytes) -> None:
+        """Ask the application who this is before more than a little of a body is read."""
+        server, now = self._server, self._loop.time()
+        self.deadline = now + server.limits.body_seconds
+        request = Request(head, b"", now, self._peer)
+        self._body = Body(server, head, request)
+        server.application.greet(request, self)
+        if rest and self._body is not None:
+            self._read_body(head, self._body, rest)
+        if self._is_half_closed and self._body is not None:
+            self._close()
+
+    def admit(self, request: Request, bytes_max: int) -> None:
+        """Read a body that is awaited, within these bytes."""
+        body, head = self._body, self._head
+        if body is None or head is None or body.request is not request:
+            return
+        try:
+            body.admit(bytes_max)
+        except Refused as refused:
+            self._refuse(refused.refusal)
+            return
         if head.expects_continue:
             self.put(b"HTTP/1.1 100 Continue\r\n\r\n")
-        if rest:
-            self._read_body(head, rest)
-        if self._is_half_closed and self._head is head and self._responder is None:
-            self._close()
+        self._read_on()
+
+    def turn_away(self, request: Request, status: int, block: bytes, body: bytes) -> None:
+        """Answer before the body is there, and read no more of it."""
+        if self._body is not None and self._body.request is request:
+            self._answer_and_close(status, block, body)
+
+    def _read_body(self, head: Head, body: Body, data: bytes) -> None:
+        whole = body.feed(data)
+        if whole is not None:
+            self._held_bytes, body.held_bytes = body.held_bytes, 0
+            self._body = None
+            self._read_on()
+            self._serve(head, *whole)
+        elif body.is_ahead and not self._is_body_paused:
+            self._is_body_paused = True
+            self._transport_now().pause_reading()
+
+    def _read_on(self) -> None:
+        if self._is_body_paused and self._transport is not None:
+            self._is_body_paused = False
+            self._transport.resume_reading()
+
+    def _let_go(self) -> None:
+        """Keep no bytes of requests any more."""
+        self._server.held_bytes -= self._held_bytes
+        self._held_bytes = 0
+        self._buffer = b""
+        body, self._body = self._body, None
+        if body is not None:
+            body.let_go()
 
     def _without_blank_lines(self, data: bytes) -> bytes:
         while data.startswith(b"\r\n"):
@@ -286,23 +298,6 @@ class Connection(asyncio.Protocol):
         if self._is_half_closed:
             self._close()
 
-    def _read_body(self, head: Head, data: bytes) -> None:
-        if self._chunks is not None:
-            rest = self._chunks.feed(data)
-            if rest is not None:
-                body = bytes(self._chunks.body)
-                self._chunks = None
-                self._serve(head, body, rest)
-            return
-        missing = (head.body_bytes or 0) - len(self._body)
-        if len(data) < missing:
-            self._body += data
-            return
-        self._body += data[:missing]
-        body = bytes(self._body)
-        self._body = bytearray()
-        self._serve(head, body, data[missing:])
-
     def _serve(self, head: Head, body: bytes, rest: bytes) -> None:
         """Hand a whole request to the application; what follows it waits."""
         server = self._server
@@ -319,7 +314,7 @@ class Connection(asyncio.Protocol):
     def put(self, data: bytes) -> None:
         """Send bytes if the connection is still there."""
         if self._transport is not None:
-            self._put_bytes += len(data)
+            self._unread.put_bytes += len(data)
             self._transport.write(data)
 
     def date_line(self) -> bytes:
@@ -330,6 +325,9 @@ class Connection(asyncio.Protocol):
         """Go on with the next request, or close."""
         self._responder = None
         self._head = None
+        if self._held_bytes:
+            self._server.held_bytes -= self._held_bytes
+            self._held_bytes = 0
         if self._is_closing:
             self._close(is_lingering=True)
             return
@@ -406,8 +404,13 @@ class Connection(asyncio.Protocol):
         Closing while the caller still sends would reset the connection and destroy the answer on
         its way; so our side is closed, and what comes is read and dropped for a short while.
         """
-        status, block, body = self._server.application.refuse(refusal)
-        responder = Responder(self, minor=1, keep=False, is_head=False)
+        head = self._head
+        path = "" if head is None else head.path
+        self._answer_and_close(*self._server.application.refuse(refusal, path))
+
+    def _answer_and_close(self, status: int, block: bytes, body: bytes) -> None:
+        is_head = self._head is not None and self._head.method == "HEAD"
+        responder = Responder(self, minor=1, keep=False, is_head=is_head)
         self._is_closing = True
         responder.send(status, block, body)
 
@@ -416,13 +419,12 @@ class Connection(asyncio.Protocol):
         if transport is None:
             return
         self._is_closing = True
-        self._buffer = b""
-        self._body = bytearray()
-        self._chunks = None
+        self._let_go()
         self._watch_reader()
         if not is_lingering or self._is_half_closed or not transport.can_write_eof():
             transport.close()
             return
+        self._read_on()
         if self._is_reading_paused:
             self._is_reading_paused = False
             transport.resume_reading()
@@ -451,22 +453,34 @@ class Connection(asyncio.Protocol):
 
     def _watch_reader(self) -> None:
         """Give the caller time to take what waits to be sent."""
-        transport = self._transport_now()
-        waiting = transport.get_write_buffer_size()
-        self._taken_bytes = self._put_bytes - waiting - untaken_bytes(transport)
-        limits = self._server.limits
-        seconds = limits.caller_write_stall_seconds if waiting else LINGER_SECONDS
-        self.deadline = self._loop.time() + seconds
+        now, limits = self._loop.time(), self._server.limits
+        is_waiting = self._unread.is_waiting(self._transport_now(), now)
+        self.deadline = now + (limits.caller_write_stall_seconds if is_waiting else LINGER_SECONDS)
 
     def _cut_unless_read(self) -> None:
         """Cut a caller that took nothing in the time it was given; a slow one gets more."""
-        transport = self._transport_now()
-        waiting = transport.get_write_buffer_size()
-        taken = self._put_bytes - waiting - untaken_bytes(transport)
-        if waiting and taken > self._taken_bytes:
+        if self.unread_bytes(self._loop.time()):
             self._watch_reader()
         else:
             self.cut()
+
+    def unread_bytes(self, now: float) -> int:
+        """Give what waits to be taken; a caller that has taken nothing for too long is cut.
+
+        The loop says nothing of less than its high-water mark: streams end, and callers idle, with
+        some of them unread.
+        """
+        transport = self._transport
+        if transport is None or not self._unread.is_waiting(transport, now):
+            return 0
+        if self._unread.stalled_seconds(now) < self._server.limits.caller_write_stall_seconds:
+            return transport.get_write_buffer_size()
+        self.cut()
+        return 0
+
+    def pace(self, now: float) -> float:
+        """Give the bytes a second that a slow caller has taken."""
+        return self._unread.pace(self._transport_now(), now)
 
     def _linger(self, size: int) -> None:
         self._linger_left -= size

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from jusinfer.gateway.context import LATENCY_BUCKETS_MS, Context
-from jusinfer.gateway.server import Refusal, Request, Responder
+from jusinfer.gateway.server import Refusal, Request, Responder, Visitor
 from jusinfer.observability import Metric, exposition
 
 Samples = tuple[tuple[tuple[tuple[str, str], ...], float], ...]
@@ -29,8 +29,13 @@ class ControlPage:
         else:
             responder.send(404, TEXT, b"not found\n")
 
-    def refuse(self, refusal: Refusal) -> tuple[int, bytes, bytes]:
+    def greet(self, request: Request, visitor: Visitor) -> None:
+        """Read no body of the supervisor's: it sends none."""
+        visitor.admit(request, 0)
+
+    def refuse(self, refusal: Refusal, path: str) -> tuple[int, bytes, bytes]:
         """Say shortly what was wrong with a request of the supervisor."""
+        del path
         return refusal.status, TEXT, refusal.message.encode()
 
     def metrics(self) -> list[Metric]:

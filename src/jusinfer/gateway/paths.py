@@ -1,6 +1,7 @@
 """The table of the gateway's own paths; any other goes to the console."""
 
 import re
+import sys
 from collections.abc import Mapping
 from typing import Final
 from urllib.parse import unquote
@@ -23,17 +24,19 @@ from jusinfer.domain.identity import Principal
 from jusinfer.gateway.admission import examine
 from jusinfer.gateway.arrivals import US_PER_SECOND
 from jusinfer.gateway.completions import Completion
+from jusinfer.gateway.console_paths import BODY_BYTES_MAX as CONSOLE_BYTES_MAX
+from jusinfer.gateway.console_paths import judge
 from jusinfer.gateway.context import Context
 from jusinfer.gateway.doors import ANTHROPIC, DOORS
-from jusinfer.gateway.entrance import entered
+from jusinfer.gateway.entrance import credential, entered, identify, known
 from jusinfer.gateway.explained import dry_run
 from jusinfer.gateway.forward import ConsoleForward
 from jusinfer.gateway.own_records import PATHS as OWN_RECORDS
 from jusinfer.gateway.own_records import OwnRecords
-from jusinfer.gateway.server import Refusal, Request, Responder
+from jusinfer.gateway.server import Refusal, Request, Responder, Visitor
 from jusinfer.gateway.speech import rendered
+from jusinfer.wire.body_bounds import check_count
 from jusinfer.wire.chat_request import decode_request
-from jusinfer.wire.errors import render
 from jusinfer.wire.models_shape import model_row
 from jusinfer.wire.pivot import Surface
 from jusinfer.wire.status import STATUS_HEADERS, status_json, status_page, worst
@@ -83,12 +86,9 @@ class Gateway:
 
     def handle(self, request: Request, responder: Responder) -> None:
         """Serve one request; never blocks and never raises a refusal."""
-        path = request.path
-        if path.startswith(ALIAS):
-            path = path[len("/api") :]
-        elif not path.startswith(OWN):
-            self._context.counters.forwarded += 1
-            self._forward.handle(request, responder, self._context.new_id())
+        path = own_path(request.path)
+        if path is None:
+            self._carry(request, responder)
             return
         request_id = self._context.new_id()
         cors = self._cors(request)
@@ -99,23 +99,72 @@ class Gateway:
         except JusinferError as error:
             show(error, responder, request_id, surface_of(path))
 
+    def greet(self, request: Request, visitor: Visitor) -> None:
+        """Judge path, method and key before a body is read that did not come with its head."""
+        path = own_path(request.path)
+        try:
+            if path is None:
+                judge(request.method, request.path)
+                visitor.admit(request, CONSOLE_BYTES_MAX)
+                return
+            _judge(path, request.method)
+            if path == STATUS or request.method == "OPTIONS":
+                visitor.admit(request, 0)
+                return
+            key = credential(request)
+        except JusinferError as error:
+            self._turn_away(error, request, visitor)
+            return
+        if known(self._context, key) is not None:
+            visitor.admit(request, sys.maxsize)
+        else:
+            self._context.spawn(self._meet(request, visitor, key))
+
+    async def _meet(self, request: Request, visitor: Visitor, key: bytes) -> None:
+        """Look a key up while little of its request's body is read."""
+        try:
+            await identify(self._context, request, key)
+        except JusinferError as error:
+            self._turn_away(error, request, visitor)
+        else:
+            visitor.admit(request, sys.maxsize)
+
+    def _turn_away(self, error: JusinferError, request: Request, visitor: Visitor) -> None:
+        request_id = self._context.new_id()
+        status, block, body = self._refusal(error, request.path, request_id)
+        cors = b"" if own_path(request.path) is None else self._cors(request)
+        visitor.turn_away(request, status, block + cors, body)
+
+    def _refusal(
+        self, error: JusinferError, path: str, request_id: str
+    ) -> tuple[int, bytes, bytes]:
+        """Count a refusal and write it as the callers of a path read errors."""
+        counters = self._context.counters
+        counters.refusals[error.code] = counters.refusals.get(error.code, 0) + 1
+        status, block, body = rendered(surface_of(own_path(path) or ""), error, request_id)
+        return status, block + ids(request_id), body
+
+    def _carry(self, request: Request, responder: Responder) -> None:
+        """Hand to the console what it serves, and nothing else."""
+        request_id = self._context.new_id()
+        try:
+            judge(request.method, request.path)
+            if len(request.body) > CONSOLE_BYTES_MAX:
+                raise BodyTooLarge(f"the body is larger than {CONSOLE_BYTES_MAX} bytes")
+        except JusinferError as error:
+            responder.send(*self._refusal(error, request.path, request_id))
+            return
+        self._context.counters.forwarded += 1
+        self._forward.handle(request, responder, request_id)
+
     def _own(self, path: str, request: Request, responder: Responder, request_id: str) -> None:
         method = request.method
         if method == "OPTIONS":
             self._preflight(request, responder, request_id)
             return
-        is_post = path in DOORS or path in {COUNT_TOKENS, ROUTE}
-        is_models = path == MODELS or path.startswith(MODELS + "/")
-        if not is_post and not is_models and path != STATUS and path not in OWN_RECORDS:
-            raise PathNotFound("there is nothing at this path of the API")
-        if is_post:
-            if method != "POST":
-                raise MethodNotAllowed("use POST at this path")
+        if _judge(path, method):
             self._post(path, request, responder, request_id)
-            return
-        if method not in {"GET", "HEAD"}:
-            raise MethodNotAllowed("use GET at this path")
-        if is_models:
+        elif path == MODELS or path.startswith(MODELS + "/"):
             self._context.spawn(self._models(path, request, responder, request_id))
         elif path == STATUS:
             self._status(request, responder, request_id)
@@ -157,6 +206,7 @@ class Gateway:
         context = self._context
         try:
             await entered(context, request)
+            check_count(request.body)
             asked = decode_request(ANTHROPIC.to_counted(request.body).body)
         except JusinferError as error:
             show(error, responder, request_id, ANTHROPIC)
@@ -165,16 +215,13 @@ class Gateway:
             body = msgspec.json.encode({"input_tokens": asked.traits.input_tokens})
             responder.send(200, b"content-type: application/json\r\n" + ids(request_id), body)
 
-    def refuse(self, refusal: Refusal) -> tuple[int, bytes, bytes]:
+    def refuse(self, refusal: Refusal, path: str) -> tuple[int, bytes, bytes]:
         """Build the answer to what the server itself refused."""
         kind = _ERRORS.get(refusal.status, MalformedFraming)
         retry = RETRY_SECONDS if kind is Unavailable else None
         error = kind(refusal.message, hint=refusal.hint, retry_after_seconds=retry)
-        request_id = self._context.new_id()
-        counters = self._context.counters
-        counters.refusals[error.code] = counters.refusals.get(error.code, 0) + 1
-        _, block, body = render(error, request_id)
-        return refusal.status, block + ids(request_id), body
+        _, block, body = self._refusal(error, path, self._context.new_id())
+        return refusal.status, block, body
 
     # ------------------------------------------------------------------ models
 
@@ -255,6 +302,28 @@ class Gateway:
             f"access-control-max-age: {CORS_SECONDS}\r\n"
         )
         responder.send(204, block.encode() + ids(request_id), b"")
+
+
+def own_path(path: str) -> str | None:
+    """Give a path of the API as it is called here; None for a path that is not the API's."""
+    if path.startswith(ALIAS):
+        return path[len("/api") :]
+    return path if path.startswith(OWN) else None
+
+
+def _judge(path: str, method: str) -> bool:
+    """Tell whether a path of the API takes POST; raises PathNotFound or MethodNotAllowed."""
+    is_post = path in DOORS or path in {COUNT_TOKENS, ROUTE}
+    is_models = path == MODELS or path.startswith(MODELS + "/")
+    if not is_post and not is_models and path != STATUS and path not in OWN_RECORDS:
+        raise PathNotFound("there is nothing at this path of the API")
+    if method == "OPTIONS":
+        return is_post
+    if is_post and method != "POST":
+        raise MethodNotAllowed("use POST at this path")
+    if not is_post and method not in {"GET", "HEAD"}:
+        raise MethodNotAllowed("use GET at this path")
+    return is_post
 
 
 def _wished_headers(request: Request) -> str | None:

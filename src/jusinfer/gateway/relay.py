@@ -129,6 +129,9 @@ class PlainAttempt:
         """Turn a broken connection into a failed attempt."""
         self._story.attempt_failed(connection_failure(failure), is_reused=failure.is_reused)
 
+    def caller_is_slow(self, now: float) -> None:
+        """Nothing waits for the caller yet."""
+
     def tick(self, now: float) -> UpstreamFailure | None:
         """Give the failure when the answer has taken too long."""
         return timeout_failure("upstream_timeout") if now > self._deadline else None
@@ -258,6 +261,10 @@ class StreamedAttempt:
             return
         out = machine.cut()
         self._story.stream_ended(out)
+
+    def caller_is_slow(self, now: float) -> None:
+        """Blame the upstream for no silence while it is kept waiting."""
+        self.machine.caller_is_slow(now)
 
     def tick(self, now: float) -> UpstreamFailure | None:
         """Give the failure when a deadline has passed; send a keep-alive when it is time."""

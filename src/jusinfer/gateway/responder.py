@@ -213,13 +213,35 @@ class Responder:
         )
 
 
+class Visitor(Protocol):
+    """Where the body of a request is awaited; what no longer concerns it is passed over."""
+
+    def admit(self, request: Request, bytes_max: int) -> None:
+        """Read the body, within these bytes."""
+        ...
+
+    def turn_away(self, request: Request, status: int, block: bytes, body: bytes) -> None:
+        """Answer at once, and read no more."""
+        ...
+
+
 class Application(Protocol):
     """What a server serves."""
+
+    def greet(self, request: Request, visitor: Visitor) -> None:
+        """Judge a head whose body is still to come: admit it or turn it away, now or later.
+
+        Until then only a little of the body is read; if that is all of it, it is served.
+        """
+        ...
 
     def handle(self, request: Request, responder: Responder) -> None:
         """Answer a whole request, now or later; must not block."""
         ...
 
-    def refuse(self, refusal: Refusal) -> tuple[int, bytes, bytes]:
-        """Give status, header lines and body for what the server itself refuses."""
+    def refuse(self, refusal: Refusal, path: str) -> tuple[int, bytes, bytes]:
+        """Give status, header lines and body for what the server itself refuses.
+
+        The path is empty where none has been read.
+        """
         ...

@@ -6,13 +6,24 @@ from collections.abc import Callable
 from pathlib import PurePath
 from typing import Final
 
-from jusinfer.gateway.connection import Connection, ServerLimits
+from jusinfer.gateway.connection import Connection
 from jusinfer.gateway.framing import Refusal
-from jusinfer.gateway.responder import Application, Caller, Request, Responder
+from jusinfer.gateway.responder import Application, Caller, Request, Responder, Visitor
+from jusinfer.gateway.served import ServerLimits, Watched
 
-__all__ = ["Application", "Caller", "HttpServer", "Refusal", "Request", "Responder", "ServerLimits"]
+__all__ = [
+    "Application",
+    "Caller",
+    "HttpServer",
+    "Refusal",
+    "Request",
+    "Responder",
+    "ServerLimits",
+    "Visitor",
+]
 
 TICK_SECONDS: Final = 0.25
+WEIGH_SECONDS: Final = 1.0
 
 
 class HttpServer:
@@ -32,7 +43,12 @@ class HttpServer:
         self.on_fault = on_fault
         self.limits = limits
         self.loop = loop
-        self.open: set[Connection] = set()
+        self.open: set[Watched] = set()
+        # What all request bodies hold, and what waits for callers that read slowly.
+        self.held_bytes = 0
+        self.unread_bytes = 0
+        self._slow: set[Watched] = set()
+        self._weighed_at = loop.time()
         self.is_draining = False
         self.fault_count = 0
         self._date = b""
@@ -48,6 +64,39 @@ class HttpServer:
         """Make the protocol of one connection."""
         return Connection(self)
 
+    def opened(self, connection: Watched) -> int:
+        """Note a connection; gives how many are open."""
+        self.open.add(connection)
+        return len(self.open)
+
+    def closed(self, connection: Watched) -> None:
+        """Forget a connection."""
+        self.open.discard(connection)
+        self._slow.discard(connection)
+
+    def slowed(self, connection: Watched) -> None:
+        """Count what waits for a slow caller; over the bound of all, the slowest is cut."""
+        self._slow.add(connection)
+        now = self.loop.time()
+        self.unread_bytes += connection.unread_bytes(now)
+        if self.unread_bytes > self.limits.unread_bytes_total_max:
+            self._weigh(now)
+
+    def caught_up(self, connection: Watched) -> None:
+        """Note that a caller has read what was written."""
+        self._slow.discard(connection)
+
+    def _weigh(self, now: float) -> None:
+        """Measure what waits for all callers, and cut the slowest until it is within its bound."""
+        self._weighed_at = now
+        total = sum([connection.unread_bytes(now) for connection in tuple(self.open)])
+        while total > self.limits.unread_bytes_total_max and self._slow:
+            slowest = min(self._slow, key=lambda one: (one.pace(now), -one.unread_bytes(now)))
+            total -= slowest.unread_bytes(now)
+            self._slow.discard(slowest)
+            slowest.cut()
+        self.unread_bytes = total
+
     def date_line(self) -> bytes:
         """Give the Date header, made once a second."""
         second = int(self.loop.time())
@@ -61,9 +110,9 @@ class HttpServer:
         try:
             self.application.handle(request, responder)
         except Exception as error:  # noqa: BLE001 (the end of a connection: one of three places)
-            self._fault(responder, error)
+            self._fault(request, responder, error)
 
-    def _fault(self, responder: Responder, error: Exception) -> None:
+    def _fault(self, request: Request, responder: Responder, error: Exception) -> None:
         """Say that something broke if nothing was sent yet, else cut the answer off."""
         self.fault_count += 1
         if self.on_fault is not None:
@@ -73,7 +122,7 @@ class HttpServer:
             responder.abort()
         else:
             refusal = Refusal(503, "fault", "an internal fault; the request was not served")
-            status, block, body = self.application.refuse(refusal)
+            status, block, body = self.application.refuse(refusal, request.path)
             responder.close_after()
             responder.send(status, block, body)
         if caller is not None:
@@ -113,6 +162,8 @@ class HttpServer:
         for connection in tuple(self.open):
             if connection.deadline < now:
                 connection.timed_out()
+        if now - self._weighed_at >= WEIGH_SECONDS:
+            self._weigh(now)
 
 
 def _place(error: BaseException) -> str:

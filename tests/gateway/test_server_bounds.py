@@ -1,0 +1,151 @@
+"""What is read of strangers, what all requests hold together, and what slow callers are kept."""
+
+import time
+
+from tests.gateway.conftest import Held, Serve
+
+KIB = 1024
+MIB = 1024 * KIB
+SMALL = 4 * KIB
+
+
+def post(path: str, size: int) -> bytes:
+    return f"POST {path} HTTP/1.1\r\nhost: a\r\ncontent-length: {size}\r\n\r\n".encode()
+
+
+def eventually(is_so: object, seconds: float = 5.0) -> None:
+    assert callable(is_so)
+    deadline = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_stranger_is_turned_away_before_its_body(serve: Serve) -> None:
+    server = serve()
+    wire = server.dial().send(post("/stranger", 10 * MIB) + b"x" * 100)
+    answer = wire.answer()
+    assert (answer.status, answer.body) == (401, b"who are you?")
+    assert answer.headers["connection"] == "close"
+    assert wire.until_close() == b""
+    assert server.app.requests == []
+    assert server.call(lambda: server.server.held_bytes) == 0
+
+
+def test_a_stranger_that_waits_for_a_word_is_not_told_to_go_on(serve: Serve) -> None:
+    head = post("/stranger", 100).replace(b"\r\n\r\n", b"\r\nexpect: 100-continue\r\n\r\n")
+    assert serve().dial().send(head).answer().status == 401
+
+
+def test_little_of_a_body_is_read_before_its_sender_is_known(serve: Serve) -> None:
+    server = serve()
+    wire = server.dial().send(post("/pending", 8 * MIB))
+    eventually(lambda: server.app.greeted)
+    wire.line.settimeout(0.3)
+    sent = 0
+    try:
+        while sent < 8 * MIB:
+            sent += wire.line.send(b"b" * 64 * KIB)
+    except TimeoutError:
+        pass
+    # What is more than it waits in the kernel's buffers, as with any caller.
+    assert server.call(lambda: server.server.held_bytes) <= 64 * KIB + 256 * KIB
+    wire.line.settimeout(5)
+    request, visitor = server.app.greeted[0]
+    server.call(lambda: visitor.admit(request, 10 * MIB))
+    wire.send(b"b" * (8 * MIB - sent))
+    answer = wire.answer()
+    assert answer.status == 200
+    assert len(server.app.requests[0].body) == 8 * MIB
+    eventually(lambda: server.call(lambda: server.server.held_bytes) == 0)
+
+
+def test_who_is_found_out_later_is_turned_away_in_the_body(serve: Serve) -> None:
+    server = serve()
+    wire = server.dial().send(post("/pending", 8 * MIB) + b"b" * 200 * KIB)
+    eventually(lambda: server.app.greeted)
+    request, visitor = server.app.greeted[0]
+    server.call(lambda: visitor.turn_away(request, 401, b"", b"no"))
+    assert wire.answer().status == 401
+    # A late word about a request that is gone changes nothing.
+    server.call(lambda: visitor.admit(request, 1))
+    assert server.dial().send(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").answer().status == 200
+
+
+def test_a_small_body_that_is_whole_waits_for_nobody(serve: Serve) -> None:
+    server = serve()
+    wire = server.dial().send(post("/pending", 5))
+    eventually(lambda: server.app.greeted)
+    assert wire.send(b"hello").answer().body.endswith(b"hello")
+    request, visitor = server.app.greeted[0]
+    server.call(lambda: visitor.turn_away(request, 401, b"", b"no"))
+    assert wire.send(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").answer().status == 200
+
+
+def test_a_path_may_take_less_than_the_server(serve: Serve) -> None:
+    server = serve()
+    answer = server.dial().send(post("/bound?100", 200)).answer()
+    assert (answer.status, answer.cause) == (413, "body_too_large")
+    chunked = b"POST /bound?100 HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n"
+    wire = server.dial().send(chunked)
+    wire.send(b"80\r\n" + b"c" * 128)
+    assert wire.answer().status == 413
+    assert server.dial().send(post("/bound?100", 100)).send(b"x" * 100).answer().status == 200
+
+
+def test_all_bodies_together_have_a_bound(serve: Serve) -> None:
+    server = serve(request_bytes_total_max=100_000)
+    first = server.dial().send(post("/a", 90_000) + b"x" * 80_000)
+    eventually(lambda: server.call(lambda: server.server.held_bytes) == 80_000)
+    for one in (post("/b", 50_000) + b"y" * 50_000, post("/b", 60_000) + b"y" * 50_000):
+        answer = server.dial().send(one).answer()
+        assert (answer.status, answer.cause) == (503, "request_memory")
+        assert answer.headers["retry-after"] == "1"
+    assert b'"path": "/b"' in answer.body
+    first.reset()
+    eventually(lambda: server.call(lambda: server.server.held_bytes) == 0)
+    assert server.dial().send(post("/b", 50_000) + b"y" * 50_000).answer().status == 200
+    assert server.call(lambda: server.server.held_bytes) == 0
+
+
+def test_a_body_counts_until_its_request_is_answered(serve: Serve) -> None:
+    server = serve(request_bytes_total_max=100_000)
+    wire = server.dial().send(post("/hold", 60_000) + b"x" * 60_000)
+    held: Held = server.app.wait_held()
+    assert server.dial().send(post("/", 50_000) + b"x" * 50_000).answer().status == 503
+    server.call(lambda: held.responder.send(200, b"", b"done"))
+    assert wire.answer().body == b"done"
+    assert server.dial().send(post("/", 50_000) + b"x" * 50_000).answer().status == 200
+
+
+def test_a_caller_that_takes_nothing_is_cut_below_the_high_water_mark_too(serve: Serve) -> None:
+    server = serve(
+        caller_write_stall_seconds=0.5,
+        write_high_water_bytes=64 * MIB,
+        write_low_water_bytes=MIB,
+    )
+    streamed = server.dial(SMALL).send(b"GET /hold HTTP/1.1\r\nhost: a\r\n\r\n")
+    held = server.app.wait_held()
+    server.call(lambda: held.responder.start(200, b""))
+    server.call(lambda: held.responder.write(b"s" * 10 * MIB))
+    whole = server.dial(SMALL).send(f"GET /big?{10 * MIB} HTTP/1.1\r\nhost: a\r\n\r\n".encode())
+    eventually(lambda: server.connections() == 0)
+    assert held.gone.is_set()
+    assert streamed is not whole
+
+
+def test_what_waits_for_slow_callers_has_a_bound_and_the_slowest_goes_first(serve: Serve) -> None:
+    server = serve(unread_bytes_total_max=24 * MIB)
+    ask = f"GET /big?{16 * MIB} HTTP/1.1\r\nhost: a\r\n\r\n".encode()
+    idle = server.dial(SMALL).send(ask)
+    eventually(lambda: server.call(lambda: server.server.unread_bytes) > 8 * MIB)
+    time.sleep(2.2)
+    reading = server.dial().send(ask)
+    answer = reading.answer()
+    assert (answer.status, len(answer.body)) == (200, 16 * MIB)
+    other = server.dial(SMALL).send(ask)
+    eventually(lambda: server.connections() <= 2)
+    eventually(lambda: server.call(lambda: server.server.unread_bytes) <= 24 * MIB)
+    # The one that had taken nothing for longest is gone, with its answer unfinished.
+    assert len(idle.until_close()) < 16 * MIB
+    assert other.line.fileno() >= 0
