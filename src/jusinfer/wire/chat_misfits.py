@@ -1,5 +1,6 @@
 """What is wrong with a request, in our own words: the decoder's may quote the caller's values."""
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Final
@@ -8,6 +9,9 @@ import msgspec
 
 from jusinfer.domain.errors import InvalidRequest
 
+# How large a body may be in which the fault is looked for.
+SEARCHED_BYTES_MAX: Final = 256 * 1024
+NAME_CHARS_MAX: Final = 64
 _any: Final = msgspec.json.Decoder().decode
 _PLACE: Final = re.compile(r" - at `\$(?P<path>[^`]*)`$")
 _KEY: Final = re.compile(r"\[\.\.\.\]|\[\"[^\"]*\"\]")
@@ -94,6 +98,35 @@ def unreadable(fields: Mapping[str, msgspec.Raw]) -> InvalidRequest:
                 hint="Change its value.",
             )
     return InvalidRequest("the body cannot be read", hint="Change what is in it.")
+
+
+def unreadable_body(body: bytes, hint: str) -> InvalidRequest:
+    """Say that a body is no JSON, or name the member that holds what no decoder reads.
+
+    Serializers write numbers beyond all bounds and halves of surrogate pairs, and call it JSON.
+    """
+    if not body.strip():
+        return InvalidRequest("the body is empty", hint=hint)
+    tree: object = None
+    try:
+        if len(body) <= SEARCHED_BYTES_MAX:
+            # Numbers of any length are no fault of the syntax.
+            tree = json.loads(body, parse_int=float)
+    except (ValueError, RecursionError):
+        return InvalidRequest("the body is not JSON that can be read", hint=hint)
+    for name, value in tree.items() if isinstance(tree, dict) else ():
+        try:
+            _any(json.dumps({name: value}).encode("ascii"))
+        except (ValueError, RecursionError):
+            is_shown = name.isascii() and name.isprintable() and len(name) <= NAME_CHARS_MAX
+            said = f"`{name}`" if is_shown else "a member"
+            return InvalidRequest(
+                f"{said} holds a number out of range, NaN, half of a surrogate pair (as \\ud800), "
+                "or what is nested too deeply",
+                param=name if is_shown else None,
+                hint="Change its value.",
+            )
+    return InvalidRequest("the body is not JSON that can be read", hint=hint)
 
 
 def misplaced(where: str, why: str, hint: str = "Change it, or leave it out.") -> InvalidRequest:

@@ -17,7 +17,7 @@ from jusinfer.domain.stamps import NO_STAMP, Stamp
 from jusinfer.domain.tokens import estimate_json_tokens, worst_json_tokens
 from jusinfer.domain.traits import Traits
 from jusinfer.wire.chat_content import Message, Reading, last_of_user, read_messages
-from jusinfer.wire.chat_misfits import misfit, unreadable
+from jusinfer.wire.chat_misfits import misfit, unreadable, unreadable_body
 from jusinfer.wire.member_table import table_of
 from jusinfer.wire.plain_chat import plain_roles
 from jusinfer.wire.preferences import read_preferences
@@ -122,10 +122,8 @@ def decode_request(body: bytes) -> CompletionRequest:
     except UnicodeDecodeError:
         raise InvalidRequest("the body is not UTF-8", hint="Encode the JSON as UTF-8.") from None
     except msgspec.DecodeError:
-        raise InvalidRequest(
-            "the body is not JSON" if body.strip() else "the body is empty",
-            hint="Send a JSON object with `model` and `messages`.",
-        ) from None
+        hint = "Send a JSON object with `model` and `messages`."
+        raise unreadable_body(body, hint) from None
     except RecursionError:
         raise InvalidRequest(
             "the body is nested too deeply", hint="Flatten it to fewer than 1,000 levels."

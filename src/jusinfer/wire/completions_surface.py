@@ -8,7 +8,7 @@ from jusinfer.domain.errors import InvalidRequest
 from jusinfer.domain.usage import TokenUsage
 from jusinfer.wire.answer_ident import AnswerIdent
 from jusinfer.wire.chat_answer import head_of
-from jusinfer.wire.chat_misfits import misfit
+from jusinfer.wire.chat_misfits import misfit, unreadable_body
 from jusinfer.wire.error_kinds import stream_error
 from jusinfer.wire.errors import type_of
 from jusinfer.wire.member_table import table_of
@@ -39,10 +39,7 @@ class CompletionsSurface:
         except msgspec.ValidationError as error:
             raise misfit(str(error)) from None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            raise InvalidRequest(
-                "the body is not JSON that can be read",
-                hint="Send a JSON object with `model` and `prompt`.",
-            ) from None
+            raise unreadable_body(body, "Send a JSON object with `model` and `prompt`.") from None
         for name, why, neutral in _NO_EQUAL:
             raw = members.pop(name, None)
             if raw is not None and _value(name, raw) not in neutral:

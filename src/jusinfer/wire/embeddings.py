@@ -12,7 +12,7 @@ from jusinfer.domain.preferences import NO_PREFERENCES
 from jusinfer.domain.tokens import estimate_json_tokens
 from jusinfer.domain.traits import Traits
 from jusinfer.domain.usage import TokenUsage
-from jusinfer.wire.chat_misfits import misfit
+from jusinfer.wire.chat_misfits import misfit, unreadable_body
 from jusinfer.wire.openai_chat import Answer
 from jusinfer.wire.preferences import read_preferences
 from jusinfer.wire.tolerant import objects
@@ -58,10 +58,7 @@ def decode_embeddings(body: bytes) -> CompletionRequest:
     except msgspec.ValidationError as error:
         raise misfit(str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise InvalidRequest(
-            "the body is not JSON that can be read",
-            hint="Send a JSON object with `model` and `input`.",
-        ) from None
+        raise unreadable_body(body, "Send a JSON object with `model` and `input`.") from None
     if "messages" in fields:
         raise InvalidRequest(
             "`messages` has no meaning for embeddings",

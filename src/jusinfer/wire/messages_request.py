@@ -8,7 +8,7 @@ from jusinfer.domain.completion import MemberNote
 from jusinfer.domain.errors import InvalidRequest
 from jusinfer.wire.anthropic_passed import has_foreign_turns
 from jusinfer.wire.anthropic_turns import chat_messages, misplaced_blocks, tool_changes
-from jusinfer.wire.chat_misfits import misfit
+from jusinfer.wire.chat_misfits import misfit, unreadable_body
 from jusinfer.wire.member_table import speechless, table_of
 from jusinfer.wire.messages_tools import function_tools
 from jusinfer.wire.pivot import ChatForm
@@ -104,14 +104,13 @@ def read_messages_request(body: bytes, *, needs_budget: bool = True) -> ChatForm
 def _judged(body: bytes) -> tuple[_Asked, tuple[MemberNote, ...]]:
     try:
         tree = _any(body)
+    except (ValueError, RecursionError):
+        hint = "Send a JSON object with `model`, `max_tokens` and `messages`."
+        raise unreadable_body(body, hint) from None
+    try:
         asked = msgspec.convert(tree, _Asked)
     except msgspec.ValidationError as error:
         raise misfit(str(error)) from None
-    except (ValueError, RecursionError):
-        raise InvalidRequest(
-            "the body is not JSON that can be read",
-            hint="Send a JSON object with `model`, `max_tokens` and `messages`.",
-        ) from None
     return asked, table_of("messages").notes(tree)
 
 

@@ -5,8 +5,7 @@ from typing import Annotated, Any, Final
 import msgspec
 
 from jusinfer.domain.completion import MemberNote
-from jusinfer.domain.errors import InvalidRequest
-from jusinfer.wire.chat_misfits import misfit, misplaced
+from jusinfer.wire.chat_misfits import misfit, misplaced, unreadable_body
 from jusinfer.wire.member_table import speechless, table_of
 from jusinfer.wire.pivot import ChatForm
 from jusinfer.wire.responses_items import chat_messages
@@ -126,14 +125,12 @@ def _ask_logprobs(chat: dict[str, Any], asked: _Asked) -> None:
 def _judged(body: bytes) -> tuple[_Asked, dict[str, Any], tuple[MemberNote, ...]]:
     try:
         tree = _any(body)
+    except (ValueError, RecursionError):
+        raise unreadable_body(body, "Send a JSON object with `model` and `input`.") from None
+    try:
         asked = msgspec.convert(tree, _Asked)
     except msgspec.ValidationError as error:
         raise misfit(str(error)) from None
-    except (ValueError, RecursionError):
-        raise InvalidRequest(
-            "the body is not JSON that can be read",
-            hint="Send a JSON object with `model` and `input`.",
-        ) from None
     return asked, tree, table_of("responses").notes(tree)
 
 
