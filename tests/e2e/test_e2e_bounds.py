@@ -98,8 +98,8 @@ def test_a_prompt_sent_beside_the_api_is_told_where_the_api_is(product: Running)
 
 def test_every_page_answers_head_and_what_follows_it(product: Running) -> None:
     for path in ("/", "/docs", "/health", "/openapi.json", "/static/jusinfer.css"):
-        one = f"HEAD {path} HTTP/1.1\r\nhost: a\r\n\r\n"
-        last = "GET /health HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"
+        one = f"HEAD {path} HTTP/1.1\r\nhost: localhost\r\n\r\n"
+        last = "GET /health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
         said = raw(product, (one + last).encode())
         assert said.count(b"HTTP/1.1 200 ") == 2, (path, said)
         assert said.endswith(b'{"status":"ok"}\r\n0\r\n\r\n')

@@ -135,8 +135,8 @@ def _member_error(name: str, raw: bytes) -> InvalidRequest | None:
         is_shown = name.isascii() and name.isprintable() and len(name) <= NAME_CHARS_MAX
         said = f"`{name}`" if is_shown else "a member"
         return InvalidRequest(
-            f"{said} holds a number out of range, half of a surrogate pair (as \\ud800), "
-            "or what is nested too deeply",
+            f"{said} holds a number out of range, text that is not UTF-8, half of a surrogate "
+            "pair (as \\ud800), or what is nested too deeply",
             param=name if is_shown else None,
             hint="Change its value.",
         )
