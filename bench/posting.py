@@ -6,6 +6,7 @@ from pathlib import Path
 
 from bench import machine
 from jusinfer.bootstrap import control
+from jusinfer.domain.actor import Operator
 from jusinfer.domain.identity import Mode
 from jusinfer.domain.journal import Admitted, Ended, FrameEncoder, Opened
 from jusinfer.observability import Events
@@ -17,6 +18,7 @@ from jusinfer.store.database import migrate
 from jusinfer.store.embedded import EmbeddedPostgres
 
 JOURNALS = 8
+OPERATOR = Operator("bench")
 
 
 def posting(folder: Path, completions: int) -> dict[str, float]:
@@ -26,8 +28,10 @@ def posting(folder: Path, completions: int) -> dict[str, float]:
     try:
         signed_in = logins.renew(postgres.admin_dsn, folder)
         world = control.world(signed_in.dsn_of("operator"))
-        tenant = accounts.create_tenant(world, "bench")
-        billing.grant(world, tenant.tenant_id, 10**15, Mode.LIVE, "bench", Terms())
+        tenant = accounts.create_tenant(world, OPERATOR, "bench")
+        billing.grant(
+            world, OPERATOR.on_behalf(tenant.tenant_id), 10**15, Mode.LIVE, "bench", Terms()
+        )
         world.database.close()
         journals = folder / "journal"
         journals.mkdir()

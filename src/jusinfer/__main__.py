@@ -5,7 +5,7 @@ import sys
 import typer
 
 from jusinfer import confine
-from jusinfer.cli import doctor, ledger, limits, operate, output, route, rules
+from jusinfer.cli import audit, doctor, ledger, limits, operate, output, route, rules
 
 app = typer.Typer(
     name="jusinfer",
@@ -18,6 +18,7 @@ ledger.add_to(app)
 limits.add_to(app)
 route.add_to(app)
 rules.add_to(app)
+audit.add_to(app)
 doctor.add_to(app)
 
 

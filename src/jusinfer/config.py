@@ -83,6 +83,7 @@ class FileSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All that `jusinfer.toml` may say."""
 
     data_dir: str = ".jusinfer"
+    operator_name: str = ""
     listen: ListenSettings = ListenSettings()
     gateway: GatewaySettings = GatewaySettings()
     database: DatabaseSettings = DatabaseSettings()
@@ -109,6 +110,7 @@ class Settings(msgspec.Struct, frozen=True):
     price_lists: tuple[PriceListEntry, ...]
     api_keys: dict[str, str]
     has_secret_file: bool = False
+    operator_name: str = ""
 
     def __repr__(self) -> str:
         """Show no secret: neither the database's password nor an upstream's key."""
@@ -176,6 +178,7 @@ def load(overrides: Overrides, environment: Mapping[str, str] | None = None) -> 
         price_lists=settings.price_list,
         api_keys=_api_keys(entries, env),
         has_secret_file=path is not None and _holds_secret(settings),
+        operator_name=env.get("JUSINFER_OPERATOR_NAME") or settings.operator_name,
     )
 
 

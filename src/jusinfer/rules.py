@@ -88,11 +88,18 @@ class RuleFiles:
 
     def activate(self, found: Found) -> None:
         """Put a table in force; raises RuleFileError when its version names another one."""
-        version = found.table.version
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not self.history():
             self._keep(self.active())
             self._note(self.active().table.version)
+        self.refuse_other(found)
+        self._keep(found)
+        _write(self._active, found.text)
+        self._note(found.table.version)
+
+    def refuse_other(self, found: Found) -> None:
+        """Raise RuleFileError when the version of a table names another table already."""
+        version = found.table.version
         known = self._kept_path(version)
         own = builtin()
         named = known.read_text("utf-8") if known.is_file() else None
@@ -102,9 +109,6 @@ class RuleFiles:
             raise RuleFileError(
                 f"version {version} names another table already; give this one a version of its own"
             )
-        self._keep(found)
-        _write(self._active, found.text)
-        self._note(version)
 
     def before(self) -> str:
         """Give the version that was in force before this one; raises RuleFileError."""

@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from jusinfer.domain.journal import Admitted, Ended, Opened
 from jusinfer.observability import FIELDS
-from jusinfer.store import limit_tables, tables
+from jusinfer.store import audit_tables, limit_tables, tables
 
 PAGE: Final = (Path(__file__).parents[2] / "docs" / "stored-text.md").read_text(encoding="utf-8")
 CLASSES: Final = frozenset(
@@ -31,7 +31,8 @@ def listed(heading: str) -> dict[str, str]:
 
 
 def test_every_column_that_can_hold_text_has_a_class() -> None:
-    assert limit_tables.spend_cap.metadata is tables.metadata
+    for table in (limit_tables.spend_cap, audit_tables.audit_entry):
+        assert table.metadata is tables.metadata
     found = {
         f"{table.name}.{column.name}"
         for table in tables.metadata.tables.values()

@@ -28,3 +28,11 @@ def world(dsn: str) -> Iterator[World]:
     made = World(Database(sign_in(dsn, "operator")), system.new_id, system.new_secret)
     yield made
     made.database.close()
+
+
+@pytest.fixture
+def people(dsn: str) -> Iterator[World]:
+    """Give the services as the console has them, which signs in as itself."""
+    made = World(Database(sign_in(dsn, "console")), system.new_id, system.new_secret)
+    yield made
+    made.database.close()

@@ -25,6 +25,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from tests.money import assert_books_are_right
+from tests.people import OPERATOR, acting
 from tests.postgres import fresh_database, sign_in
 from tests.settler.test_settler_posts import STEPS, Killed, Writer, run_dry, settler
 
@@ -54,7 +55,8 @@ class MoneyMachine(RuleBasedStateMachine):
             Database(sign_in(self.dsn, "operator")), system.new_id, system.new_secret
         )
         self.tenants = [
-            accounts.create_tenant(self.world, system.new_id()).tenant_id for _ in range(2)
+            accounts.create_tenant(self.world, OPERATOR, system.new_id()).tenant_id
+            for _ in range(2)
         ]
         self.alive: list[Writer] = []
         self.charged = dict.fromkeys(self.tenants, 0)
@@ -66,7 +68,7 @@ class MoneyMachine(RuleBasedStateMachine):
     def grant(self, which: int, amount: int, lapses: bool) -> None:  # noqa: FBT001 (drawn)
         """Give credit, some of which is over at once."""
         tenant_id = self.tenants[which]
-        transfer = billing.grant(self.world, tenant_id, amount, Mode.LIVE, "test", Terms())
+        transfer = billing.grant(self.world, acting(tenant_id), amount, Mode.LIVE, "test", Terms())
         self.given[tenant_id] += amount
         if lapses:
             self._run(
@@ -207,7 +209,7 @@ class MoneyMachine(RuleBasedStateMachine):
                 assert expired is not None
                 left = self.given[tenant_id] - self.charged[tenant_id] - int(expired[0])
                 assert (int(row[0]), int(row[1])) == (0, left)
-        report = audit.verify(self.world)
+        report = audit.verify(self.world, OPERATOR)
         assert report.holds, [found for found in report.findings if not found.holds]
         self.world.database.close()
         shutil.rmtree(self.folder)

@@ -9,6 +9,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from tests.money import assert_books_are_right, balance
+from tests.people import OPERATOR, acting
 from tests.postgres import sign_in
 
 from jusinfer.domain.identity import Mode
@@ -106,8 +107,8 @@ class Writer:
 
 @pytest.fixture
 def tenant_id(world: World) -> str:
-    made = accounts.create_tenant(world, "settled")
-    billing.grant(world, made.tenant_id, NANO_PER_USD, Mode.LIVE, "test", Terms())
+    made = accounts.create_tenant(world, OPERATOR, "settled")
+    billing.grant(world, acting(made.tenant_id), NANO_PER_USD, Mode.LIVE, "test", Terms())
     return made.tenant_id
 
 

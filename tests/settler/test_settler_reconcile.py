@@ -8,6 +8,7 @@ import msgspec
 import psycopg
 import pytest
 from tests.money import assert_books_are_right
+from tests.people import OPERATOR
 from tests.postgres import sign_in
 from tests.settler.test_settler_posts import STEPS, Killed, Writer, run_dry, settler
 
@@ -63,7 +64,7 @@ class Asked(Writer):
 
 @pytest.fixture
 def writer(world: World, tmp_path: Path) -> Asked:
-    return Asked(tmp_path, accounts.create_tenant(world, "asked").tenant_id, "0" * 32)
+    return Asked(tmp_path, accounts.create_tenant(world, OPERATOR, "asked").tenant_id, "0" * 32)
 
 
 def rows(dsn: str) -> list[tuple[object, ...]]:

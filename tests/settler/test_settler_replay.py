@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.money import assert_books_are_right, balance
+from tests.people import OPERATOR, acting
 from tests.postgres import sign_in
 from tests.settler.test_settler_posts import Writer, run_dry
 
@@ -119,8 +120,8 @@ class Bench(NamedTuple):
 
 def prepared(dsn: str, folder: Path) -> Bench:
     world = World(Database(sign_in(dsn, "operator")), system.new_id, system.new_secret)
-    tenant = accounts.create_tenant(world, system.new_id())
-    billing.grant(world, tenant.tenant_id, NANO_PER_USD, Mode.LIVE, "test", Terms())
+    tenant = accounts.create_tenant(world, OPERATOR, system.new_id())
+    billing.grant(world, acting(tenant.tenant_id), NANO_PER_USD, Mode.LIVE, "test", Terms())
     world.database.close()
     return Bench(dsn, tenant.tenant_id, folder)
 

@@ -9,6 +9,7 @@ import uuid
 import psycopg
 import pytest
 from tests.money import balance
+from tests.people import OPERATOR, acting
 from tests.postgres import sign_in
 
 from jusinfer.domain.errors import CapReached, InvalidRequest, RateLimited
@@ -201,8 +202,8 @@ def test_the_link_grants_all_of_a_need_or_nothing(dsn: str) -> None:
 
 
 def tenant_with_key(world: World) -> tuple[str, str]:
-    tenant_id = accounts.create_tenant(world, "capped").tenant_id
-    return tenant_id, keys.issue(world, tenant_id, Mode.LIVE, "k", Rates()).key_id
+    tenant_id = accounts.create_tenant(world, OPERATOR, "capped").tenant_id
+    return tenant_id, keys.issue(world, acting(tenant_id), Mode.LIVE, "k", Rates()).key_id
 
 
 def spend(dsn: str, tenant_id: str, key_id: str, charge: int, at: dt.datetime) -> None:
@@ -232,8 +233,8 @@ def test_a_day_begins_where_the_tenant_lives_also_when_clocks_change(
     world: World, dsn: str
 ) -> None:
     tenant_id, key_id = tenant_with_key(world)
-    limits.set_terms(world, tenant_id, None, "America/New_York")
-    limits.add_cap(world, "key", key_id, "day", 1_000, CapAction.WARN, Mode.LIVE)
+    limits.set_terms(world, acting(tenant_id), None, "America/New_York")
+    limits.add_cap(world, acting(tenant_id), "key", key_id, "day", 1_000, CapAction.WARN, Mode.LIVE)
     for hour in (3, 5, 28, 29):
         at = dt.datetime(2026, 10, 31, tzinfo=dt.UTC) + dt.timedelta(hours=hour, days=0)
         spend(dsn, tenant_id, key_id, 1, at)
@@ -253,7 +254,9 @@ def test_each_threshold_is_announced_once_a_period_and_to_the_gateways(
     world: World, dsn: str
 ) -> None:
     tenant_id, key_id = tenant_with_key(world)
-    limits.add_cap(world, "tenant", tenant_id, "month", 100, CapAction.WARN, Mode.LIVE)
+    limits.add_cap(
+        world, acting(tenant_id), "tenant", tenant_id, "month", 100, CapAction.WARN, Mode.LIVE
+    )
     at = dt.datetime.now(tz=dt.UTC)
     told = []
     with psycopg.connect(dsn, autocommit=True) as listening:
@@ -270,12 +273,16 @@ def test_each_threshold_is_announced_once_a_period_and_to_the_gateways(
 
 def test_a_principal_carries_every_limit_and_cap_that_applies(world: World, dsn: str) -> None:
     tenant_id, _ = tenant_with_key(world)
-    issued = keys.issue(world, tenant_id, Mode.LIVE, "other", Rates())
-    limits.set_limit(world, "tenant", tenant_id, LimitKind.REQUESTS, 50)
-    limits.set_limit(world, "key", issued.key_id, LimitKind.CONCURRENCY, 2)
-    limits.add_cap(world, "tenant", tenant_id, "day", 100, CapAction.STOP, Mode.LIVE)
-    limits.add_cap(world, "tenant", tenant_id, "day", 100, CapAction.STOP, Mode.TEST)
-    limits.set_terms(world, tenant_id, "partner", None)
+    issued = keys.issue(world, acting(tenant_id), Mode.LIVE, "other", Rates())
+    limits.set_limit(world, acting(tenant_id), "tenant", tenant_id, LimitKind.REQUESTS, 50)
+    limits.set_limit(world, acting(tenant_id), "key", issued.key_id, LimitKind.CONCURRENCY, 2)
+    limits.add_cap(
+        world, acting(tenant_id), "tenant", tenant_id, "day", 100, CapAction.STOP, Mode.LIVE
+    )
+    limits.add_cap(
+        world, acting(tenant_id), "tenant", tenant_id, "day", 100, CapAction.STOP, Mode.TEST
+    )
+    limits.set_terms(world, acting(tenant_id), "partner", None)
 
     async def run() -> Principal | None:
         link = GatewayLink(sign_in(dsn, "gateway"), uuid.uuid4().hex)
@@ -293,15 +300,17 @@ def test_a_principal_carries_every_limit_and_cap_that_applies(world: World, dsn:
         ("tenant", "day", "stop", 0)
     ]
     assert found.price_list == "partner"
-    limits.set_limit(world, "tenant", tenant_id, LimitKind.REQUESTS, None)
-    assert [row.kind for row in limits.list_limits(world)] == ["concurrency"]
+    limits.set_limit(world, acting(tenant_id), "tenant", tenant_id, LimitKind.REQUESTS, None)
+    assert [row.kind for row in limits.list_limits(world, OPERATOR)] == ["concurrency"]
 
 
 def test_a_hard_cap_is_leased_so_that_workers_cannot_exceed_it_together(
     world: World, dsn: str
 ) -> None:
     tenant_id, key_id = tenant_with_key(world)
-    limits.add_cap(world, "key", key_id, "day", 20_000, CapAction.STOP, Mode.LIVE)
+    limits.add_cap(
+        world, acting(tenant_id), "key", key_id, "day", 20_000, CapAction.STOP, Mode.LIVE
+    )
     with psycopg.connect(dsn) as connection:
         row = connection.execute("SELECT cap_id FROM spend_cap").fetchone()
     assert row is not None
@@ -343,13 +352,19 @@ def test_a_hard_cap_is_leased_so_that_workers_cannot_exceed_it_together(
 def test_what_cannot_be_set_is_refused(world: World) -> None:
     tenant_id, _ = tenant_with_key(world)
     for bad in (
-        lambda: limits.set_limit(world, "tenant", "0" * 32, LimitKind.TOKENS, 5),
-        lambda: limits.set_limit(world, "town", tenant_id, LimitKind.TOKENS, 5),
-        lambda: limits.set_limit(world, "tenant", tenant_id, LimitKind.TOKENS, 0),
-        lambda: limits.add_cap(world, "tenant", tenant_id, "year", 5, CapAction.WARN, Mode.LIVE),
-        lambda: limits.add_cap(world, "tenant", tenant_id, "day", 0, CapAction.WARN, Mode.LIVE),
-        lambda: limits.set_terms(world, tenant_id, None, "Middle/Earth"),
-        lambda: limits.remove_cap(world, "0" * 32),
+        lambda: limits.set_limit(world, acting(tenant_id), "tenant", "0" * 32, LimitKind.TOKENS, 5),
+        lambda: limits.set_limit(world, acting(tenant_id), "town", tenant_id, LimitKind.TOKENS, 5),
+        lambda: limits.set_limit(
+            world, acting(tenant_id), "tenant", tenant_id, LimitKind.TOKENS, 0
+        ),
+        lambda: limits.add_cap(
+            world, acting(tenant_id), "tenant", tenant_id, "year", 5, CapAction.WARN, Mode.LIVE
+        ),
+        lambda: limits.add_cap(
+            world, acting(tenant_id), "tenant", tenant_id, "day", 0, CapAction.WARN, Mode.LIVE
+        ),
+        lambda: limits.set_terms(world, acting(tenant_id), None, "Middle/Earth"),
+        lambda: limits.remove_cap(world, acting(tenant_id), "0" * 32),
     ):
         with pytest.raises(InvalidRequest):
             bad()

@@ -7,14 +7,17 @@ import uuid
 import psycopg
 import pytest
 from tests.money import assert_books_are_right, balance
+from tests.people import OPERATOR, acting
 from tests.postgres import sign_in
 
+from jusinfer.domain.actor import Action
 from jusinfer.domain.errors import InvalidRequest
 from jusinfer.domain.identity import Mode
 from jusinfer.services import accounts, audit, billing
 from jusinfer.services.billing import Terms
 from jusinfer.services.world import World
 from jusinfer.store import ledger
+from jusinfer.store.audit_note import note
 from jusinfer.store.roles import LOGINS
 
 NOW = dt.datetime.now(tz=dt.UTC)
@@ -23,7 +26,7 @@ CHUNK = (8, 1, 10_000_000_000)
 
 
 def tenant(world: World, name: str = "lots") -> str:
-    return accounts.create_tenant(world, name).tenant_id
+    return accounts.create_tenant(world, OPERATOR, name).tenant_id
 
 
 def give(world: World, tenant_id: str, amount: int, **terms: object) -> str:
@@ -40,8 +43,9 @@ def give(world: World, tenant_id: str, amount: int, **terms: object) -> str:
         "reason": "test",
     }
     values.update(terms)
-    with world.database.write(tenant_id) as tx:
+    with world.database.for_tenant(acting(tenant_id), Action.CREDIT_GRANT) as tx:
         ledger.grant(tx, ledger.Grant(**values))  # type: ignore[arg-type]
+        note(tx, "transfer", "a-test")
     return lot_id
 
 
@@ -136,7 +140,7 @@ def test_lots_are_drawn_in_one_order_however_they_were_given(world: World, dsn: 
         empty = [lot_id for lot_id in order if lot(dsn, lot_id)[0] == 0]
         assert empty == order[:spent]
     assert_books_are_right(dsn)
-    assert audit.verify(world).holds
+    assert audit.verify(world, OPERATOR).holds
 
 
 def test_credit_that_has_not_begun_or_is_over_is_not_lent(world: World, dsn: str) -> None:
@@ -164,7 +168,7 @@ def test_expiry_takes_what_is_free_and_never_what_is_held(world: World, dsn: str
     assert lot(dsn, lot_id) == (35, 0)
     assert expire(dsn) == (1, 35)
     assert balance(dsn, tenant_id) == (0, 0)
-    assert audit.verify(world).holds
+    assert audit.verify(world, OPERATOR).holds
 
 
 def test_an_overrun_takes_what_is_free_then_becomes_a_debt_that_is_paid_first(
@@ -175,13 +179,13 @@ def test_an_overrun_takes_what_is_free_then_becomes_a_debt_that_is_paid_first(
     lease_id, _ = take(dsn, tenant_id, 60)
     assert settle(dsn, tenant_id, str(lease_id), 130, "j:1") == (60, 30)
     assert lot(dsn, first) == (0, 0)
-    assert billing.balances(world, tenant_id)[0].balance_nano == -30
+    assert billing.balances(world, acting(tenant_id))[0].balance_nano == -30
     assert take(dsn, tenant_id, 1) == (None, 0)
     second = give(world, tenant_id, 50)
     assert lot(dsn, second) == (20, 0)
-    assert billing.balances(world, tenant_id)[0].balance_nano == 20
+    assert billing.balances(world, acting(tenant_id))[0].balance_nano == 20
     assert_books_are_right(dsn)
-    assert audit.verify(world).holds
+    assert audit.verify(world, OPERATOR).holds
 
 
 def test_usage_of_a_lease_that_is_gone_still_posts(world: World, dsn: str) -> None:
@@ -194,7 +198,7 @@ def test_usage_of_a_lease_that_is_gone_still_posts(world: World, dsn: str) -> No
     assert row == (1, 60)
     assert settle(dsn, tenant_id, str(lease_id), 10, "late:1") == (0, 0)
     assert balance(dsn, tenant_id) == (90, 0)
-    assert audit.verify(world).holds
+    assert audit.verify(world, OPERATOR).holds
 
 
 def test_the_same_grant_counts_once_and_another_under_its_id_is_refused(world: World) -> None:
@@ -210,36 +214,41 @@ def test_the_same_grant_counts_once_and_another_under_its_id_is_refused(world: W
         amount_nano=5,
         reason="test",
     )
-    with world.database.write(tenant_id) as tx:
+    with world.database.for_tenant(acting(tenant_id), Action.CREDIT_GRANT) as tx:
         assert ledger.grant(tx, given)
-    with world.database.write(tenant_id) as tx:
+        note(tx, "transfer", given.transfer_id)
+    with world.database.for_tenant(acting(tenant_id), Action.CREDIT_GRANT) as tx:
         assert not ledger.grant(tx, given)
+        note(tx, "transfer", given.transfer_id)
     other = ledger.Grant(
         **{**{f: getattr(given, f) for f in given.__struct_fields__}, "amount_nano": 6}
     )
-    with pytest.raises(ledger.TransferConflict), world.database.write(tenant_id) as tx:
+    with (
+        pytest.raises(ledger.TransferConflict),
+        world.database.for_tenant(acting(tenant_id), Action.CREDIT_GRANT) as tx,
+    ):
         ledger.grant(tx, other)
-    assert billing.balances(world, tenant_id)[0].balance_nano == 5
+    assert billing.balances(world, acting(tenant_id))[0].balance_nano == 5
 
 
 def test_an_adjustment_needs_a_reason_and_takes_only_what_is_free(world: World, dsn: str) -> None:
     tenant_id = tenant(world)
-    billing.adjust(world, tenant_id, 100, Mode.LIVE, "a gift for a fault of ours")
+    billing.adjust(world, acting(tenant_id), 100, Mode.LIVE, "a gift for a fault of ours")
     take(dsn, tenant_id, 70)
     with pytest.raises(InvalidRequest):
-        billing.adjust(world, tenant_id, -10, Mode.LIVE, "  ")
+        billing.adjust(world, acting(tenant_id), -10, Mode.LIVE, "  ")
     with pytest.raises(InvalidRequest) as refused:
-        billing.adjust(world, tenant_id, -31, Mode.LIVE, "too much")
+        billing.adjust(world, acting(tenant_id), -31, Mode.LIVE, "too much")
     assert "0.00000003 USD are free" in refused.value.message
-    billing.adjust(world, tenant_id, -30, Mode.LIVE, "as agreed")
+    billing.adjust(world, acting(tenant_id), -30, Mode.LIVE, "as agreed")
     assert balance(dsn, tenant_id) == (70, 70)
-    assert audit.verify(world).holds
+    assert audit.verify(world, OPERATOR).holds
 
 
 def test_terms_that_cannot_be_are_refused(world: World) -> None:
     tenant_id = tenant(world)
     with pytest.raises(InvalidRequest):
-        billing.grant(world, tenant_id, 5, Mode.LIVE, "x", Terms(expires_at=NOW))
+        billing.grant(world, acting(tenant_id), 5, Mode.LIVE, "x", Terms(expires_at=NOW))
 
 
 @pytest.mark.parametrize("process", LOGINS)
@@ -308,8 +317,8 @@ def test_the_proof_finds_what_was_tampered_with(world: World, dsn: str, name: st
     settle(dsn, tenant_id, str(lease_id), 5, "j:1")
     with psycopg.connect(dsn) as connection:
         connection.execute("SELECT jusinfer_register(%s, 'j')", (worker,))
-    assert audit.verify(world).holds
+    assert audit.verify(world, OPERATOR).holds
     with psycopg.connect(dsn) as connection:
         connection.execute(BREAKAGES[name])
-    broken = [found.name for found in audit.verify(world).findings if not found.holds]
+    broken = [found.name for found in audit.verify(world, OPERATOR).findings if not found.holds]
     assert name in broken

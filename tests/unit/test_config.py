@@ -1,8 +1,5 @@
 """Settings: what wins, what is refused, and that nothing secret is shown."""
 
-import stat
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -94,24 +91,6 @@ def test_a_model_says_how_strong_it_is_and_how_many_tools_it_takes(
     settings = config.load(config.Overrides(config_file=str(path)), {})
     with pytest.raises(config.ConfigError, match=said):
         config.offers(settings, 1)
-
-
-def test_a_rule_table_put_in_force_before_the_first_start_leaves_a_private_directory(
-    tmp_path: Path,
-) -> None:
-    file = tmp_path / "jusinfer.toml"
-    file.write_text("", "utf-8")
-    data_dir = tmp_path / "data"
-    command = ["rules", "activate", "builtin", "--config", str(file), "--data-dir", str(data_dir)]
-    done = subprocess.run(
-        [sys.executable, "-m", "jusinfer", *command],
-        capture_output=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert stat.S_IMODE(data_dir.stat().st_mode) == 0o700
-    assert (data_dir / "rules" / "active.toml").is_file()
 
 
 ACCOUNT = {"CLOUDFLARE_API_TOKEN": "t", "CLOUDFLARE_ACCOUNT_ID": "acct"}

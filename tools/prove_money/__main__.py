@@ -20,6 +20,7 @@ from tools.prove_money.clients import NO_CREDIT, STEADY_MODEL, Caller, Tally, as
 from tools.prove_money.verdict import Steady, read_books, verdict
 
 from jusinfer.adapters import system
+from jusinfer.domain.actor import Operator
 from jusinfer.domain.identity import Mode
 from jusinfer.services import accounts, audit, billing, keys
 from jusinfer.services.keys import Rates
@@ -28,6 +29,7 @@ from jusinfer.store.database import Database
 
 EDGE_NANO: Final = (2_000, 50_000, 400_000, 5_000_000, 1_000_000_000, 100_000_000_000)
 GIVEN_NANO: Final = 1_000 * 10**9
+OPERATOR: Final = Operator("prove-money")
 SETTLE_SECONDS: Final = 90.0
 # Some of the tenants have credit for exactly so many requests of one cost, and no more.
 STEADY_REQUESTS: Final = (1, 2, 3, 5, 8, 13, 21, 34)
@@ -56,15 +58,17 @@ def make_tenants(
     made, steady = [], []
     with world_of(product.dsn) as world:
         for index in range(count):
-            tenant_id = accounts.create_tenant(world, f"edge-{index}").tenant_id
-            key = keys.issue(world, tenant_id, Mode.TEST, "", Rates()).secret
+            tenant_id = accounts.create_tenant(world, OPERATOR, f"edge-{index}").tenant_id
+            key = keys.issue(world, OPERATOR.on_behalf(tenant_id), Mode.TEST, "", Rates()).secret
             left = rng.choice(EDGE_NANO)
             if index < len(STEADY_REQUESTS):
                 requests = STEADY_REQUESTS[index]
                 # The last one still finds its whole bound; one more would not.
                 left = cost_nano * (requests - 1) + bound_nano
                 steady.append(Steady(tenant_id, key, requests, cost_nano))
-            billing.adjust(world, tenant_id, left - GIVEN_NANO, Mode.TEST, "to the edge")
+            billing.adjust(
+                world, OPERATOR.on_behalf(tenant_id), left - GIVEN_NANO, Mode.TEST, "to the edge"
+            )
             made.append(key)
     return made, steady
 
@@ -179,7 +183,7 @@ def prove(seconds: float, workers: int, tenants: int, callers: int, seed: int) -
             lines = verdict(tally, read_books(product.dsn), kills, callers, steady)
             assert_books_are_right(product.dsn)
             with world_of(product.dsn) as world:
-                report = audit.verify(world)
+                report = audit.verify(world, OPERATOR)
     for line in lines:
         mark = "  <-- WRONG" if line.is_wrong else ""
         sys.stdout.write(f"{line.what:<42}{line.value}{mark}\n")

@@ -9,6 +9,7 @@ import psycopg
 
 from jusinfer import config
 from jusinfer.adapters import system
+from jusinfer.domain.actor import How, Operator, Origin
 from jusinfer.domain.identity import Mode
 from jusinfer.observability import Events
 from jusinfer.services import accounts, keys
@@ -20,6 +21,7 @@ from jusinfer.store.embedded import EmbeddedPostgres
 from jusinfer.store.errors import StoreError
 
 DEFAULT_TENANT: Final = "default"
+SUPERVISOR: Final = Operator("supervisor", How.PROCESS, Origin.PROCESS)
 RESTART_SECONDS: Final = 1.0
 CONNECT_SECONDS: Final = 2
 REPORTS: Final = """
@@ -161,10 +163,11 @@ def first_run(dsn: str) -> str | None:
     """Make a first tenant with a test key if there is none; gives the key, this once."""
     outside = world(dsn)
     try:
-        if accounts.list_tenants(outside):
+        if accounts.list_tenants(outside, SUPERVISOR):
             return None
-        tenant = accounts.create_tenant(outside, DEFAULT_TENANT)
-        issued = keys.issue(outside, tenant.tenant_id, Mode.TEST, "first test key", Rates())
+        tenant = accounts.create_tenant(outside, SUPERVISOR, DEFAULT_TENANT)
+        acting = SUPERVISOR.on_behalf(tenant.tenant_id)
+        issued = keys.issue(outside, acting, Mode.TEST, "first test key", Rates())
         return issued.secret
     finally:
         outside.database.close()

@@ -5,10 +5,11 @@ from typing import Annotated, Final
 import typer
 
 from jusinfer.cli import output
-from jusinfer.cli.operate import ConfigFile, DataDir, Json, ModeOption, OneOrAll, opened, tenant_id
+from jusinfer.cli.opening import opened
+from jusinfer.cli.operate import ConfigFile, DataDir, Json, ModeOption, OneOrAll
 from jusinfer.domain.identity import Mode
 from jusinfer.domain.money import format_pico, format_usd, parse_usd
-from jusinfer.services import accounts, audit, billing, receipts
+from jusinfer.services import audit, billing, receipts
 
 BROKEN_EXIT: Final = 1
 
@@ -27,8 +28,8 @@ def verify(
     config_file: ConfigFile = None, data_dir: DataDir = None, *, as_json: Json = False
 ) -> None:
     """Prove every invariant of the ledger on the live database."""
-    with output.faults(as_json=as_json), opened(config_file, data_dir, as_json=as_json) as world:
-        report = audit.verify(world)
+    with output.faults(as_json=as_json), opened(config_file, data_dir, as_json=as_json) as at:
+        report = audit.verify(at.world, at.operator)
     if as_json:
         output.show_json(report)
     else:
@@ -62,8 +63,8 @@ def explain(
     as_json: Json = False,
 ) -> None:
     """Show one receipt: tokens, prices, arithmetic, lots drawn, attempts."""
-    with output.faults(as_json=as_json), opened(config_file, data_dir, as_json=as_json) as world:
-        receipt = receipts.explain(world, completion_id)
+    with output.faults(as_json=as_json), opened(config_file, data_dir, as_json=as_json) as at:
+        receipt = receipts.explain(at.world, at.operator, completion_id)
     if as_json:
         output.show_json(receipt)
         return
@@ -119,8 +120,8 @@ def rerate(
     as_json: Json = False,
 ) -> None:
     """Rate what was used again, and show where charges would differ; nothing is changed."""
-    with output.faults(as_json=as_json), opened(config_file, data_dir, as_json=as_json) as world:
-        rows = receipts.rerate(world, days, version)
+    with output.faults(as_json=as_json), opened(config_file, data_dir, as_json=as_json) as at:
+        rows = receipts.rerate(at.world, at.operator, days, version)
     shown: list[dict[str, output.Cell]] = [
         {
             "tenant": row.tenant,
@@ -147,8 +148,8 @@ def drift(
     as_json: Json = False,
 ) -> None:
     """Compare what upstreams say they charged us with our own prices."""
-    with output.faults(as_json=as_json), opened(config_file, data_dir, as_json=as_json) as world:
-        rows = receipts.drift(world, days)
+    with output.faults(as_json=as_json), opened(config_file, data_dir, as_json=as_json) as at:
+        rows = receipts.drift(at.world, at.operator, days)
     shown: list[dict[str, output.Cell]] = [
         {
             "upstream": row.upstream,
@@ -172,8 +173,8 @@ def reports(
     as_json: Json = False,
 ) -> None:
     """Show what providers told later of answers that broke off, beside what we charged."""
-    with output.faults(as_json=as_json), opened(config_file, data_dir, as_json=as_json) as world:
-        rows = receipts.reports(world, days)
+    with output.faults(as_json=as_json), opened(config_file, data_dir, as_json=as_json) as at:
+        rows = receipts.reports(at.world, at.operator, days)
     shown: list[dict[str, output.Cell]] = [
         {
             "upstream": row.upstream,
@@ -199,8 +200,8 @@ def lots(
     as_json: Json = False,
 ) -> None:
     """List lots of credit in the order in which they are drawn."""
-    with output.faults(as_json=as_json), opened(config_file, data_dir, as_json=as_json) as world:
-        rows = billing.lots(world, tenant_id(world, tenant))
+    with output.faults(as_json=as_json), opened(config_file, data_dir, as_json=as_json) as at:
+        rows = billing.lots(at.world, at.one_or_all(tenant))
     shown: list[dict[str, output.Cell]] = [
         {
             "tenant": row.tenant,
@@ -232,10 +233,9 @@ def adjust(  # noqa: PLR0913 (one for each option)
     with output.faults(as_json=as_json):
         sign = -1 if amount.startswith("-") else 1
         amount_nano = sign * parse_usd(amount.removeprefix("-"))
-        with opened(config_file, data_dir, as_json=as_json) as world:
-            found = accounts.find_tenant(world, tenant)
-            transfer_id = billing.adjust(world, found.tenant_id, amount_nano, mode, reason)
+        with opened(config_file, data_dir, as_json=as_json) as at:
+            transfer_id = billing.adjust(at.world, at.tenant(tenant), amount_nano, mode, reason)
         if as_json:
             output.show_json({"transfer_id": transfer_id, "amount_usd": format_usd(amount_nano)})
         else:
-            output.say(f"Adjusted {found.name} by {format_usd(amount_nano)} USD ({mode}).")
+            output.say(f"Adjusted {tenant} by {format_usd(amount_nano)} USD ({mode}).")

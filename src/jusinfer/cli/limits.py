@@ -6,13 +6,15 @@ import msgspec
 import typer
 
 from jusinfer.cli import output
-from jusinfer.cli.operate import ConfigFile, DataDir, Json, ModeOption, opened, tenants_app
+from jusinfer.cli.opening import Opened, opened
+from jusinfer.cli.operate import ConfigFile, DataDir, Json, ModeOption, tenants_app
+from jusinfer.domain.actor import OnBehalf
 from jusinfer.domain.identity import Mode
 from jusinfer.domain.limits import CapAction, LimitKind
 from jusinfer.domain.money import format_usd, parse_price, parse_usd
 from jusinfer.domain.preferences import TenantPolicy
 from jusinfer.domain.routing.choosing import DIALS
-from jusinfer.services import accounts, limits
+from jusinfer.services import limits
 
 Scope = Annotated[str, typer.Argument(help="tenant, member or key.")]
 ScopeId = Annotated[str, typer.Argument(help="Its id (for a tenant, its name will do).")]
@@ -35,6 +37,14 @@ def add_to(app: typer.Typer) -> None:
     tenants_app.command("policy")(policy)
 
 
+def owner_of(at: Opened, scope: str, scope_id: str) -> tuple[OnBehalf, str]:
+    """Give who acts for what a limit or cap is of, and its id; a tenant may be named."""
+    if scope == "tenant":
+        owner = at.tenant(scope_id)
+        return owner, owner.tenant_id
+    return at.owner_of(scope, scope_id), scope_id
+
+
 @limits_app.command("set")
 def limits_set(  # noqa: PLR0913 (one for each option)
     scope: Scope,
@@ -47,9 +57,9 @@ def limits_set(  # noqa: PLR0913 (one for each option)
     as_json: Json = False,
 ) -> None:
     """Set a limit of a tenant, member or key."""
-    with output.faults(as_json=as_json), opened(config_file, data_dir, as_json=as_json) as world:
-        own = accounts.find_tenant(world, scope_id).tenant_id if scope == "tenant" else scope_id
-        limits.set_limit(world, scope, own, kind, amount or None)
+    with output.faults(as_json=as_json), opened(config_file, data_dir, as_json=as_json) as at:
+        owner, own = owner_of(at, scope, scope_id)
+        limits.set_limit(at.world, owner, scope, own, kind, amount or None)
     if as_json:
         output.show_json({"scope": scope, "id": own, "kind": kind.value, "amount": amount})
     else:
@@ -61,8 +71,8 @@ def limits_list(
     config_file: ConfigFile = None, data_dir: DataDir = None, *, as_json: Json = False
 ) -> None:
     """List limits."""
-    with output.faults(as_json=as_json), opened(config_file, data_dir, as_json=as_json) as world:
-        rows = limits.list_limits(world)
+    with output.faults(as_json=as_json), opened(config_file, data_dir, as_json=as_json) as at:
+        rows = limits.list_limits(at.world, at.operator)
     shown = [msgspec.structs.asdict(row) for row in rows]
     output.show(shown, as_json=as_json, empty="There are no limits.")
 
@@ -83,9 +93,9 @@ def caps_add(  # noqa: PLR0913, PLR0917 (one for each option)
     """Set a cap on what a tenant, member or key spends."""
     with output.faults(as_json=as_json):
         amount_nano = parse_usd(amount)
-        with opened(config_file, data_dir, as_json=as_json) as world:
-            own = accounts.find_tenant(world, scope_id).tenant_id if scope == "tenant" else scope_id
-            cap_id = limits.add_cap(world, scope, own, period, amount_nano, action, mode)
+        with opened(config_file, data_dir, as_json=as_json) as at:
+            owner, own = owner_of(at, scope, scope_id)
+            cap_id = limits.add_cap(at.world, owner, scope, own, period, amount_nano, action, mode)
     if as_json:
         output.show_json({"cap_id": cap_id})
     else:
@@ -101,8 +111,8 @@ def caps_remove(
     as_json: Json = False,
 ) -> None:
     """Lift a cap."""
-    with output.faults(as_json=as_json), opened(config_file, data_dir, as_json=as_json) as world:
-        limits.remove_cap(world, cap_id)
+    with output.faults(as_json=as_json), opened(config_file, data_dir, as_json=as_json) as at:
+        limits.remove_cap(at.world, at.owner_of("cap", cap_id), cap_id)
     if as_json:
         output.show_json({"removed": cap_id})
     else:
@@ -114,8 +124,8 @@ def caps_list(
     config_file: ConfigFile = None, data_dir: DataDir = None, *, as_json: Json = False
 ) -> None:
     """List caps with what was spent in their latest period."""
-    with output.faults(as_json=as_json), opened(config_file, data_dir, as_json=as_json) as world:
-        rows = limits.list_caps(world)
+    with output.faults(as_json=as_json), opened(config_file, data_dir, as_json=as_json) as at:
+        rows = limits.list_caps(at.world, at.operator)
     shown: list[dict[str, output.Cell]] = [
         {
             "tenant": row.tenant,
@@ -147,13 +157,13 @@ def terms(
     as_json: Json = False,
 ) -> None:
     """Set a tenant's price list or time zone."""
-    with output.faults(as_json=as_json), opened(config_file, data_dir, as_json=as_json) as world:
-        found = accounts.find_tenant(world, tenant)
-        limits.set_terms(world, found.tenant_id, price_list, time_zone)
+    with output.faults(as_json=as_json), opened(config_file, data_dir, as_json=as_json) as at:
+        owner = at.tenant(tenant)
+        limits.set_terms(at.world, owner, price_list, time_zone)
     if as_json:
-        output.show_json({"tenant_id": found.tenant_id})
+        output.show_json({"tenant_id": owner.tenant_id})
     else:
-        output.say(f"The terms of {found.name} are set.")
+        output.say(f"The terms of {tenant} are set.")
 
 
 Names = Annotated[list[str] | None, typer.Option(help="May stand several times; none allows all.")]
@@ -201,10 +211,10 @@ def policy(  # noqa: PLR0913, PLR0917 (one option for each gate)
             worth_micro=None if worth is None else parse_price(worth),
             call_nano_max=None if call_usd_max is None else parse_usd(call_usd_max),
         )
-    with output.faults(as_json=as_json), opened(config_file, data_dir, as_json=as_json) as world:
-        found = accounts.find_tenant(world, tenant)
-        limits.set_policy(world, found.tenant_id, chosen)
+    with output.faults(as_json=as_json), opened(config_file, data_dir, as_json=as_json) as at:
+        owner = at.tenant(tenant)
+        limits.set_policy(at.world, owner, chosen)
     if as_json:
-        output.show_json({"tenant_id": found.tenant_id})
+        output.show_json({"tenant_id": owner.tenant_id})
     else:
-        output.say(f"The policy of {found.name} is set.")
+        output.say(f"The policy of {tenant} is set.")

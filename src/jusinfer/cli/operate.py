@@ -1,7 +1,5 @@
 """What an operator types: serve, migrate, keys, tenants, grant, usage, models."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -10,7 +8,8 @@ import typer
 
 from jusinfer import config, confine
 from jusinfer.bootstrap import control
-from jusinfer.cli import output, paths
+from jusinfer.cli import output
+from jusinfer.cli.opening import opened
 from jusinfer.cli.serve import Supervisor
 from jusinfer.config import Overrides
 from jusinfer.domain.catalog import Catalog, Price
@@ -21,7 +20,6 @@ from jusinfer.rules import RuleFiles
 from jusinfer.services import accounts, billing, keys, usage
 from jusinfer.services.billing import Terms
 from jusinfer.services.keys import Rates
-from jusinfer.services.world import World
 
 Json = Annotated[bool, typer.Option("--json", help="Write JSON instead of a table.")]
 ConfigFile = Annotated[str | None, typer.Option("--config", help="The configuration file.")]
@@ -44,22 +42,6 @@ def add_to(app: typer.Typer) -> None:
     app.command()(models)
     app.add_typer(keys_app, name="keys")
     app.add_typer(tenants_app, name="tenants")
-
-
-@contextmanager
-def opened(config_file: str | None, data_dir: str | None, *, as_json: bool) -> Iterator[World]:
-    """Give the services, with the database started for the command if nobody serves it."""
-    settings = config.load(Overrides(config_file=config_file, data_dir=data_dir))
-    if not settings.database_url:
-        paths.prepare(settings)
-    output.progress("opening the database …", as_json=as_json)
-    database = control.BorrowedDatabase(settings)
-    world = control.world(database.dsn)
-    try:
-        yield world
-    finally:
-        world.database.close()
-        database.close()
 
 
 def serve(
@@ -116,10 +98,9 @@ def keys_create(  # noqa: PLR0913, PLR0917 (one for each option)
     as_json: Json = False,
 ) -> None:
     """Make an API key; it is shown this once."""
-    with output.faults(as_json=as_json), opened(config_file, data_dir, as_json=as_json) as world:
-        found = accounts.find_tenant(world, tenant)
+    with output.faults(as_json=as_json), opened(config_file, data_dir, as_json=as_json) as at:
         rates = Rates(requests_per_minute, tokens_per_minute)
-        issued = keys.issue(world, found.tenant_id, mode, name, rates)
+        issued = keys.issue(at.world, at.tenant(tenant), mode, name, rates)
     if as_json:
         output.show_json({"key": issued.secret, "key_id": issued.key_id, "mode": issued.mode})
     else:
@@ -135,23 +116,25 @@ def keys_list(
     as_json: Json = False,
 ) -> None:
     """List API keys, without their secrets."""
-    with output.faults(as_json=as_json), opened(config_file, data_dir, as_json=as_json) as world:
-        rows = keys.list_keys(world, tenant_id(world, tenant))
+    with output.faults(as_json=as_json), opened(config_file, data_dir, as_json=as_json) as at:
+        rows = keys.list_keys(at.world, at.one_or_all(tenant))
     shown = [msgspec.structs.asdict(row) for row in rows]
     output.show(shown, as_json=as_json, empty="There are no keys yet.")
 
 
 @keys_app.command("revoke")
 def keys_revoke(
-    key: Annotated[str, typer.Argument(help="A key's id or prefix.")],
+    key: Annotated[str, typer.Argument(help="A key's id; with --tenant, its prefix will do.")],
+    tenant: OneOrAll = None,
     config_file: ConfigFile = None,
     data_dir: DataDir = None,
     *,
     as_json: Json = False,
 ) -> None:
     """Revoke a key; every gateway refuses it within a second."""
-    with output.faults(as_json=as_json), opened(config_file, data_dir, as_json=as_json) as world:
-        revoked = keys.revoke(world, key)
+    with output.faults(as_json=as_json), opened(config_file, data_dir, as_json=as_json) as at:
+        owner = at.owner_of("key", key) if tenant is None else at.tenant(tenant)
+        revoked = keys.revoke(at.world, owner, key)
     if as_json:
         output.show_json({"revoked": revoked})
     else:
@@ -167,8 +150,8 @@ def tenants_create(
     as_json: Json = False,
 ) -> None:
     """Create a tenant."""
-    with output.faults(as_json=as_json), opened(config_file, data_dir, as_json=as_json) as world:
-        made = accounts.create_tenant(world, name)
+    with output.faults(as_json=as_json), opened(config_file, data_dir, as_json=as_json) as at:
+        made = accounts.create_tenant(at.world, at.operator, name)
     output.show([msgspec.structs.asdict(made)], as_json=as_json, empty="")
 
 
@@ -177,8 +160,8 @@ def tenants_list(
     config_file: ConfigFile = None, data_dir: DataDir = None, *, as_json: Json = False
 ) -> None:
     """List tenants and what they have."""
-    with output.faults(as_json=as_json), opened(config_file, data_dir, as_json=as_json) as world:
-        rows = billing.balances(world, None)
+    with output.faults(as_json=as_json), opened(config_file, data_dir, as_json=as_json) as at:
+        rows = billing.balances(at.world, at.operator)
     shown = [
         {
             "tenant": row.tenant,
@@ -210,11 +193,10 @@ def grant(  # noqa: PLR0913, PLR0917 (one for each option)
     """Give credit to a tenant."""
     with output.faults(as_json=as_json):
         amount_nano = parse_usd(amount)
-        with opened(config_file, data_dir, as_json=as_json) as world:
-            found = accounts.find_tenant(world, tenant)
+        with opened(config_file, data_dir, as_json=as_json) as at:
             transfer_id = billing.grant(
-                world,
-                found.tenant_id,
+                at.world,
+                at.tenant(tenant),
                 amount_nano,
                 mode,
                 reason,
@@ -223,7 +205,7 @@ def grant(  # noqa: PLR0913, PLR0917 (one for each option)
         if as_json:
             output.show_json({"transfer_id": transfer_id, "amount_usd": format_usd(amount_nano)})
         else:
-            output.say(f"Granted {format_usd(amount_nano)} USD to {found.name} ({mode}).")
+            output.say(f"Granted {format_usd(amount_nano)} USD to {tenant} ({mode}).")
 
 
 def in_utc(moment: datetime | None) -> datetime | None:
@@ -240,8 +222,8 @@ def usage_report(
     as_json: Json = False,
 ) -> None:
     """Show what was used, by tenant and model."""
-    with output.faults(as_json=as_json), opened(config_file, data_dir, as_json=as_json) as world:
-        rows = usage.totals(world, tenant_id(world, tenant), days)
+    with output.faults(as_json=as_json), opened(config_file, data_dir, as_json=as_json) as at:
+        rows = usage.totals(at.world, at.one_or_all(tenant), days)
     shown: list[dict[str, output.Cell]] = [
         {
             "tenant": row.tenant,
@@ -282,11 +264,6 @@ def catalog_of(config_file: str | None, mode: Mode) -> Catalog:
     settings = config.load(Overrides(config_file=config_file))
     offers = config.offers(settings, sandbox_port=1)
     return offers.live if mode == Mode.LIVE else offers.test
-
-
-def tenant_id(world: World, tenant: str | None) -> str | None:
-    """Give the id of a tenant that was named, or None for all of them."""
-    return None if tenant is None else accounts.find_tenant(world, tenant).tenant_id
 
 
 def _dollars(price: Price, kind: str) -> str:

@@ -7,7 +7,8 @@ from typing import Annotated, Final
 import typer
 
 from jusinfer.cli import output
-from jusinfer.cli.operate import ConfigFile, DataDir, Json, ModeOption, catalog_of, opened
+from jusinfer.cli.opening import opened
+from jusinfer.cli.operate import ConfigFile, DataDir, Json, ModeOption, catalog_of
 from jusinfer.cli.output import OperatorError
 from jusinfer.cli.rules import files_of, found_in
 from jusinfer.domain.catalog import Catalog
@@ -170,8 +171,8 @@ def _request_in(what: str) -> bytes | None:
 def _explain_completion(
     completion_id: str, config_file: str | None, data_dir: str | None, *, as_json: bool
 ) -> None:
-    with opened(config_file, data_dir, as_json=as_json) as world:
-        usage = receipts.explain(world, completion_id).usage
+    with opened(config_file, data_dir, as_json=as_json) as at:
+        usage = receipts.explain(at.world, at.operator, completion_id).usage
     files = files_of(config_file, data_dir)
     try:
         table = files.kept(usage.rules_version)

@@ -8,12 +8,14 @@ import typer
 
 from jusinfer import config
 from jusinfer.cli import output, paths
+from jusinfer.cli.opening import opened
 from jusinfer.cli.operate import ConfigFile, DataDir, Json, catalog_of
 from jusinfer.config import Overrides
 from jusinfer.domain.identity import Mode
 from jusinfer.domain.routing.comparing import changes, flips
 from jusinfer.domain.rule_table import RuleTable
 from jusinfer.rules import BUILTIN, Found, RuleFiles, builtin, read_file
+from jusinfer.services import audit_log
 
 rules_app = typer.Typer(help="Check, compare and put in force rule tables.", no_args_is_help=True)
 FileArgument = Annotated[
@@ -106,7 +108,7 @@ def activate(
     with output.faults(as_json=as_json):
         files = made_files(config_file, data_dir)
         found = found_in(files, file)
-        files.activate(found)
+        put_in_force(files, found, config_file, data_dir, as_json=as_json)
     _say(found.table.version, as_json=as_json)
 
 
@@ -124,7 +126,7 @@ def rollback(
     with output.faults(as_json=as_json):
         files = made_files(config_file, data_dir)
         found = files.kept(version or files.before())
-        files.activate(found)
+        put_in_force(files, found, config_file, data_dir, as_json=as_json)
     _say(found.table.version, as_json=as_json)
 
 
@@ -157,6 +159,16 @@ def show(
         files = files_of(config_file, data_dir)
         found = files.active() if version is None else files.kept(version)
     output.say(*found.text.removesuffix("\n").split("\n"))
+
+
+def put_in_force(
+    files: RuleFiles, found: Found, config_file: str | None, data_dir: str | None, *, as_json: bool
+) -> None:
+    """Put a table in force once the audit log has said so: none is in force that it lacks."""
+    files.refuse_other(found)
+    with opened(config_file, data_dir, as_json=as_json) as at:
+        audit_log.note_rules(at.world, at.operator, found.table.version)
+    files.activate(found)
 
 
 def _summary(table: RuleTable) -> dict[str, str | int]:

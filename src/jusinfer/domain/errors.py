@@ -112,6 +112,12 @@ class PolicyRefused(JusinferError):
     code = "policy_refused"
 
 
+class RoleForbids(JusinferError):
+    """A member's role does not permit what was asked."""
+
+    code = "role_forbids"
+
+
 class ModelNotFound(JusinferError):
     """No such model is offered with this key."""
 

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from jusinfer.domain.actor import Action, Operator
 from jusinfer.services.world import World
 from jusinfer.store import audit
 from jusinfer.store.audit import Finding, Totals
@@ -15,9 +16,9 @@ class Report(msgspec.Struct, frozen=True):
     holds: bool
 
 
-def verify(world: World) -> Report:
+def verify(world: World, operator: Operator) -> Report:
     """Prove the ledger; a report that does not hold names what breaks it."""
-    with world.database.snapshot() as tx:
+    with world.database.snapshot(operator, Action.LEDGER_VERIFY) as tx:
         findings = audit.verify(tx)
         totals = audit.totals(tx)
     return Report(findings, totals, all(finding.holds for finding in findings))

@@ -4,11 +4,14 @@ import datetime as dt
 
 import msgspec
 
+from jusinfer.domain.actor import Action, Anyone, TenantActor
 from jusinfer.domain.errors import InvalidRequest
 from jusinfer.domain.identity import Mode
 from jusinfer.domain.money import format_usd
+from jusinfer.services.reach import reading
 from jusinfer.services.world import World
 from jusinfer.store import ledger
+from jusinfer.store.audit_note import note
 from jusinfer.store.ledger import Balance, Grant, Lot
 
 
@@ -21,7 +24,7 @@ class Terms(msgspec.Struct, frozen=True):
 
 
 def grant(
-    world: World, tenant_id: str, amount_nano: int, mode: Mode, reason: str, terms: Terms
+    world: World, who: TenantActor, amount_nano: int, mode: Mode, reason: str, terms: Terms
 ) -> str:
     """Give promotional credit to a tenant; gives the transfer's id."""
     if amount_nano <= 0:
@@ -31,7 +34,7 @@ def grant(
     given = Grant(
         transfer_id=transfer_id,
         lot_id=world.new_id(),
-        tenant_id=tenant_id,
+        tenant_id=who.tenant_id,
         mode=mode.value,
         from_kind="promo",
         code="grant",
@@ -43,8 +46,9 @@ def grant(
         expires_at=terms.expires_at,
     )
     try:
-        with world.database.write(tenant_id) as tx:
+        with world.database.for_tenant(who, Action.CREDIT_GRANT) as tx:
             ledger.grant(tx, given)
+            note(tx, "transfer", transfer_id)
     except ledger.TermsImpossible as error:
         raise InvalidRequest(
             "credit cannot expire before it begins", param="expires", hint="Choose a later time."
@@ -52,7 +56,7 @@ def grant(
     return transfer_id
 
 
-def adjust(world: World, tenant_id: str, amount_nano: int, mode: Mode, reason: str) -> str:
+def adjust(world: World, who: TenantActor, amount_nano: int, mode: Mode, reason: str) -> str:
     """Correct a tenant's credit upward or downward; gives the transfer's id.
 
     Downward only what is free can be taken: neither what leases hold nor what is not there.
@@ -61,12 +65,12 @@ def adjust(world: World, tenant_id: str, amount_nano: int, mode: Mode, reason: s
         raise InvalidRequest("an adjustment of zero changes nothing", param="amount")
     _need_reason(reason)
     transfer_id = f"adjustment:{world.new_id()}"
-    with world.database.write(tenant_id) as tx:
+    with world.database.for_tenant(who, Action.CREDIT_ADJUST) as tx:
         if amount_nano > 0:
             given = Grant(
                 transfer_id=transfer_id,
                 lot_id=world.new_id(),
-                tenant_id=tenant_id,
+                tenant_id=who.tenant_id,
                 mode=mode.value,
                 from_kind="adjustment",
                 code="adjustment",
@@ -75,27 +79,29 @@ def adjust(world: World, tenant_id: str, amount_nano: int, mode: Mode, reason: s
                 reason=reason,
             )
             ledger.grant(tx, given)
+            note(tx, "transfer", transfer_id)
             return transfer_id
-        taken = ledger.take_away(tx, transfer_id, tenant_id, mode.value, -amount_nano, reason)
-    if taken != -amount_nano:
-        raise InvalidRequest(
-            f"only {format_usd(taken)} USD are free to be taken",
-            param="amount",
-            hint="What gateway workers hold comes back within a minute of rest.",
-        )
+        taken = ledger.take_away(tx, transfer_id, who.tenant_id, mode.value, -amount_nano, reason)
+        if taken != -amount_nano:
+            raise InvalidRequest(
+                f"only {format_usd(taken)} USD are free to be taken",
+                param="amount",
+                hint="What gateway workers hold comes back within a minute of rest.",
+            )
+        note(tx, "transfer", transfer_id)
     return transfer_id
 
 
-def balances(world: World, tenant_id: str | None) -> list[Balance]:
-    """Give what tenants have."""
-    with world.database.read(tenant_id) as tx:
-        return ledger.balances(tx, tenant_id)
+def balances(world: World, who: Anyone) -> list[Balance]:
+    """Give what a tenant has, or to an operator what all have."""
+    with reading(world, who, Action.CREDIT_READ) as (tx, scope):
+        return ledger.balances(tx, scope)
 
 
-def lots(world: World, tenant_id: str | None) -> list[Lot]:
-    """Give the lots that tenants have, in the order in which they are drawn."""
-    with world.database.read(tenant_id) as tx:
-        return ledger.lots(tx, tenant_id)
+def lots(world: World, who: Anyone) -> list[Lot]:
+    """Give the lots of a tenant, or of all, in the order in which they are drawn."""
+    with reading(world, who, Action.CREDIT_READ) as (tx, scope):
+        return ledger.lots(tx, scope)
 
 
 def _need_reason(reason: str) -> None:

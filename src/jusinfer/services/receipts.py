@@ -1,7 +1,11 @@
 """Receipts explained, completions rated anew, and what upstreams said they cost us."""
 
+import re
+from typing import Final
+
 import msgspec
 
+from jusinfer.domain.actor import Action, Operator
 from jusinfer.domain.catalog import Price, Route, price_at, tier_of
 from jusinfer.domain.cut_points import billed_pico
 from jusinfer.domain.errors import InvalidRequest
@@ -13,6 +17,7 @@ from jusinfer.store import receipts
 from jusinfer.store.database import Reader
 from jusinfer.store.receipts import Draw, Reports, TransferRow, Usage
 
+COMPLETION_ID: Final = re.compile(r"[0-9a-f]{32}")
 Tariffs = dict[str, dict[str, Tariff]]
 
 
@@ -58,12 +63,14 @@ class Drift(msgspec.Struct, frozen=True):
     reported_pico: int
 
 
-def explain(world: World, completion_id: str) -> Receipt:
+def explain(world: World, operator: Operator, completion_id: str) -> Receipt:
     """Explain one completion's charge from the prices in force when it was admitted."""
-    if len(completion_id.replace("-", "")) != 32:  # noqa: PLR2004 (hexadecimal characters of 16 bytes)
+    wanted = completion_id.replace("-", "").lower()
+    if not COMPLETION_ID.fullmatch(wanted):
         raise InvalidRequest("a completion's id has 32 hexadecimal characters", param="id")
-    with world.database.read() as tx:
-        usage = receipts.find(tx, completion_id.replace("-", ""))
+    seen = ("completion", wanted)
+    with world.database.read_as_operator(operator, Action.RECEIPT_READ, seen) as tx:
+        usage = receipts.find(tx, wanted)
         if usage is None:
             raise InvalidRequest(
                 "there is no such completion",
@@ -86,10 +93,10 @@ def explain(world: World, completion_id: str) -> Receipt:
     )
 
 
-def rerate(world: World, days: int, version: str | None) -> list[Rated]:
+def rerate(world: World, operator: Operator, days: int, version: str | None) -> list[Rated]:
     """Rate the rows of the last days again, at their own prices or at those of another version."""
     sums: dict[tuple[str, str, str, str], list[int]] = {}
-    with world.database.snapshot() as tx:
+    with world.database.snapshot(operator, Action.RECEIPT_READ) as tx:
         book = Book(tx, version)
         for usage in receipts.between(tx, days):
             key = (usage.tenant, usage.mode, usage.served_model, usage.upstream)
@@ -106,10 +113,10 @@ def rerate(world: World, days: int, version: str | None) -> list[Rated]:
     return [Rated(*key, *row) for key, row in sorted(sums.items())]
 
 
-def drift(world: World, days: int) -> list[Drift]:
+def drift(world: World, operator: Operator, days: int) -> list[Drift]:
     """Compare what upstreams reported with our prices, over the last days."""
     sums: dict[tuple[str, str], list[int]] = {}
-    with world.database.snapshot() as tx:
+    with world.database.snapshot(operator, Action.RECEIPT_READ) as tx:
         for usage in receipts.between(tx, days):
             if usage.reported_cost_pico is not None:
                 row = sums.setdefault((usage.upstream, usage.served_model), [0, 0, 0])
@@ -119,9 +126,9 @@ def drift(world: World, days: int) -> list[Drift]:
     return [Drift(*key, *row) for key, row in sorted(sums.items())]
 
 
-def reports(world: World, days: int) -> list[Reports]:
+def reports(world: World, operator: Operator, days: int) -> list[Reports]:
     """Compare what providers told later of completions that broke off with what we charged."""
-    with world.database.snapshot() as tx:
+    with world.database.snapshot(operator, Action.RECEIPT_READ) as tx:
         return receipts.reports(tx, days)
 
 

@@ -1,11 +1,13 @@
 """Usage reports."""
 
+from jusinfer.domain.actor import Action, Anyone, own_member_id
+from jusinfer.services.reach import reading
 from jusinfer.services.world import World
 from jusinfer.store import usage
 from jusinfer.store.usage import UsageTotal
 
 
-def totals(world: World, tenant_id: str | None, days: int) -> list[UsageTotal]:
+def totals(world: World, who: Anyone, days: int) -> list[UsageTotal]:
     """Add up usage of the last days by tenant, mode and model."""
-    with world.database.read(tenant_id) as tx:
-        return usage.totals(tx, tenant_id, days)
+    with reading(world, who, Action.USAGE_READ) as (tx, scope):
+        return usage.totals(tx, scope, days, own_member_id(who))

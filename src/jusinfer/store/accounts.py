@@ -1,11 +1,14 @@
 """Tenants, members and API keys as rows."""
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 import msgspec
 import sqlalchemy as sa
 
 from jusinfer.store.database import Reader, Writer
+from jusinfer.store.limit_tables import spend_cap
+from jusinfer.store.scope import TenantScope, hex_of, within
 from jusinfer.store.tables import api_key, member, tenant
 
 KEYS_CHANNEL: Final = "jusinfer_keys"
@@ -56,7 +59,7 @@ def insert_tenant(tx: Writer, tenant_id: str, name: str, owner_id: str) -> None:
 def find_tenant(tx: Reader | Writer, name_or_id: str) -> TenantRow | None:
     """Find a tenant by its name or its id."""
     is_named = tenant.c.name == name_or_id
-    is_id = sa.func.replace(sa.cast(tenant.c.tenant_id, sa.Text), "-", "") == name_or_id
+    is_id = hex_of(tenant.c.tenant_id) == name_or_id
     row = tx.execute(sa.select(tenant).where(sa.or_(is_named, is_id))).one_or_none()
     return None if row is None else _tenant(row)
 
@@ -65,6 +68,19 @@ def list_tenants(tx: Reader) -> list[TenantRow]:
     """List tenants by name."""
     rows = tx.execute(sa.select(tenant).order_by(tenant.c.name).limit(ROWS_MAX))
     return [_tenant(row) for row in rows]
+
+
+def tenant_of(tx: Reader | Writer, kind: str, object_id: str) -> str | None:
+    """Give the tenant that a tenant, member, key or cap belongs to, by its id."""
+    tables: Mapping[str, tuple[sa.Column[Any], sa.Column[Any]]] = {
+        "tenant": (tenant.c.tenant_id, tenant.c.tenant_id),
+        "member": (member.c.member_id, member.c.tenant_id),
+        "key": (api_key.c.key_id, api_key.c.tenant_id),
+        "cap": (spend_cap.c.cap_id, spend_cap.c.tenant_id),
+    }
+    own, of_tenant = tables[kind]
+    found = tx.execute(sa.select(of_tenant).where(hex_of(own) == object_id)).scalar_one_or_none()
+    return None if found is None else _hex(found)
 
 
 def owner_of(tx: Reader | Writer, tenant_id: str) -> str:
@@ -83,13 +99,14 @@ def insert_key(tx: Writer, key: NewKey) -> None:
     tx.execute(sa.insert(api_key).values(**msgspec.structs.asdict(key)))
 
 
-def list_keys(tx: Reader, tenant_id: str | None) -> list[KeyRow]:
-    """List keys, newest first."""
+def list_keys(tx: Reader, scope: TenantScope, member_id: str | None = None) -> list[KeyRow]:
+    """List keys, newest first; of one member only, if one is named."""
     query = sa.select(api_key, tenant.c.name.label("tenant_name")).join(
         tenant, tenant.c.tenant_id == api_key.c.tenant_id
     )
-    if tenant_id is not None:
-        query = query.where(api_key.c.tenant_id == tenant_id)
+    query = within(query, api_key.c.tenant_id, scope)
+    if member_id is not None:
+        query = query.where(api_key.c.member_id == member_id)
     rows = tx.execute(query.order_by(api_key.c.created_at.desc()).limit(ROWS_MAX))
     return [
         KeyRow(
@@ -105,15 +122,26 @@ def list_keys(tx: Reader, tenant_id: str | None) -> list[KeyRow]:
     ]
 
 
-def revoke_keys(tx: Writer, key_id_or_prefix: str) -> list[str]:
-    """Revoke the keys of an id or prefix, and tell every gateway in the same transaction."""
-    is_id = sa.func.replace(sa.cast(api_key.c.key_id, sa.Text), "-", "") == key_id_or_prefix
+def revoke_keys(
+    tx: Writer, tenant_id: str, key_id_or_prefix: str, member_id: str | None = None
+) -> list[str]:
+    """Revoke a tenant's keys of an id or prefix; every gateway is told in the same transaction.
+
+    Only those of one member, if one is named.
+    """
+    wanted = [
+        api_key.c.tenant_id == tenant_id,
+        sa.or_(
+            hex_of(api_key.c.key_id) == key_id_or_prefix,
+            api_key.c.key_prefix == key_id_or_prefix,
+        ),
+        api_key.c.revoked_at.is_(None),
+    ]
+    if member_id is not None:
+        wanted.append(api_key.c.member_id == member_id)
     rows = tx.execute(
         sa.update(api_key)
-        .where(
-            sa.or_(is_id, api_key.c.key_prefix == key_id_or_prefix),
-            api_key.c.revoked_at.is_(None),
-        )
+        .where(*wanted)
         .values(revoked_at=sa.func.now())
         .returning(api_key.c.key_id, api_key.c.fingerprint)
     ).all()

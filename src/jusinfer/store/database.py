@@ -3,15 +3,29 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, NewType
+from typing import Any, Final, NamedTuple, NewType
 
 import psycopg
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
+from jusinfer.domain.actor import (
+    NOTED_READS,
+    Action,
+    Actor,
+    Anyone,
+    How,
+    Operator,
+    Origin,
+    TenantActor,
+    require,
+)
+from jusinfer.domain.errors import RoleForbids
 from jusinfer.store import roles, schema_text
+from jusinfer.store.audit_note import DENIED, DONE, Object, append, begin, write_notes
 from jusinfer.store.errors import StoreError
 
 __all__ = [
@@ -30,11 +44,24 @@ LOCK_MS_MAX: Final = 3_000
 SNAPSHOT_MS_MAX: Final = 600_000
 CONNECT_SECONDS: Final = 5
 MIGRATION_LOCK: Final = 7_219_417_001
+MIGRATING: Final = Operator("migrate", How.PROCESS, Origin.PROCESS)
 HERE: Final = Path(__file__).parent
 
 # The same connection at run time, but a reader handed to a writer is a type error.
 Reader = NewType("Reader", sa.Connection)
 Writer = NewType("Writer", sa.Connection)
+
+
+class _Form(NamedTuple):
+    """What a transaction may do and for how long a statement of it may run."""
+
+    name: str
+    statement_ms_max: int
+
+
+_WRITE: Final = _Form("write", STATEMENT_MS_MAX)
+_READ: Final = _Form("read", STATEMENT_MS_MAX)
+_SNAPSHOT: Final = _Form("snapshot", SNAPSHOT_MS_MAX)
 
 
 def sqlalchemy_url(dsn: str) -> str:
@@ -46,7 +73,10 @@ def sqlalchemy_url(dsn: str) -> str:
 
 
 class Database:
-    """Opens transactions for use cases; nothing else may commit."""
+    """Opens transactions for use cases; nothing else may commit.
+
+    Every transaction is somebody's, for an action; what a role may not do is refused here.
+    """
 
     def __init__(self, dsn: str) -> None:
         self._engine = sa.create_engine(
@@ -60,37 +90,80 @@ class Database:
         )
 
     @contextmanager
-    def write(self, tenant_id: str | None = None) -> Iterator[Writer]:
-        """Open a transaction for a tenant, or as the operator when none is named."""
-        with self._transaction(tenant_id, is_read_only=False) as connection:
+    def for_tenant(self, actor: TenantActor, action: Action) -> Iterator[Writer]:
+        """Open a transaction that changes one tenant; raises RoleForbids."""
+        with self._transaction(actor, action, _WRITE) as connection:
             yield Writer(connection)
 
     @contextmanager
-    def read(self, tenant_id: str | None = None) -> Iterator[Reader]:
-        """Open a read-only transaction for a tenant, or as the operator when none is named."""
-        with self._transaction(tenant_id, is_read_only=True) as connection:
+    def read_for_tenant(self, actor: TenantActor, action: Action) -> Iterator[Reader]:
+        """Open a read-only transaction on one tenant; raises RoleForbids."""
+        self._note_reading(actor, action, None)
+        with self._transaction(actor, action, _READ) as connection:
             yield Reader(connection)
 
     @contextmanager
-    def snapshot(self) -> Iterator[Reader]:
-        """Open a long read of one moment, as the operator."""
-        with self._transaction(None, is_read_only=True, is_snapshot=True) as connection:
+    def as_operator(self, operator: Operator, action: Action) -> Iterator[Writer]:
+        """Open a transaction across tenants; the action is the operator's reason."""
+        with self._transaction(operator, action, _WRITE) as connection:
+            yield Writer(connection)
+
+    @contextmanager
+    def read_as_operator(
+        self, operator: Operator, action: Action, seen: Object | None = None
+    ) -> Iterator[Reader]:
+        """Open a read-only transaction across tenants; the action is the operator's reason.
+
+        `seen` is the kind and id of the one thing that is looked at.
+        """
+        self._note_reading(operator, action, seen)
+        with self._transaction(operator, action, _READ) as connection:
             yield Reader(connection)
 
     @contextmanager
-    def _transaction(
-        self, tenant_id: str | None, *, is_read_only: bool, is_snapshot: bool = False
-    ) -> Iterator[sa.Connection]:
+    def snapshot(self, operator: Operator, action: Action) -> Iterator[Reader]:
+        """Open a long read of one moment across tenants."""
+        self._note_reading(operator, action, None)
+        with self._transaction(operator, action, _SNAPSHOT) as connection:
+            yield Reader(connection)
+
+    @contextmanager
+    def _transaction(self, who: Anyone, action: Action, form: _Form) -> Iterator[sa.Connection]:
+        self._require(who, action)
+        with self._opened(who, form) as connection:
+            if form is not _WRITE:
+                yield connection
+                return
+            begin(connection)
+            yield connection
+            write_notes(connection, who, action)
+
+    def _require(self, who: Anyone, action: Action) -> None:
+        """Refuse what a role may not do, and note that it was tried."""
+        try:
+            require(who, action)
+        except RoleForbids:
+            with self._opened(who, _WRITE) as connection:
+                append(connection, who, action, DENIED, ("tenant", _tenant_of(who)))
+            raise
+
+    def _note_reading(self, who: Anyone, action: Action, seen: Object | None) -> None:
+        """Note what an operator looks at, before it is shown."""
+        if action in NOTED_READS and not isinstance(who, Actor):
+            with self._opened(who, _WRITE) as connection:
+                append(connection, who, action, DONE, seen or ("tenant", _tenant_of(who)))
+
+    @contextmanager
+    def _opened(self, who: Anyone, form: _Form) -> Iterator[sa.Connection]:
         try:
             with self._engine.begin() as connection:
-                if is_snapshot:
+                if form is _SNAPSHOT:
                     connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-                if is_read_only:
+                if form is not _WRITE:
                     connection.exec_driver_sql("SET TRANSACTION READ ONLY")
-                statement_ms = SNAPSHOT_MS_MAX if is_snapshot else STATEMENT_MS_MAX
-                connection.exec_driver_sql(f"SET LOCAL statement_timeout = {statement_ms}")
+                connection.exec_driver_sql(f"SET LOCAL statement_timeout = {form.statement_ms_max}")
                 connection.exec_driver_sql(f"SET LOCAL lock_timeout = {LOCK_MS_MAX}")
-                name_tenant(connection, tenant_id)
+                name_tenant(connection, _tenant_of(who))
                 yield connection
         except (sa.exc.OperationalError, sa.exc.InterfaceError) as error:
             raise StoreError(
@@ -102,12 +175,20 @@ class Database:
         self._engine.dispose()
 
 
-def name_tenant(tx: sa.Connection, tenant_id: str | None) -> None:
-    """Let the rest of the transaction see and change this tenant's rows only, if one is named."""
+def name_tenant(tx: sa.Connection, tenant_id: str) -> None:
+    """Let the rest of the transaction see and change this tenant's rows only.
+
+    Empty is no tenant: an operator then sees all rows, and everyone else is refused.
+    """
     tx.execute(
         sa.text("SELECT set_config('jusinfer.tenant_id', :tenant, true)"),
-        {"tenant": tenant_id or ""},
+        {"tenant": tenant_id},
     )
+
+
+def _tenant_of(who: Anyone) -> str:
+    """Give the tenant of a transaction; empty for an operator's across tenants."""
+    return "" if isinstance(who, Operator) else who.tenant_id
 
 
 def _config() -> Config:
@@ -131,8 +212,13 @@ def migrate(dsn: str) -> None:
             raw.execute(f"SET LOCAL ROLE {roles.OWNER}")
             config = _config()
             config.attributes["connection"] = connection
+            before = MigrationContext.configure(connection).get_current_revision()
             command.upgrade(config, "head")
             schema_text.apply(raw)
+            after = ScriptDirectory.from_config(config).get_current_head()
+            if before != after:
+                name_tenant(connection, "")
+                append(connection, MIGRATING, Action.SCHEMA_MIGRATE, DONE, ("schema", str(after)))
     except (psycopg.OperationalError, sa.exc.OperationalError) as error:
         raise StoreError(
             f"the database cannot be reached ({type(error).__name__});"

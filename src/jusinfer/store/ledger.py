@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import UUID, insert
 
 from jusinfer.store.database import Reader, Writer
+from jusinfer.store.scope import TenantScope, within
 from jusinfer.store.tables import credit_lot, ledger_account, tenant
 
 TENANT_KINDS: Final = ("credits", "debt")
@@ -144,7 +145,7 @@ def take_away(
     return int(tx.execute(statement).scalar_one())
 
 
-def lots(tx: Reader, tenant_id: str | None) -> list[Lot]:
+def lots(tx: Reader, scope: TenantScope) -> list[Lot]:
     """List lots that still hold something, in draw-down order."""
     lot = credit_lot.c
     query = (
@@ -163,8 +164,7 @@ def lots(tx: Reader, tenant_id: str | None) -> list[Lot]:
         )
         .limit(ROWS_MAX)
     )
-    if tenant_id is not None:
-        query = query.where(lot.tenant_id == tenant_id)
+    query = within(query, lot.tenant_id, scope)
     return [
         Lot(
             lot_id=str(row.lot_id).replace("-", ""),
@@ -182,7 +182,7 @@ def lots(tx: Reader, tenant_id: str | None) -> list[Lot]:
     ]
 
 
-def balances(tx: Reader, tenant_id: str | None) -> list[Balance]:
+def balances(tx: Reader, scope: TenantScope) -> list[Balance]:
     """Give what each tenant has, in both modes."""
     account = ledger_account.c
     net = account.credits_posted_nano - account.debits_posted_nano
@@ -197,8 +197,7 @@ def balances(tx: Reader, tenant_id: str | None) -> list[Balance]:
         .group_by(tenant.c.name, account.mode)
         .order_by(tenant.c.name, account.mode)
     )
-    if tenant_id is not None:
-        query = query.where(account.tenant_id == tenant_id)
+    query = within(query, account.tenant_id, scope)
     return [
         Balance(
             tenant=row.name,

@@ -9,7 +9,8 @@ from sqlalchemy.dialects.postgresql import insert
 from jusinfer.store.accounts import KEYS_CHANNEL
 from jusinfer.store.database import Reader, Writer
 from jusinfer.store.limit_tables import rate_limit, spend_cap, spend_period
-from jusinfer.store.tables import api_key, member, tenant
+from jusinfer.store.scope import TenantScope, hex_of, within
+from jusinfer.store.tables import tenant
 
 ROWS_MAX: Final = 10_000
 
@@ -53,20 +54,6 @@ class NewCap(msgspec.Struct, frozen=True):
     action: str
 
 
-def owner_of_scope(tx: Reader | Writer, scope: str, scope_id: str) -> str | None:
-    """Give the tenant that a tenant, member or key belongs to."""
-    tables = {
-        "tenant": (tenant.c.tenant_id, tenant.c.tenant_id),
-        "member": (member.c.member_id, member.c.tenant_id),
-        "key": (api_key.c.key_id, api_key.c.tenant_id),
-    }
-    own, of_tenant = tables[scope]
-    found = tx.execute(
-        sa.select(of_tenant).where(sa.func.replace(sa.cast(own, sa.Text), "-", "") == scope_id)
-    ).scalar_one_or_none()
-    return None if found is None else str(found).replace("-", "")
-
-
 def set_limit(
     tx: Writer, tenant_id: str, scope: str, scope_id: str, kind: str, amount: int | None
 ) -> None:
@@ -74,6 +61,7 @@ def set_limit(
     if amount is None:
         tx.execute(
             sa.delete(rate_limit).where(
+                rate_limit.c.tenant_id == tenant_id,
                 rate_limit.c.scope == scope,
                 rate_limit.c.scope_id == scope_id,
                 rate_limit.c.kind == kind,
@@ -91,14 +79,15 @@ def set_limit(
     tell(tx)
 
 
-def list_limits(tx: Reader) -> list[LimitRow]:
-    """List all limits."""
-    rows = tx.execute(
+def list_limits(tx: Reader, scope: TenantScope) -> list[LimitRow]:
+    """List limits."""
+    query = (
         sa.select(rate_limit, tenant.c.name.label("tenant_name"))
         .join(tenant, tenant.c.tenant_id == rate_limit.c.tenant_id)
         .order_by(tenant.c.name, rate_limit.c.scope, rate_limit.c.kind)
         .limit(ROWS_MAX)
     )
+    rows = tx.execute(within(query, rate_limit.c.tenant_id, scope))
     return [
         LimitRow(
             tenant=row.tenant_name,
@@ -117,12 +106,13 @@ def add_cap(tx: Writer, cap: NewCap) -> None:
     tell(tx)
 
 
-def remove_cap(tx: Writer, cap_id: str) -> bool:
+def remove_cap(tx: Writer, tenant_id: str, cap_id: str) -> bool:
     """Lift a cap; false when there is none."""
     found = tx.execute(
         sa.update(spend_cap)
         .where(
-            sa.func.replace(sa.cast(spend_cap.c.cap_id, sa.Text), "-", "") == cap_id,
+            spend_cap.c.tenant_id == tenant_id,
+            hex_of(spend_cap.c.cap_id) == cap_id,
             spend_cap.c.removed_at.is_(None),
         )
         .values(removed_at=sa.func.now())
@@ -132,7 +122,7 @@ def remove_cap(tx: Writer, cap_id: str) -> bool:
     return found is not None
 
 
-def list_caps(tx: Reader) -> list[CapRow]:
+def list_caps(tx: Reader, scope: TenantScope) -> list[CapRow]:
     """List caps that are in force, with their latest period."""
     latest = (
         sa.select(spend_period)
@@ -141,7 +131,7 @@ def list_caps(tx: Reader) -> list[CapRow]:
         .limit(1)
         .lateral()
     )
-    rows = tx.execute(
+    query = (
         sa.select(
             spend_cap,
             tenant.c.name.label("tenant_name"),
@@ -155,6 +145,7 @@ def list_caps(tx: Reader) -> list[CapRow]:
         .order_by(tenant.c.name, spend_cap.c.created_at)
         .limit(ROWS_MAX)
     )
+    rows = tx.execute(within(query, spend_cap.c.tenant_id, scope))
     return [
         CapRow(
             cap_id=str(row.cap_id).replace("-", ""),
@@ -173,30 +164,36 @@ def list_caps(tx: Reader) -> list[CapRow]:
     ]
 
 
-def set_price_list(tx: Writer, tenant_id: str, name: str) -> None:
-    """Put a tenant on a price list; an empty name is everyone's prices."""
-    tx.execute(sa.update(tenant).where(tenant.c.tenant_id == tenant_id).values(price_list=name))
-    tell(tx)
+def set_price_list(tx: Writer, tenant_id: str, name: str) -> bool:
+    """Put a tenant on a price list; an empty name is everyone's prices. False without a tenant."""
+    return _set(tx, tenant_id, price_list=name)
 
 
-def set_policy(tx: Writer, tenant_id: str, policy: dict[str, object]) -> None:
-    """Say where a tenant's prompts may go."""
-    tx.execute(
-        sa.update(tenant).where(tenant.c.tenant_id == tenant_id).values(routing_policy=policy)
-    )
-    tell(tx)
+def set_policy(tx: Writer, tenant_id: str, policy: dict[str, object]) -> bool:
+    """Say where a tenant's prompts may go; false when there is no such tenant."""
+    return _set(tx, tenant_id, routing_policy=policy)
+
+
+def is_time_zone(tx: Reader | Writer, name: str) -> bool:
+    """Tell whether the database knows a time zone."""
+    statement = sa.text("SELECT 1 FROM pg_timezone_names WHERE name = :name")
+    return tx.execute(statement, {"name": name}).one_or_none() is not None
 
 
 def set_time_zone(tx: Writer, tenant_id: str, name: str) -> bool:
-    """Set the zone in which a tenant's periods begin; false when the database knows no such one."""
-    known = tx.execute(
-        sa.text("SELECT 1 FROM pg_timezone_names WHERE name = :name"), {"name": name}
+    """Set the zone in which a tenant's periods begin; false when there is no such tenant."""
+    return _set(tx, tenant_id, time_zone=name)
+
+
+def _set(tx: Writer, tenant_id: str, **values: object) -> bool:
+    changed = tx.execute(
+        sa.update(tenant)
+        .where(tenant.c.tenant_id == tenant_id)
+        .values(**values)
+        .returning(tenant.c.tenant_id)
     ).one_or_none()
-    if known is None:
-        return False
-    tx.execute(sa.update(tenant).where(tenant.c.tenant_id == tenant_id).values(time_zone=name))
     tell(tx)
-    return True
+    return changed is not None
 
 
 def tell(tx: Writer) -> None:

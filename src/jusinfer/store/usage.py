@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from jusinfer.domain.journal import Ended
 from jusinfer.domain.provider_report import is_generation_id
 from jusinfer.store.database import Reader
+from jusinfer.store.scope import TenantScope, within
 from jusinfer.store.tables import tenant, usage_record
 
 COLUMNS: Final = tuple(column.name for column in usage_record.columns)
@@ -87,8 +88,10 @@ def civil(days: int) -> tuple[int, int, int]:
     return year_of_era + era * 400 + (month <= 2), month, day  # noqa: PLR2004 (January, February)
 
 
-def totals(tx: Reader, tenant_id: str | None, days: int) -> list[UsageTotal]:
-    """Add up the last days by tenant, mode and model."""
+def totals(
+    tx: Reader, scope: TenantScope, days: int, member_id: str | None = None
+) -> list[UsageTotal]:
+    """Add up the last days by tenant, mode and model; of one member only, if one is named."""
     usage = usage_record.c
     query = (
         sa.select(
@@ -105,8 +108,9 @@ def totals(tx: Reader, tenant_id: str | None, days: int) -> list[UsageTotal]:
         .group_by(tenant.c.name, usage.mode, usage.served_model)
         .order_by(tenant.c.name, usage.mode, usage.served_model)
     )
-    if tenant_id is not None:
-        query = query.where(usage.tenant_id == tenant_id)
+    query = within(query, usage.tenant_id, scope)
+    if member_id is not None:
+        query = query.where(usage.member_id == member_id)
     return [
         UsageTotal(
             tenant=row.name,

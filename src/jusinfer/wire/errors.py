@@ -28,6 +28,7 @@ TABLE: Final[Mapping[type[JusinferError], tuple[int, str]]] = {
     errors.InsufficientCredit: (402, "insufficient_quota"),
     errors.CapReached: (402, "insufficient_quota"),
     errors.PolicyRefused: (403, "permission_error"),
+    errors.RoleForbids: (403, "permission_error"),
     errors.ModelNotFound: (404, INVALID),
     errors.PathNotFound: (404, INVALID),
     errors.MethodNotAllowed: (405, INVALID),
