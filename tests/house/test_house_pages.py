@@ -19,6 +19,7 @@ PAGES: Final = (
     "docs/adding-an-endpoint.md",
     "docs/adding-an-upstream.md",
     "docs/decisions/README.md",
+    "docs/security.md",
 )
 HEADINGS: Final = (
     "Context",
@@ -109,3 +110,23 @@ def test_locks_pin_every_library_with_a_hash() -> None:
         assert pins
         loose = [line[:60] for line in pins if "==" not in line or "--hash=sha256:" not in line]
         assert loose == []
+
+
+def test_the_security_checklist_names_tests_that_exist() -> None:
+    page = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
+    rows = re.findall(
+        r"^\| (S\d+) \|.*?\| (done|partly|not yet) \| (.+?) \| (.+?) \|$", page, re.MULTILINE
+    )
+    assert [name for name, *_ in rows] == [f"S{number}" for number in range(1, 73)]
+    for name, state, test, missing in rows:
+        assert (missing == "-") <= (state == "done"), name
+        if test == "-":
+            assert state != "done", name
+            continue
+        path, _, function = test.strip("`").partition("::")
+        text = (ROOT / path).read_text(encoding="utf-8")
+        assert not function or f"def {function}(" in text, name
+    counts = [
+        sum(state == wanted for _, state, *_ in rows) for wanted in ("done", "partly", "not yet")
+    ]
+    assert "{} done, {} partly, {} not yet.".format(*counts) in page
