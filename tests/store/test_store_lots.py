@@ -49,6 +49,30 @@ def give(world: World, tenant_id: str, amount: int, **terms: object) -> str:
     return lot_id
 
 
+def add(
+    dsn: str,
+    tenant_id: str,
+    source: str,
+    priority: int,
+    begins: dt.datetime,
+    expires: dt.datetime | None,
+) -> str:
+    """Give 100 nano-USD of any source, which no login may do."""
+    lot_id = uuid.uuid4().hex
+    with psycopg.connect(dsn) as connection:
+        connection.execute(
+            "SELECT jusinfer_add_lot(%s, %s, %s, 'live', 'promo', 'grant', %s, 100, %s::smallint,"
+            " %s, %s, 'test', sha256(''))",
+            (f"grant:{lot_id}", lot_id, tenant_id, source, priority, begins, expires),
+        )
+        connection.execute(
+            "INSERT INTO payment SELECT gen_random_uuid(), tenant_id, mode, granted_nano, 'test',"
+            " lot_id::text, lot_id FROM credit_lot WHERE source = 'paid' AND lot_id = %s",
+            (lot_id,),
+        )
+    return lot_id
+
+
 def take(dsn: str, tenant_id: str, need: int, worker: str = "9" * 32) -> tuple[str | None, int]:
     with psycopg.connect(dsn) as connection:
         row = connection.execute(
@@ -121,15 +145,7 @@ def test_lots_are_drawn_in_one_order_however_they_were_given(world: World, dsn: 
         days = rng.choice([None, 5, 9])
         expires = None if days is None else NOW + dt.timedelta(days=days)
         begins = NOW - dt.timedelta(hours=rng.choice([1, 2]))
-        lot_id = give(
-            world,
-            tenant_id,
-            100,
-            source=source,
-            priority=priority,
-            expires_at=expires,
-            effective_at=begins,
-        )
+        lot_id = add(dsn, tenant_id, source, priority, begins, expires)
         far = NOW + dt.timedelta(days=9999)
         made.append((priority, expires or far, RANK[source], begins, index, lot_id))
     order = [row[-1] for row in sorted(made)]
@@ -299,6 +315,7 @@ BREAKAGES = {
     "append_only": "ALTER TABLE ledger_transfer DISABLE TRIGGER ledger_transfer_append_only",
     "rounded_once": "ALTER TABLE usage_record DROP CONSTRAINT usage_record_check2;"
     "UPDATE usage_record SET cost_pico = cost_pico + 1",
+    "paid_for": "UPDATE credit_lot SET source = 'paid' WHERE mode = 'live'",
     "posted_once": "INSERT INTO usage_record SELECT * FROM usage_record",
     "usage_transfers": "UPDATE usage_record SET cost_pico = 6000, charge_nano = 6",
     "usage_named": "UPDATE usage_record SET transfer_id = 'usage:none'",

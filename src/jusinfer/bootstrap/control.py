@@ -24,6 +24,7 @@ DEFAULT_TENANT: Final = "default"
 SUPERVISOR: Final = Operator("supervisor", How.PROCESS, Origin.PROCESS)
 RESTART_SECONDS: Final = 1.0
 CONNECT_SECONDS: Final = 2
+MONTHS_AHEAD: Final = "SELECT COALESCE(jusinfer_months_ahead(), -1)"
 REPORTS: Final = """
 SELECT s.state, count(r.completion_id)
 FROM unnest(ARRAY['reported', 'waiting', 'given_up']) AS s (state)
@@ -96,6 +97,18 @@ class ServedDatabase:
             except FileNotFoundError:
                 continue
         return lag
+
+    def months_ahead(self) -> int | None:
+        """Count the months of usage that are made after this one, at most 12; -1 without this.
+
+        None when that cannot be told.
+        """
+        try:
+            with psycopg.connect(self.dsn, connect_timeout=CONNECT_SECONDS) as connection:
+                row = connection.execute(MONTHS_AHEAD).fetchone()
+        except psycopg.Error:
+            return None
+        return None if row is None else int(row[0])
 
     def provider_reports(self) -> dict[str, int]:
         """Count what providers were asked later, by state; empty when that cannot be told."""

@@ -169,15 +169,28 @@ def _database(settings: Settings) -> Iterator[Finding]:
 
 
 def _schema(dsn: str) -> Iterator[Finding]:
-    if is_current(dsn):
-        yield Finding("database", "ok", "answers, and its schema is current")
-    else:
+    if not is_current(dsn):
         yield Finding("database", "fail", "its schema is old; run `jusinfer migrate`")
+        return
+    yield Finding("database", "ok", "answers, and its schema is current")
     with psycopg.connect(dsn, connect_timeout=int(CONNECT_SECONDS)) as connection:
+        yield _months(connection.execute(control.MONTHS_AHEAD).fetchone())
         row = connection.execute("SELECT extract(epoch FROM clock_timestamp())::bigint").fetchone()
     drift = 0 if row is None else abs(int(row[0]) - control.now_seconds())
     state = "ok" if drift <= CLOCK_SECONDS_MAX else "warn"
     yield Finding("clock", state, f"{drift} s from the database's; set both by NTP")
+
+
+def _months(row: tuple[object, ...] | None) -> Finding:
+    ahead = -1 if row is None else int(str(row[0]))
+    if ahead >= 1:
+        return Finding("usage months", "ok", f"{ahead} made ahead")
+    return Finding(
+        "usage months",
+        "warn",
+        "the next month has no table yet; the settler makes it within seconds while"
+        " `jusinfer serve` runs, so look at its log if it does",
+    )
 
 
 def _upstreams(settings: Settings) -> Iterator[Finding]:

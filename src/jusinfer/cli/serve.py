@@ -214,6 +214,9 @@ class Supervisor:
                 for name, child in self._children.items()
             },
         }
+        months = None if database is None or not is_database_up else database.months_ahead()
+        if months is not None:
+            detail["usage_months_ahead"] = months
         settler = self._children.get("settler")
         is_ready = bool(
             is_database_up and ready_workers and settler is not None and settler.is_running
@@ -221,13 +224,13 @@ class Supervisor:
         return operator.State(
             is_ready=is_ready,
             detail={"status": "ok" if is_ready else "not ready", **detail},
-            metrics=self._metrics(is_database_up=is_database_up),
+            metrics=self._metrics(months, is_database_up=is_database_up),
             sockets=tuple(
                 str(self._run_dir / f"gateway-{index}.sock") for index in range(len(self._workers))
             ),
         )
 
-    def _metrics(self, *, is_database_up: bool) -> tuple[Metric, ...]:
+    def _metrics(self, months: int | None, *, is_database_up: bool) -> tuple[Metric, ...]:
         children = (*self._children.values(), *self._workers)
         up = tuple(
             ((("process", child.recipe.name),), float(child.is_running and child.is_ready))
@@ -250,6 +253,11 @@ class Supervisor:
         if lag is not None:
             text = "Bytes of journal not yet posted."
             metrics.append(Metric("jusinfer_settler_lag_bytes", "gauge", text, (((), float(lag)),)))
+        if months is not None:
+            text = "Months of usage made after this one; below 1, make them: see the settler's log."
+            metrics.append(
+                Metric("jusinfer_usage_months_ahead", "gauge", text, (((), float(months)),))
+            )
         if self._database is not None and "reconciler" in self._children:
             counts = self._database.provider_reports().items()
             samples = tuple(((("state", state),), float(count)) for state, count in counts)

@@ -174,10 +174,20 @@ INVARIANTS: Final = (
         """SELECT transfer_id FROM ledger_transfer WHERE code = 'adjustment' AND reason = ''""",
     ),
     Invariant(
+        "paid_for",
+        "every paid lot has one payment of its tenant, mode and amount, and every payment its lot",
+        """SELECT COALESCE(l.lot_id, p.payment_id) FROM (
+             SELECT * FROM credit_lot WHERE source = 'paid') l
+           FULL JOIN payment p USING (lot_id)
+           WHERE l.tenant_id IS DISTINCT FROM p.tenant_id OR l.mode IS DISTINCT FROM p.mode
+              OR l.granted_nano IS DISTINCT FROM p.amount_nano""",
+    ),
+    Invariant(
         "append_only",
         "the triggers that forbid change are in force",
         """SELECT w.name FROM (VALUES ('ledger_transfer_append_only'), ('ledger_transfer_fold'),
-             ('ledger_transfer_no_truncate'), ('lot_draw_append_only'), ('lot_draw_no_truncate'))
+             ('ledger_transfer_no_truncate'), ('lot_draw_append_only'), ('lot_draw_no_truncate'),
+             ('payment_append_only'), ('payment_no_truncate'))
              AS w (name)
            WHERE NOT EXISTS (SELECT 1 FROM pg_trigger t
              WHERE t.tgname = w.name AND t.tgenabled IN ('O', 'A'))""",

@@ -52,7 +52,8 @@ BEGIN
   RETURN taken;
 END $$;
 
-CREATE OR REPLACE FUNCTION jusinfer_grant_credit(
+-- Writes a grant and its lot once, whoever asked for it: no login may call it.
+CREATE OR REPLACE FUNCTION jusinfer_add_lot(
   new_transfer text, new_lot uuid, to_tenant uuid, in_mode text, from_kind text, of_code text,
   of_source text, amount bigint, of_priority smallint, effective timestamptz,
   expires timestamptz, why text, digest bytea)
@@ -64,7 +65,9 @@ DECLARE known bytea;
 DECLARE owed bigint;
 DECLARE repaid bigint;
 BEGIN
-  PERFORM jusinfer_check_tenant(to_tenant);
+  IF credits IS NULL OR debt IS NULL OR house IS NULL THEN
+    RAISE EXCEPTION 'this tenant has no accounts' USING ERRCODE = '23503';
+  END IF;
   PERFORM 1 FROM ledger_account WHERE account_id IN (credits, debt, house)
     ORDER BY account_id FOR UPDATE;
   SELECT payload_digest INTO known FROM ledger_transfer WHERE transfer_id = new_transfer;
@@ -94,6 +97,24 @@ BEGIN
     END IF;
   END IF;
   RETURN true;
+END $$;
+
+-- What an operator may give: anything but credit that somebody paid for.
+CREATE OR REPLACE FUNCTION jusinfer_grant_credit(
+  new_transfer text, new_lot uuid, to_tenant uuid, in_mode text, from_kind text, of_code text,
+  of_source text, amount bigint, of_priority smallint, effective timestamptz,
+  expires timestamptz, why text, digest bytea)
+RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, public, pg_temp AS $$
+BEGIN
+  PERFORM jusinfer_check_tenant(to_tenant);
+  IF of_source NOT IN ('promotional', 'adjustment') OR of_code NOT IN ('grant', 'adjustment')
+    OR from_kind NOT IN ('promo', 'adjustment') THEN
+    RAISE EXCEPTION 'an operator grants promotional credit and corrections only'
+      USING ERRCODE = '42501';
+  END IF;
+  RETURN jusinfer_add_lot(new_transfer, new_lot, to_tenant, in_mode, from_kind, of_code,
+    of_source, amount, of_priority, effective, expires, why, digest);
 END $$;
 GRANT EXECUTE ON FUNCTION jusinfer_grant_credit TO jusinfer_operator;
 

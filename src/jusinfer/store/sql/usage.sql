@@ -12,9 +12,49 @@ BEGIN
       (first + interval '1 month') at time zone 'UTC');
     -- COPY does not go through row-level security, so the settler writes into the month itself.
     EXECUTE format('GRANT INSERT ON public.%I TO jusinfer_settler', partition_name);
+    -- Statistics would keep what callers wrote beyond the row.
+    EXECUTE format('ALTER TABLE public.%I ALTER COLUMN requested_model SET STATISTICS 0,'
+      ' ALTER COLUMN error_text SET STATISTICS 0, ALTER COLUMN attempt_log SET STATISTICS 0',
+      partition_name);
   END IF;
 END $$;
 GRANT EXECUTE ON FUNCTION jusinfer_ensure_partition TO jusinfer_settler, jusinfer_operator;
+
+-- Makes this month and the next ones, so that no completion waits for a table at midnight.
+CREATE OR REPLACE FUNCTION jusinfer_ensure_months(ahead integer) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
+  SELECT jusinfer_ensure_partition(
+    (date_trunc('month', now() AT TIME ZONE 'UTC') + n * interval '1 month')::date)
+  FROM generate_series(0, LEAST(ahead, 12)) AS n
+$$;
+GRANT EXECUTE ON FUNCTION jusinfer_ensure_months TO jusinfer_settler, jusinfer_operator;
+
+-- Counts the months after this one that are there without a gap; null when this one is not there.
+CREATE OR REPLACE FUNCTION jusinfer_months_ahead() RETURNS integer
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
+  SELECT max(n) FROM (
+    SELECT n, bool_and(to_regclass('public.usage_record_' || to_char(
+      date_trunc('month', now() AT TIME ZONE 'UTC') + n * interval '1 month', 'YYYY_MM'))
+      IS NOT NULL) OVER (ORDER BY n) AS is_there
+    FROM generate_series(0, 12) AS n) m WHERE m.is_there
+$$;
+GRANT EXECUTE ON FUNCTION jusinfer_months_ahead TO jusinfer_operator;
+
+-- Drops a month of usage that is out of use for a year at least; false when it is not there.
+CREATE OR REPLACE FUNCTION jusinfer_drop_month(month date) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
+DECLARE partition_name text := 'usage_record_' || to_char(month, 'YYYY_MM');
+BEGIN
+  IF date_trunc('month', month) > date_trunc('month', now() AT TIME ZONE 'UTC')
+      - interval '13 months' THEN
+    RAISE EXCEPTION 'usage is kept for 13 months: % cannot be dropped yet',
+      to_char(month, 'YYYY-MM') USING ERRCODE = '22023';
+  END IF;
+  IF to_regclass('public.' || partition_name) IS NULL THEN RETURN false; END IF;
+  EXECUTE format('DROP TABLE public.%I', partition_name);
+  RETURN true;
+END $$;
+GRANT EXECUTE ON FUNCTION jusinfer_drop_month TO jusinfer_privacy;
 
 CREATE OR REPLACE FUNCTION jusinfer_own_completion(of_member uuid, in_mode text, wanted uuid)
 RETURNS jsonb LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
