@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg
 import pytest
 from tests.money import assert_books_are_right, balance
+from tests.people import OPERATOR, acting
 from tests.postgres import sign_in
 
 from jusinfer.domain.identity import Mode
@@ -31,7 +32,7 @@ CAP = (
 
 @pytest.fixture
 def tenant_id(world: World) -> str:
-    return accounts.create_tenant(world, "payer").tenant_id
+    return accounts.create_tenant(world, OPERATOR, "payer").tenant_id
 
 
 def pay(  # noqa: PLR0913, PLR0917 (what a payment says)
@@ -57,7 +58,7 @@ def test_a_payment_gives_its_lot_once(world: World, dsn: str, tenant_id: str) ->
     assert not pay(dsn, tenant_id, payment)
     assert balance(dsn, tenant_id) == (5_000, 0)
     assert_books_are_right(dsn)
-    assert audit.verify(world).holds
+    assert audit.verify(world, OPERATOR).holds
     with psycopg.connect(dsn) as connection:
         assert connection.execute(
             "SELECT l.source, l.granted_nano, a.kind, t.code FROM credit_lot l"
@@ -72,7 +73,7 @@ def test_eight_webhooks_of_one_payment_give_it_once(world: World, dsn: str, tena
         said = list(pool.map(lambda _: pay(dsn, tenant_id, payment), range(8)))
     assert sorted(said) == [False] * 7 + [True]
     assert balance(dsn, tenant_id) == (5_000, 0)
-    assert audit.verify(world).holds
+    assert audit.verify(world, OPERATOR).holds
 
 
 @pytest.mark.parametrize(
@@ -87,7 +88,7 @@ def test_a_payment_that_is_told_otherwise_is_refused(
     assert pay(dsn, tenant_id, "1" * 32)
     values: dict[str, object] = {"tenant_id": tenant_id, "payment": "1" * 32} | changed
     if values.pop("tenant", None):
-        values["tenant_id"] = accounts.create_tenant(world, "another").tenant_id
+        values["tenant_id"] = accounts.create_tenant(world, OPERATOR, "another").tenant_id
     with pytest.raises(psycopg.DatabaseError, match="other particulars") as refused:
         pay(dsn, **values)  # type: ignore[arg-type]
     assert refused.value.sqlstate == "JI001"
@@ -131,8 +132,8 @@ def test_a_grant_without_a_tenant_is_refused(dsn: str, tenant_id: str) -> None:
 def test_what_gives_rights_names_the_tenant_that_it_belongs_to(
     world: World, dsn: str, tenant_id: str
 ) -> None:
-    other = accounts.create_tenant(world, "other").tenant_id
-    theirs = keys.issue(world, other, Mode.TEST, "theirs", Rates()).key_id
+    other = accounts.create_tenant(world, OPERATOR, "other").tenant_id
+    theirs = keys.issue(world, acting(other), Mode.TEST, "theirs", Rates()).key_id
     with psycopg.connect(dsn, autocommit=True) as connection:
         row = connection.execute(
             "SELECT member_id FROM member WHERE tenant_id = %s", (other,)
@@ -180,8 +181,8 @@ def test_what_people_wrote_is_not_in_the_planners_statistics(
     world: World, dsn: str, tenant_id: str
 ) -> None:
     mark = "a name that nobody else has"
-    accounts.create_tenant(world, mark)
-    keys.issue(world, tenant_id, Mode.TEST, mark, Rates())
+    accounts.create_tenant(world, OPERATOR, mark)
+    keys.issue(world, acting(tenant_id), Mode.TEST, mark, Rates())
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute("SELECT jusinfer_ensure_partition(current_date)")
         connection.execute(

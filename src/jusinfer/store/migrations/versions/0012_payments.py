@@ -22,7 +22,7 @@ CREATE INDEX payment_tenant ON payment (tenant_id, created_at);
 ALTER TABLE payment ENABLE ROW LEVEL SECURITY;
 ALTER TABLE payment FORCE ROW LEVEL SECURITY;
 CREATE POLICY payment_own ON payment TO jusinfer_web USING
-  (tenant_id = NULLIF(current_setting('jusinfer.tenant_id', true), '')::uuid);
+  (tenant_id = (SELECT current_setting('jusinfer.tenant_id')::uuid));
 CREATE POLICY payment_operator ON payment TO jusinfer_operator USING (
   (SELECT NULLIF(current_setting('jusinfer.tenant_id', true), '')) IS NULL
   OR tenant_id = (SELECT NULLIF(current_setting('jusinfer.tenant_id', true), '')::uuid));
