@@ -31,6 +31,17 @@ def test_a_key_with_a_wrong_character_is_told_so(product: Running) -> None:
     assert "whole API key" in refused.json()["error"]["message"]
 
 
+@pytest.mark.parametrize("path", ["/v1/models", "/v1/credits", "/v1/generation"])
+def test_a_key_in_an_address_is_refused_and_to_be_revoked(product: Running, path: str) -> None:
+    for name in ("api_key", "key", "x"):
+        refused = asked(product, f"{path}?id=1&{name}={product.key}", product.key)
+        assert refused.status_code == 401
+        error = refused.json()["error"]
+        assert "address" in error["message"]
+        assert "Revoke" in error["hint"]
+        assert product.key not in refused.text
+
+
 def test_unknown_keys_run_out_and_good_ones_are_served(product: Running) -> None:
     begun = time.monotonic()
     with httpx.Client(base_url=f"http://127.0.0.1:{product.port}") as line:

@@ -10,10 +10,16 @@ from jusinfer.gateway.strangers import address_of
 
 KEY_BYTES_MAX: Final = 256
 _BEARER: Final = b"bearer "
+_OURS: Final = ("ji_live_", "ji_test_")
 
 
 def credential(request: Request) -> bytes:
     """Give the key that a request carries; raises InvalidKey where it cannot be one of ours."""
+    if request.query and any(mark in request.query for mark in _OURS):
+        raise InvalidKey(
+            "a key stands in the address, where proxies and logs keep it",
+            hint="Revoke that key, and send another in the Authorization header.",
+        )
     header = request.header(b"authorization")
     if header is not None:
         if header[: len(_BEARER)].lower() != _BEARER:
