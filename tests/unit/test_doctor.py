@@ -45,3 +45,17 @@ def test_core_dumps_and_swap_are_looked_at(
     texts = {"/proc/sys/kernel/core_pattern": pattern, "/proc/swaps": swaps}
     monkeypatch.setattr(doctor, "_text", texts.__getitem__)
     assert {name: state for name, (state, _) in found(tmp_path, "").items()} == states
+
+
+@pytest.mark.parametrize(
+    ("user", "url", "states"),
+    [(0, "", ["warn"]), (0, "postgresql:///x", []), (1000, "", [])],
+)
+def test_root_is_told_what_the_embedded_database_may_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, user: int, url: str, states: list[str]
+) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: user)
+    file = tmp_path / "jusinfer.toml"
+    file.write_text(f'[database]\nurl = "{url}"\n')
+    settings = config.load(config.Overrides(config_file=str(file)), {})
+    assert [one.state for one in doctor._user(settings)] == states

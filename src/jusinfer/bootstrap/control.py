@@ -16,9 +16,11 @@ from jusinfer.services import accounts, keys
 from jusinfer.services.keys import Rates
 from jusinfer.services.world import World
 from jusinfer.store import logins
+from jusinfer.store.addresses import require_privacy
 from jusinfer.store.database import Database, is_current, migrate
 from jusinfer.store.embedded import EmbeddedPostgres
 from jusinfer.store.errors import StoreError
+from jusinfer.store.privileges import script
 
 DEFAULT_TENANT: Final = "default"
 SUPERVISOR: Final = Operator("supervisor", How.PROCESS, Origin.PROCESS)
@@ -51,6 +53,7 @@ class ServedDatabase:
         with contextlib.ExitStack() as undo:
             undo.callback(self.close)
             if self._embedded is None:
+                require_privacy(settings.database_url)
                 migrate(settings.database_url)
                 self.logins = logins.keep(settings.database_url, data_dir)
             else:
@@ -132,6 +135,7 @@ class BorrowedDatabase:
         data_dir = Path(settings.data_dir)
         dsn = settings.database_url
         if dsn:
+            require_privacy(dsn)
             known = logins.known(dsn, data_dir)
         else:
             found = EmbeddedPostgres(data_dir)
@@ -157,6 +161,20 @@ class BorrowedDatabase:
         """Leave everything as it was found."""
         if self._embedded is not None:
             self._embedded.stop()
+
+
+def privileges(settings: config.Settings) -> str:
+    """Give what a superuser runs once in a database of the operator's own; raises StoreError."""
+    dsn = settings.database_url
+    if not dsn:
+        raise StoreError("the embedded PostgreSQL needs no preparation; set DATABASE_URL first")
+    data_dir = Path(settings.data_dir)
+    named = psycopg.conninfo.conninfo_to_dict(dsn)
+    user, database = named.get("user"), named.get("dbname")
+    if not user or not database:
+        raise StoreError("DATABASE_URL must name a role and a database: postgresql://role@host/db")
+    found = logins.known(dsn, data_dir) or logins.choose(dsn, data_dir)
+    return script(found, str(database), str(user))
 
 
 def _lets_work(known: logins.Logins) -> bool:

@@ -63,6 +63,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield from _files(settings)
     yield from _exposure(settings)
     yield from _limits(settings)
+    yield from _user(settings)
     yield from _database(settings)
     yield from _upstreams(settings)
 
@@ -147,6 +148,16 @@ def _limits(settings: Settings) -> Iterator[Finding]:
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     state = "ok" if files >= FILES_MIN else "warn"
     yield Finding("open files", state, f"{files} allowed; `ulimit -n {FILES_MIN}` or more is wise")
+
+
+def _user(settings: Settings) -> Iterator[Finding]:
+    if os.geteuid() == 0 and not settings.database_url:
+        yield Finding(
+            "user",
+            "warn",
+            "as root the embedded PostgreSQL may read root's files, though no login of ours may ask"
+            " it to; start as another user, or set DATABASE_URL",
+        )
 
 
 def _database(settings: Settings) -> Iterator[Finding]:

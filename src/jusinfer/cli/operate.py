@@ -75,9 +75,24 @@ def serve(
 
 
 def migrate(
-    config_file: ConfigFile = None, data_dir: DataDir = None, *, as_json: Json = False
+    print_privileges: Annotated[  # noqa: FBT002 (an option)
+        bool,
+        typer.Option(
+            "--print-privileges",
+            help="Only print SQL that a superuser runs once in your own PostgreSQL.",
+        ),
+    ] = False,
+    config_file: ConfigFile = None,
+    data_dir: DataDir = None,
+    *,
+    as_json: Json = False,
 ) -> None:
     """Bring the database's schema up to date."""
+    if print_privileges:
+        with output.faults(as_json=as_json):
+            settings = config.load(Overrides(config_file=config_file, data_dir=data_dir))
+            typer.echo(control.privileges(settings), nl=False)
+        return
     with output.faults(as_json=as_json), opened(config_file, data_dir, as_json=as_json):
         if as_json:
             output.show_json({"schema": "current"})

@@ -64,11 +64,17 @@ def known(dsn: str, data_dir: Path) -> Logins | None:
     return Logins(dsn, secret)
 
 
+def choose(dsn: str, data_dir: Path) -> Logins:
+    """Choose new passwords and keep them in the data directory; the database is not told."""
+    secret = secrets.token_bytes(SECRET_BYTES)
+    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    write_secret(data_dir / FILE_NAME, secret)
+    return Logins(dsn, secret)
+
+
 def renew(dsn: str, data_dir: Path) -> Logins:
     """Give every login a new password, as the role of `dsn`; raises StoreError."""
-    secret = secrets.token_bytes(SECRET_BYTES)
-    write_secret(data_dir / FILE_NAME, secret)
-    made = Logins(dsn, secret)
+    made = choose(dsn, data_dir)
     set_passwords(dsn, made)
     return made
 

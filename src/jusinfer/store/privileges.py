@@ -1,0 +1,61 @@
+"""What an administrator runs once where the role of DATABASE_URL may make no roles itself."""
+
+import base64
+import hashlib
+import hmac
+import secrets
+from typing import Final
+
+from jusinfer.store.logins import Logins
+from jusinfer.store.roles import LOGINS, OWNER
+
+ITERATIONS: Final = 4_096
+SALT_BYTES: Final = 16
+
+
+def verifier(password: str) -> str:
+    """Give what PostgreSQL keeps of a password (SCRAM-SHA-256): enough to check it, not to use it.
+
+    The password must be ASCII, as those of `logins` are.
+    """
+    salt = secrets.token_bytes(SALT_BYTES)
+    salted = hashlib.pbkdf2_hmac("sha256", password.encode("ascii"), salt, ITERATIONS)
+    client = hmac.digest(salted, b"Client Key", "sha256")
+    stored = hashlib.sha256(client).digest()
+    server = hmac.digest(salted, b"Server Key", "sha256")
+    first, second, third = (base64.b64encode(part).decode() for part in (salt, stored, server))
+    return f"SCRAM-SHA-256${ITERATIONS}:{first}${second}:{third}"
+
+
+def script(logins: Logins, database: str, migrating_role: str) -> str:
+    """Give SQL for a superuser, in the database itself; running it twice changes nothing more."""
+    everyone = ", ".join(LOGINS.values())
+    migrator, name = _quoted(migrating_role), _quoted(database)
+    lines = [
+        "-- Run as a superuser, in the database that DATABASE_URL names. It holds no password.",
+        _role(OWNER),
+        f"ALTER ROLE {OWNER} NOLOGIN NOINHERIT;",
+    ]
+    for process, role in LOGINS.items():
+        secret = verifier(logins.password(process))
+        lines += [_role(role), f"ALTER ROLE {role} LOGIN NOINHERIT PASSWORD '{secret}';"]
+    lines += [
+        f"GRANT {OWNER} TO {migrator};",
+        f"REVOKE ALL ON DATABASE {name} FROM PUBLIC;",
+        f"GRANT CONNECT ON DATABASE {name} TO {OWNER}, {everyone}, {migrator};",
+        "REVOKE CREATE ON SCHEMA public FROM PUBLIC;",
+        f"GRANT USAGE, CREATE ON SCHEMA public TO {OWNER};",
+        f"GRANT USAGE ON SCHEMA public TO {everyone};",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _role(name: str) -> str:
+    return (
+        f"DO $$ BEGIN IF to_regrole('{name}') IS NULL THEN CREATE ROLE {name} NOLOGIN;"
+        " END IF; END $$;"
+    )
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
