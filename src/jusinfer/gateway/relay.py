@@ -17,6 +17,7 @@ from jusinfer.gateway.speech import Speech
 from jusinfer.wire.openai_chat import Answer
 from jusinfer.wire.pivot import DialectStream
 from jusinfer.wire.sse import SseDecoder, SseTooLarge, encode_event
+from jusinfer.wire.utf8 import as_utf8
 
 OK: Final = 200
 ERROR_BODY_BYTES_MAX: Final = 64 * 1024
@@ -115,7 +116,7 @@ class PlainAttempt:
             failure = self._speech.failure(self._status, self._headers, body, self._wall)
             self._story.attempt_failed(failure, is_reused=False)
             return
-        answer, body = self._speech.answer(body)
+        answer, body = self._speech.answer(as_utf8(body))
         if answer.failure is not None:
             self._story.attempt_failed(answer.failure, is_reused=False)
         else:
@@ -211,6 +212,7 @@ class StreamedAttempt:
                 return
             if self.generation is not None:
                 self.generation.heard(payloads[0])
+            payloads = [as_utf8(payload) for payload in payloads]
             if self._reader is not None:
                 payloads = _translated(self._reader, payloads)
             out = machine.feed(payloads, data, self._clock())
@@ -227,7 +229,7 @@ class StreamedAttempt:
             self._plain_end(plain)
             return
         out = b""
-        rest = self._sse.end()
+        rest = [as_utf8(payload) for payload in self._sse.end()]
         if self._reader is not None:
             rest = _translated(self._reader, rest)
             if not machine.is_over:
@@ -242,7 +244,7 @@ class StreamedAttempt:
         body = plain.whole()
         if self.generation is not None:
             self.generation.heard(body)
-        answer, body = self._speech.answer(body) if self._status == OK else (None, body)
+        answer, body = self._speech.answer(as_utf8(body)) if self._status == OK else (None, body)
         if answer is None or answer.failure is not None:
             plain.upstream_end()
             return
