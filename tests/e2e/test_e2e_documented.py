@@ -39,6 +39,8 @@ GATEWAY = {
     "requests_per_minute": "1000",
     "tokens_per_minute": "1000000",
     "journal_bytes_max": "104857600",
+    "request_bytes_total_max": "134217728",
+    "unread_bytes_total_max": "134217728",
 }
 UPSTREAM = {
     "name": '"own"',
@@ -91,7 +93,7 @@ MODEL = {
 }
 LISTED = '[{{ id = "own/m", input = "1", output = "1" }}]'
 PRICES = {"name": '"partner"', "margin_bp": "0", "model": LISTED}
-TOP = {"data_dir": '"{folder}/data"'}
+TOP = {"data_dir": '"{folder}/data"', "operator_name": '"ops"'}
 DATABASE = {"url": '"{dsn}"'}
 
 
