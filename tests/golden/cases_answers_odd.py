@@ -144,6 +144,35 @@ ODD: Final[dict[str, tuple[str, Answer]]] = {
             "tool_calls",
         ),
     ),
+    "call_blank_first": (
+        "An empty object before the arguments.",
+        Answer(
+            events=(
+                chunk(_calls({"index": 0, **_call("{}", id="call_a")})),
+                chunk(_calls({"index": 0, "function": {"arguments": PARIS[:5]}})),
+                chunk(_calls({"index": 0, "function": {"arguments": PARIS[5:]}})),
+                chunk(_calls({"index": 1, **_call("{}", id="call_b")})),
+                chunk({}, "tool_calls"),
+                LAST,
+            )
+        ),
+    ),
+    "call_said_again": (
+        "A call that is said once more when it is whole.",
+        Answer(
+            events=(
+                chunk(_calls({"index": 0, **_call("", id="call_a")})),
+                chunk(_calls({"index": 0, "function": {"arguments": PARIS}})),
+                chunk(_calls({"index": 0, **_call(PARIS, id="call_a")})),
+                chunk({}, "tool_calls"),
+                LAST,
+            )
+        ),
+    ),
+    "call_promised": (
+        "A reason that speaks of calls, and none.",
+        _odd({"content": "Sunny."}, [{"content": "Sunny."}], "tool_calls"),
+    ),
     "call_late_name": (
         "A name that comes after the first arguments.",
         Answer(

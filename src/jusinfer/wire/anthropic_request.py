@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
@@ -12,12 +13,17 @@ from jusinfer.wire.anthropic_thinking import cannot, think
 from jusinfer.wire.call_ids import portable
 from jusinfer.wire.call_order import in_call_order
 from jusinfer.wire.member_table import judge, table_of
+from jusinfer.wire.schemas import enforceable, object_schema
 from jusinfer.wire.sealed import merged
 from jusinfer.wire.tolerant import member, objects, text
 from jusinfer.wire.tool_shapes import typed_schema
 
 OUTPUT_TOKENS_DEFAULT: Final = 8_192
 FORMAT: Final = "anthropic-claude-v1"
+# Names that browsers and tools give to types that Anthropic knows under another.
+_MEDIA_TYPES: Final[Mapping[str, str]] = MappingProxyType(
+    {"image/jpg": "image/jpeg", "image/pjpeg": "image/jpeg", "image/x-png": "image/png"}
+)
 _any: Final = msgspec.json.Decoder().decode
 _text: Final = msgspec.json.Decoder(str).decode
 _encode: Final = msgspec.json.Encoder().encode
@@ -48,9 +54,9 @@ def encode_messages(
     for name in ("temperature", "top_p", "top_k", "cache_control"):
         if fields.get(name) is not None:
             body[name] = fields[name]
-    stop = fields.get("stop")
+    stop = _stops(fields.get("stop"))
     if stop:
-        body["stop_sequences"] = [stop] if isinstance(stop, str) else stop
+        body["stop_sequences"] = stop
     allow_some(fields)
     if fields.get("tools"):
         body["tools"] = [_tool(tool, place) for place, tool in enumerate(fields["tools"])]
@@ -67,6 +73,14 @@ def encode_messages(
     if isinstance(fields.get("user"), str):
         body["metadata"] = {"user_id": fields["user"]}
     return _encode(body)
+
+
+def _stops(stop: object) -> list[str]:
+    """Return the words to stop at: empty ones ask for nothing, white space alone is not known."""
+    words = [stop] if isinstance(stop, str) else _list(stop)
+    if any(isinstance(word, str) and word and not word.strip() for word in words):
+        raise cannot("stop", "it stops at no white space alone")
+    return [word for word in words if word]
 
 
 def _refuse(fields: dict[str, Any], quirks: tuple[str, ...]) -> None:
@@ -189,9 +203,10 @@ def _source(url: str, where: str) -> Block:
     if not url.startswith("data:"):
         return {"type": "url", "url": url}
     head, comma, data = url[5:].partition(",")
-    media_type, *settings = head.split(";")
+    media_type, *settings = head.lower().split(";")
     if not comma or "base64" not in settings:
         raise cannot(where, "write the data URL as data:<type>;base64,<data>")
+    media_type = _MEDIA_TYPES.get(media_type, media_type)
     return {"type": "base64", "media_type": media_type, "data": data}
 
 
@@ -271,14 +286,18 @@ def _tool(tool: dict[str, Any], place: int) -> Block:
     function = tool.get("function")
     if tool.get("type") != "function" or not isinstance(function, dict):
         raise cannot(f"tools[{place}]", "only tools of type `function` have an equal there")
+    schema, rules = object_schema(typed_schema(function.get("parameters")))
+    if function.get("strict") is True:
+        schema = enforceable(schema)
     made: Block = {
         "name": function.get("name"),
-        "input_schema": typed_schema(function.get("parameters"))
-        or {"type": "object", "properties": {}},
+        "input_schema": schema or {"type": "object", "properties": {}},
     }
     for name in ("description", "strict"):
         if function.get(name) is not None:
             made[name] = function[name]
+    if rules:
+        made["description"] = f"{text(function.get('description'))}\n\nArguments: {rules}".strip()
     if tool.get("cache_control"):
         made["cache_control"] = tool["cache_control"]
     return made

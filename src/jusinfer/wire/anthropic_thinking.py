@@ -5,6 +5,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from jusinfer.domain.errors import InvalidRequest
+from jusinfer.wire.schemas import enforceable
 from jusinfer.wire.tolerant import member
 
 THINKING_TOKENS_MIN: Final = 1_024
@@ -37,7 +38,8 @@ def think(
     if form.get("type") == "json_object":
         raise cannot("response_format", "it takes json_schema, not json_object")
     if form.get("type") == "json_schema":
-        output["format"] = {"type": "json_schema", "schema": form["json_schema"].get("schema")}
+        schema = enforceable(form["json_schema"].get("schema"))
+        output["format"] = {"type": "json_schema", "schema": schema}
     asked = member(fields.get("reasoning"))
     effort = fields.get("reasoning_effort") or asked.get("effort")
     tokens = asked.get("max_tokens")
@@ -47,7 +49,8 @@ def think(
         tokens = tokens if isinstance(tokens, int) else BUDGETS.get(str(effort), 8_192)
         if budget <= THINKING_TOKENS_MIN:
             raise cannot("reasoning_effort", "the output budget leaves no room for thinking")
-        body["thinking"] = {"type": "enabled", "budget_tokens": min(tokens, budget - 1)}
+        tokens = min(max(tokens, THINKING_TOKENS_MIN), budget - 1)
+        body["thinking"] = {"type": "enabled", "budget_tokens": tokens}
     elif effort is not None:
         name = "reasoning_effort" if fields.get("reasoning_effort") else "reasoning.effort"
         output["effort"] = _effort(effort, name)
@@ -56,8 +59,22 @@ def think(
         body["thinking"] = {"type": "adaptive"}
     if _is_thinking_refused(body):
         body["thinking"] = {"type": "disabled"}
+    _sample(body)
     if output:
         body["output_config"] = output
+
+
+def _sample(body: dict[str, Any]) -> None:
+    """Leave out settings of chance that ask for nothing, and those that thinking does not allow.
+
+    Newer models take only one of `temperature` and `top_p`; clients send both, one at its default.
+    """
+    if member(body.get("thinking")).get("type") in ("enabled", "adaptive"):
+        body.pop("temperature", None)
+        body.pop("top_k", None)
+    for name, other in (("top_p", "temperature"), ("temperature", "top_p")):
+        if other in body and body.get(name) == 1:
+            del body[name]
 
 
 def _effort(effort: object, name: str) -> str:

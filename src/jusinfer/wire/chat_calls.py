@@ -32,6 +32,8 @@ NAME_CHARS_MAX: Final = 1_024
 ID_BYTES: Final = 12
 _STRUCTURE: Final = frozenset({"index", "id", "type", "function", "custom"})
 _FLAT: Final = frozenset({"name", "arguments", "input"})
+# What some providers give for arguments before the arguments come; others mean it.
+_BLANK: Final = b"{}"
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -70,6 +72,7 @@ class Call:
         "_end",
         "call_id",
         "extras",
+        "has_blank",
         "is_id_given",
         "is_open",
         "kind",
@@ -87,6 +90,8 @@ class Call:
         self.extras: Members = {}
         # Never empty ones.
         self.pieces: list[bytes] = []
+        # Whether an empty object came for arguments, and is held until it is known to be all.
+        self.has_blank = False
         self.is_open = False
         self._end = JsonEnd(is_quoted=False)
 
@@ -95,14 +100,27 @@ class Call:
         """Whether arguments have begun."""
         return bool(self.pieces)
 
-    def add(self, given: bytes) -> None:
-        """Add to the arguments."""
-        if given:
-            self.pieces.append(given)
+    @property
+    def is_blank(self) -> bool:
+        """Whether all that came for arguments is an empty object, which is held."""
+        return self.has_blank and not self.pieces
+
+    def add(self, given: bytes) -> bytes:
+        """Add to the arguments; gives what is to be written of it."""
+        if not given:
+            return given
+        if self.kind == "function" and not self.pieces:
+            if given == _BLANK and not self.has_blank:
+                self.has_blank = True
+                return b""
+            if self.has_blank and not given.startswith(b"{"):
+                given = _BLANK + given
+        self.pieces.append(given)
+        return given
 
     def is_whole(self) -> bool:
         """Whether the arguments so far are a JSON value that nothing can be added to."""
-        return self._end.is_whole(self.pieces)
+        return self.is_blank or self._end.is_whole(self.pieces)
 
 
 class CallTracker:
@@ -141,7 +159,7 @@ class CallTracker:
     def passes(self, call: UsualCall) -> bool:
         """Tell whether a delta is strict as it came, and note it if so."""
         given = bytes(call.function.arguments)
-        if given[0] != QUOTE:
+        if given[0] != QUOTE or given[1:-1] == _BLANK:
             return False
         name = call.function.name
         known = self._by_index.get(call.index)
@@ -150,6 +168,8 @@ class CallTracker:
         if call.id is not None or name is not None or call.type not in {None, "function"}:
             return False
         if known is not self._current or known.number != call.index or known.kind != "function":
+            return False
+        if known.is_blank:
             return False
         self._last = known
         known.add(given[1:-1])
@@ -189,6 +209,10 @@ class CallTracker:
     def release(self, but: Call | None = None) -> list[msgspec.Raw]:
         """Open calls that waited for arguments, as something else comes now."""
         made: list[msgspec.Raw] = []
+        current = self._current
+        if current is not None and current is not but and current.is_blank:
+            current.pieces.append(_BLANK)
+            made.append(self._more(current, _BLANK, {}))
         for call in [*self._named.values()]:
             if call is but:
                 continue
@@ -203,17 +227,18 @@ class CallTracker:
         for call in self.calls:
             is_empty = call.kind == "function" and not call.has_given
             if is_empty:
-                call.pieces.append(b"{}")
+                call.pieces.append(_BLANK)
             if not call.is_open:
                 made.append(self._open(call))
             elif is_empty:
-                made.append(self._more(call, b"{}", {}))
+                made.append(self._more(call, _BLANK, {}))
         return made
 
     @property
     def has_held(self) -> bool:
-        """Whether a call waits for its name or its arguments."""
-        return self._closed_count > 0
+        """Whether a call waits for its name or its arguments, or an empty object is held."""
+        current = self._current
+        return self._closed_count > 0 or (current is not None and current.is_blank)
 
     @property
     def is_settled(self) -> bool:
@@ -230,6 +255,9 @@ class CallTracker:
         here = self._last if index is None else self._by_index.get(index)
         known = self._by_id.get(call_id) if call_id else None
         if known is not None:
+            if here is known and _is_repeated(known, piece, named):
+                piece.given = b""
+                return known
             is_new_place = index is not None and here is None
             if _is_another(known, piece, named) or (is_new_place and piece.name):
                 return self._new(index, "", piece.kind)
@@ -267,20 +295,20 @@ class CallTracker:
         return f"call_{digest.hexdigest()}"
 
     def _grow(self, call: Call, piece: Piece) -> list[msgspec.Raw]:
-        call.add(piece.given)
+        given = call.add(piece.given)
         if call.is_open:
-            return [self._more(call, piece.given, piece.extras)] if _says(piece) else []
+            return [self._more(call, given, piece.extras)] if given or piece.extras else []
         if piece.name and piece.name != call.name:
             call.name += piece.name
             if len(call.name) > NAME_CHARS_MAX:
                 raise ChunkMalformed("a call's name does not end")
             self._named[call.number] = call
         call.extras |= piece.extras
-        if call.name and (piece.has_given or call.pieces):
+        if call.name and (piece.has_given or call.pieces) and not call.is_blank:
             if self._may_open():
                 return [self._open(call)]
             self._held[call.number] = call
-        self._held_bytes += len(piece.given)
+        self._held_bytes += len(given)
         if self._held_bytes > HELD_BYTES_MAX:
             raise ChunkMalformed("a call's arguments wait for its name, or for another call's end")
         return []
@@ -301,6 +329,8 @@ class CallTracker:
 
     def _open(self, call: Call) -> msgspec.Raw:
         call.is_open = True
+        if call.is_blank:
+            call.pieces.append(_BLANK)
         self._current = call
         self._closed_count -= 1
         self._named.pop(call.number, None)
@@ -334,8 +364,16 @@ def _is_another(call: Call, piece: Piece, named: set[int]) -> bool:
     return bool(piece.given) and call.is_whole()
 
 
-def _says(piece: Piece) -> bool:
-    return bool(piece.given or piece.extras)
+def _is_repeated(call: Call, piece: Piece, named: set[int]) -> bool:
+    """Tell whether a delta says all of a call again, as a last one that sums it up does."""
+    return (
+        call.is_id_given
+        and call.number not in named
+        and piece.name in {"", call.name}
+        and bool(piece.given)
+        and call.is_whole()
+        and piece.given == (b"".join(call.pieces) or _BLANK)
+    )
 
 
 def _member_of(kind: str) -> bytes:

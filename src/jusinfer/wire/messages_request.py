@@ -12,6 +12,7 @@ from jusinfer.wire.chat_misfits import misfit, unreadable_body
 from jusinfer.wire.member_table import speechless, table_of
 from jusinfer.wire.messages_tools import function_tools
 from jusinfer.wire.pivot import ChatForm
+from jusinfer.wire.schemas import strict_form
 from jusinfer.wire.tolerant import text
 from jusinfer.wire.tool_names import portable_name
 
@@ -132,6 +133,8 @@ def _chat(asked: _Asked, messages: list[dict[str, Any]]) -> dict[str, Any]:
     if tools:
         chat["tools"] = tools
     _choose(chat, asked.tool_choice)
+    if not tools:
+        _forget_choice(chat)
     _reason(chat, asked)
     return chat
 
@@ -172,6 +175,13 @@ def _choose(chat: dict[str, Any], choice: _Choice | None) -> None:
         )
 
 
+def _forget_choice(chat: dict[str, Any]) -> None:
+    """Leave out how to call tools where there are none: providers refuse that."""
+    chat.pop("parallel_tool_calls", None)
+    if chat.get("tool_choice") in ("auto", "none"):
+        del chat["tool_choice"]
+
+
 def _reason(chat: dict[str, Any], asked: _Asked) -> None:
     thinking, output = asked.thinking, asked.output_config
     reasoning: dict[str, Any] = {}
@@ -199,5 +209,7 @@ def _reason(chat: dict[str, Any], asked: _Asked) -> None:
                 param="output_config.format",
                 hint="Give its type and its schema.",
             )
-        schema = {"name": "output", "schema": output.format.schema, "strict": True}
+        # Anthropic lets members be left out, which OpenAI's strict mode refuses.
+        shape, is_strict = strict_form(output.format.schema)
+        schema = {"name": "output", "schema": shape, "strict": is_strict}
         chat["response_format"] = {"type": "json_schema", "json_schema": schema}

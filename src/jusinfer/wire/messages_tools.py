@@ -12,6 +12,7 @@ import msgspec
 
 from jusinfer.domain.errors import InvalidRequest
 from jusinfer.wire.chat_misfits import misplaced
+from jusinfer.wire.schemas import strict_form
 from jusinfer.wire.tolerant import member, text
 from jusinfer.wire.tool_names import portable_name
 from jusinfer.wire.tool_shapes import ToolForm, tool_forms, typed_schema
@@ -84,8 +85,10 @@ def _function(tool: dict[str, Any], where: str) -> dict[str, Any] | None:
         written = msgspec.json.encode(examples).decode()
         shape["description"] = f"{shape.get('description', '')}\n\nExamples: {written}".strip()
     if isinstance(tool.get("strict"), bool) and kind in {None, "custom"}:
-        # A schema that was made here is not of the strict kind.
+        # A schema that was made here is not of the strict kind, nor is one with optional members.
         shape["strict"] = tool["strict"]
+        if tool["strict"]:
+            shape["parameters"], shape["strict"] = strict_form(shape["parameters"])
     made: dict[str, Any] = {"type": "function", "function": {"name": portable_name(name), **shape}}
     if tool.get("cache_control") is not None:
         made["cache_control"] = tool["cache_control"]
