@@ -38,11 +38,18 @@ _any: Final = msgspec.json.Decoder().decode
 
 
 def stop_reason_of(
-    finish_reason: object, native: object = None, *, is_refused: bool = False
+    finish_reason: object,
+    native: object = None,
+    *,
+    is_refused: bool = False,
+    has_calls: bool = True,
 ) -> str:
     """Give Anthropic's word for why an answer ended."""
     if is_refused:
         return "refusal"
+    if not has_calls and finish_reason in ("tool_calls", "function_call"):
+        # A client that is told of calls and finds none asks again without end.
+        return "end_turn"
     if isinstance(native, str) and finish_reason == "length" and native in NATIVE_STOP:
         return NATIVE_STOP[native]
     return STOP.get(finish_reason, "end_turn") if isinstance(finish_reason, str) else "end_turn"

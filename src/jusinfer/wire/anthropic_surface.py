@@ -69,6 +69,7 @@ class AnthropicSurface:
                 choice.get("finish_reason"),
                 choice.get("native_finish_reason"),
                 is_refused=bool(text(message.get("refusal"))),
+                has_calls=bool(message.get("tool_calls")),
             ),
             "stop_sequence": None,
             "usage": usage_members(usage) | {"cost": msgspec.Raw(cost.encode("ascii"))},

@@ -65,13 +65,10 @@ def think(
 
 
 def _sample(body: dict[str, Any]) -> None:
-    """Leave out settings of chance that ask for nothing, and those that thinking does not allow.
+    """Leave out one of `temperature` and `top_p` where it asks for nothing.
 
-    Newer models take only one of `temperature` and `top_p`; clients send both, one at its default.
+    Newer models take only one of them; clients send both, one at its default.
     """
-    if member(body.get("thinking")).get("type") in ("enabled", "adaptive"):
-        body.pop("temperature", None)
-        body.pop("top_k", None)
     for name, other in (("top_p", "temperature"), ("temperature", "top_p")):
         if other in body and body.get(name) == 1:
             del body[name]

@@ -95,7 +95,12 @@ class MessageWriter:
             self._begin(None)
         self._queue.finish(is_complete=True)
         members = usage_members(usage) | {"cost": msgspec.Raw(cost_usd.encode("ascii"))}
-        reason = stop_reason_of(self._reason, self._native, is_refused=self._is_refused)
+        reason = stop_reason_of(
+            self._reason,
+            self._native,
+            is_refused=self._is_refused,
+            has_calls=any(part.kind == "call" for part in self._queue.parts),
+        )
         self._out.append(
             b'event: message_delta\ndata: {"type":"message_delta","delta":{"stop_reason":%b,'
             b'"stop_sequence":null},"usage":%b}\n\n' % (_encode(reason), _encode(members))

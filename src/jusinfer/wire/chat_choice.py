@@ -131,8 +131,7 @@ def final_reason(reason: str, *, has_calls: bool, has_function_call: bool) -> st
         return "function_call" if reason in {"stop", *CALLING} else reason
     if has_calls:
         return "tool_calls" if reason in {"stop", "function_call"} else reason
-    # A client that is told of calls and finds none asks again without end.
-    return "stop" if reason in CALLING else reason
+    return reason
 
 
 def _kept(row: Members, reason: str | None) -> dict[str, object]:

@@ -107,7 +107,7 @@ def _closed(schema: Any) -> Any:
     for name in _ONE:
         if name in made:
             made[name] = _closed(made[name])
-    if _is_object(schema):
+    if "properties" in schema:
         made["additionalProperties"] = False
     return made
 
@@ -122,7 +122,7 @@ def _is_strict(schema: object, depth: int) -> bool:
     if _is_object(schema):
         required = schema.get("required")
         named = required if isinstance(required, list) else []
-        if schema.get("additionalProperties", False) is not False:
+        if schema.get("additionalProperties", "properties" not in schema) is not False:
             return False
         if any(name not in named for name in member(schema.get("properties"))):
             return False
@@ -167,7 +167,8 @@ def _enforceable(schema: Any, depth: int) -> Any:
             made[name] = _enforceable(value, depth + 1)
         else:
             made[name] = value
-    if _is_object(schema):
+    if "properties" in schema:
+        # An object of no stated members would be an empty one, if it were closed.
         made.setdefault("additionalProperties", False)
     if told:
         made["description"] = _described(text(schema.get("description")), told)

@@ -374,14 +374,24 @@ def messages_usage(raw: msgspec.Raw) -> MessagesUsage | None:
 
 
 def merged(known: MessagesUsage, said: MessagesUsage) -> MessagesUsage:
-    """Take the newer count of each kind: counts are cumulative, so they are never added."""
-    return MessagesUsage(
-        *[
-            old if new is None else new
-            for old, new in zip(
-                msgspec.structs.astuple(known), msgspec.structs.astuple(said), strict=True
-            )
-        ]
+    """Take the newer count of each kind: counts are cumulative, so they are never added.
+
+    Some servers say zero at the end for what they counted at the beginning: where the prompt
+    would shrink by it, zeros count as not said.
+    """
+    pairs = list(zip(msgspec.structs.astuple(known), msgspec.structs.astuple(said), strict=True))
+    newer = MessagesUsage(*[old if new is None else new for old, new in pairs])
+    if _prompt_of(newer) >= _prompt_of(known):
+        return newer
+    kept = [new or old for old, new in pairs]
+    kept[1] = newer.output_tokens
+    return MessagesUsage(*kept)
+
+
+def _prompt_of(usage: MessagesUsage) -> int:
+    written = (usage.cache_write_5m or 0) + (usage.cache_write_1h or 0)
+    return (
+        (usage.input_tokens or 0) + (usage.cache_read or 0) + max(usage.cache_write or 0, written)
     )
 
 

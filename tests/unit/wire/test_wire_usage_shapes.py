@@ -10,7 +10,14 @@ from jusinfer.domain.stream import AttemptState, Deadlines, StreamAttempt, Upstr
 from jusinfer.domain.usage import TokenUsage, newer, plausible
 from jusinfer.wire.anthropic_dialect import AnthropicDialect
 from jusinfer.wire.openai_chat import decode_answer, decode_chunk
-from jusinfer.wire.usage_shapes import TOKENS_MAX, messages_usage, neutral_usage, read_usage
+from jusinfer.wire.usage_shapes import (
+    TOKENS_MAX,
+    MessagesUsage,
+    merged,
+    messages_usage,
+    neutral_usage,
+    read_usage,
+)
 
 # USD per million: 1 in, 2 out, 0.1 cached, 1.25 written to the cache, 2 written for an hour.
 PRICE = Price(
@@ -470,3 +477,23 @@ def test_messages_are_charged_exactly(text: str, expected: TokenUsage, nano: int
     said = messages_usage(msgspec.Raw(text.encode()))
     assert said is not None
     assert read_usage(msgspec.json.encode(neutral_usage(said))) == expected
+
+
+@pytest.mark.parametrize(
+    ("begun", "ended", "right"),
+    [
+        ((60, 1, 40, 1500), (0, 10, None, 1500), (60, 10, 40, 1500)),
+        ((60, 1, 40, 0), (0, 10, 0, 0), (60, 10, 40, 0)),
+        ((0, 0, 0, 0), (60, 10, 40, 0), (60, 10, 40, 0)),
+        # An estimate at the beginning, and all of it from a cache in truth.
+        ((100, 1, 0, 0), (0, 10, 100, 0), (0, 10, 100, 0)),
+        ((100, 1, 0, 0), (90, 10, 0, 0), (90, 10, 0, 0)),
+        ((60, 1, None, None), (None, 10, None, None), (60, 10, None, None)),
+        ((60, 8, None, None), (60, 0, None, None), (60, 0, None, None)),
+    ],
+)
+def test_zeros_at_the_end_of_messages_replace_no_counts(
+    begun: tuple[int | None, ...], ended: tuple[int | None, ...], right: tuple[int | None, ...]
+) -> None:
+    found = merged(MessagesUsage(*begun), MessagesUsage(*ended))
+    assert msgspec.structs.astuple(found)[:4] == right
