@@ -122,7 +122,7 @@ def _is_strict(schema: object, depth: int) -> bool:
     if _is_object(schema):
         required = schema.get("required")
         named = required if isinstance(required, list) else []
-        if schema.get("additionalProperties", "properties" not in schema) is not False:
+        if schema.get("additionalProperties", False) is not False:
             return False
         if any(name not in named for name in member(schema.get("properties"))):
             return False
