@@ -139,7 +139,7 @@ def _short_marks_are_nowhere(product: Running, marks: Marks, live: str) -> None:
 
     wait_until(lambda: "jusinfer_settler_lag_bytes 0\n" in metrics(), 30)
     assert len(marks.made) > len(provider_marks)
-    with psycopg.connect(product.dsn, autocommit=True) as connection:
+    with psycopg.connect(product.admin_dsn, autocommit=True) as connection:
         connection.execute("ANALYZE")
         rows = connection.execute("SELECT s::text FROM pg_statistic s").fetchall()
         texts = connection.execute("SELECT DISTINCT error_text FROM usage_record").fetchall()
