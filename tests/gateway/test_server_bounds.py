@@ -108,6 +108,43 @@ def test_all_bodies_together_have_a_bound(serve: Serve) -> None:
     assert server.call(lambda: server.server.held_bytes) == 0
 
 
+def test_strangers_and_readers_of_pages_leave_most_to_those_who_are_known(serve: Serve) -> None:
+    server = serve(request_bytes_total_max=400_000)
+    slow = []
+    for count, path in enumerate(("/bound?60000", "/pending")):
+        slow.append(server.dial().send(post(path, 60_000) + b"x" * 40_000))
+        held = 40_000 * (count + 1)
+        eventually(lambda held=held: server.call(lambda: server.server.stranger_bytes) == held)
+    # The next one takes the place of whoever has waited longest.
+    slow.append(server.dial().send(post("/pending", 60_000) + b"x" * 40_000))
+    answer = slow[0].answer()
+    assert (answer.status, answer.cause) == (503, "request_memory")
+    assert server.call(lambda: server.server.stranger_bytes) == 80_000
+    for wire in slow[1:]:
+        wire.reset()
+    eventually(lambda: server.call(lambda: server.server.stranger_bytes) == 0)
+    assert server.call(lambda: server.server.held_bytes) == 0
+    assert server.call(lambda: len(server.server.strangers)) == 0
+
+
+def test_strangers_take_nothing_from_those_who_are_known(serve: Serve) -> None:
+    server = serve(request_bytes_total_max=400_000)
+    wire = server.dial().send(post("/pending", 100_000) + b"x" * 40_000)
+    eventually(lambda: server.call(lambda: server.server.stranger_bytes) == 40_000)
+    known = server.dial().send(post("/a", 300_000)).send(b"y" * 300_000)
+    assert known.answer().status == 200
+    # Who is found out to be known is counted among them, with what has come.
+    request, visitor = server.app.greeted[0]
+    server.call(lambda: visitor.admit(request, 10 * MIB))
+    assert server.call(lambda: (server.server.stranger_bytes, server.server.held_bytes)) == (
+        0,
+        40_000,
+    )
+    server.dial().send(post("/pending", 150_000) + b"x" * 50_000)
+    eventually(lambda: server.call(lambda: server.server.stranger_bytes) == 50_000)
+    assert wire.send(b"x" * 60_000).answer().status == 200
+
+
 def test_a_body_counts_until_its_request_is_answered(serve: Serve) -> None:
     server = serve(request_bytes_total_max=100_000)
     wire = server.dial().send(post("/hold", 60_000) + b"x" * 60_000)

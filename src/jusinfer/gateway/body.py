@@ -1,5 +1,6 @@
 """The body of one request while it comes in: framed, bounded, counted with all the others."""
 
+from collections.abc import Callable
 from typing import Final
 
 from jusinfer.gateway.framing import ChunkReader, Head, Refusal, Refused, too_large
@@ -9,6 +10,8 @@ from jusinfer.gateway.served import Served
 FULL: Final = Refusal(
     503, "request_memory", "the bodies of all requests together are too large right now; try again"
 )
+# The part of all bytes that may be held for callers that are not known yet.
+STRANGERS_SHARE: Final = 4
 
 
 def hold(server: Served, size: int) -> None:
@@ -22,15 +25,30 @@ def hold(server: Served, size: int) -> None:
 class Body:
     """Collects a body. Until the request is admitted, only a little of it is taken."""
 
-    __slots__ = ("_allowed_bytes", "_chunks", "_data", "_head", "_server", "held_bytes", "request")
+    __slots__ = (
+        "_allowed_bytes",
+        "_chunks",
+        "_data",
+        "_end",
+        "_head",
+        "_is_stranger",
+        "_server",
+        "held_bytes",
+        "request",
+    )
 
-    def __init__(self, server: Served, head: Head, request: Request) -> None:
+    def __init__(
+        self, server: Served, head: Head, request: Request, end: Callable[[Refusal], None]
+    ) -> None:
+        """Begin; `end` refuses the request when others need its room."""
         limits = server.limits
         self._server = server
         self._head = head
         # None once the application has said what may be read.
         self.request: Request | None = request
         self._allowed_bytes = limits.stranger_bytes_max
+        self._is_stranger = True
+        self._end = end
         self._data = bytearray()
         self._chunks: ChunkReader | None = None
         if head.body_bytes is None:
@@ -40,8 +58,13 @@ class Body:
         self.held_bytes = 0
 
     def admit(self, bytes_max: int) -> None:
-        """Take this many bytes in all; raises Refused when there are more already, or will be."""
+        """Take this many bytes in all; raises Refused when there are more already, or will be.
+
+        Whoever may send no more than a stranger stays one: pages ask for no key.
+        """
         self.request = None
+        if bytes_max > self._server.limits.stranger_bytes_max:
+            self._be_known()
         self._allowed_bytes = min(bytes_max, self._server.limits.body_bytes_max)
         if max(self._head.body_bytes or 0, self.held_bytes) > self._allowed_bytes:
             raise too_large(self._allowed_bytes)
@@ -53,8 +76,7 @@ class Body:
 
     def feed(self, data: bytes) -> tuple[bytes, bytes] | None:
         """Take bytes; gives the body and what follows it once it is whole; raises Refused."""
-        hold(self._server, len(data))
-        self.held_bytes += len(data)
+        self._hold(len(data))
         if self._chunks is not None:
             rest = self._chunks.feed(data)
             if rest is not None:
@@ -69,7 +91,42 @@ class Body:
         self._data += data[:missing]
         return bytes(self._data), data[missing:]
 
+    def hand_over(self) -> int:
+        """Give how many bytes of a whole body are counted; from now on another counts them."""
+        self._be_known()
+        held, self.held_bytes = self.held_bytes, 0
+        return held
+
+    def _hold(self, size: int) -> None:
+        server = self._server
+        if self._is_stranger:
+            self._make_room(size)
+        hold(server, size)
+        self.held_bytes += size
+        if self._is_stranger:
+            server.stranger_bytes += size
+            server.strangers[self] = self._end
+
+    def _make_room(self, size: int) -> None:
+        """Refuse the bodies of strangers that have waited longest: a good key is known at once."""
+        server = self._server
+        most = server.limits.request_bytes_total_max // STRANGERS_SHARE
+        while server.stranger_bytes + size > most:
+            oldest = next(iter(server.strangers), self)
+            if oldest is self:
+                raise Refused(FULL)
+            end = server.strangers[oldest]
+            oldest.let_go()
+            end(FULL)
+
+    def _be_known(self) -> None:
+        if self._is_stranger:
+            self._is_stranger = False
+            self._server.stranger_bytes -= self.held_bytes
+            self._server.strangers.pop(self, None)
+
     def let_go(self) -> None:
         """Count its bytes no longer."""
+        self._be_known()
         self._server.held_bytes -= self.held_bytes
         self.held_bytes = 0

@@ -223,7 +223,7 @@ class Connection(asyncio.Protocol):
         server, now = self._server, self._loop.time()
         self.deadline = now + server.limits.body_seconds
         request = Request(head, b"", now, self._peer)
-        self._body = Body(server, head, request)
+        self._body = Body(server, head, request, self._refuse)
         server.application.greet(request, self)
         if rest and self._body is not None:
             self._read_body(head, self._body, rest)
@@ -252,7 +252,7 @@ class Connection(asyncio.Protocol):
     def _read_body(self, head: Head, body: Body, data: bytes) -> None:
         whole = body.feed(data)
         if whole is not None:
-            self._held_bytes, body.held_bytes = body.held_bytes, 0
+            self._held_bytes = body.hand_over()
             self._body = None
             self._read_on()
             self._serve(head, *whole)

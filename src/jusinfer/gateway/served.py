@@ -1,10 +1,12 @@
 """What a connection needs of its server: bounds, counts, and whom to hand requests to."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Final, Protocol
 
 import msgspec
 
+from jusinfer.gateway.framing import Refusal
 from jusinfer.gateway.responder import Application, Request, Responder
 
 MIB: Final = 1024 * 1024
@@ -40,6 +42,9 @@ class Served(Protocol):
     loop: asyncio.AbstractEventLoop
     is_draining: bool
     held_bytes: int
+    # The part of them whose senders are not known.
+    stranger_bytes: int
+    strangers: dict["Stranger", Callable[[Refusal], None]]
 
     def opened(self, connection: "Watched") -> int:
         """Note a connection; gives how many are open."""
@@ -89,4 +94,12 @@ class Watched(Protocol):
 
     def pace(self, now: float) -> float:
         """Give the bytes a second that a slow caller has taken."""
+        ...
+
+
+class Stranger(Protocol):
+    """A body whose sender is not known."""
+
+    def let_go(self) -> None:
+        """Count its bytes no longer."""
         ...

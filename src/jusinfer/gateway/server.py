@@ -9,7 +9,7 @@ from typing import Final
 from jusinfer.gateway.connection import Connection
 from jusinfer.gateway.framing import Refusal
 from jusinfer.gateway.responder import Application, Caller, Request, Responder, Visitor
-from jusinfer.gateway.served import ServerLimits, Watched
+from jusinfer.gateway.served import ServerLimits, Stranger, Watched
 
 __all__ = [
     "Application",
@@ -46,6 +46,8 @@ class HttpServer:
         self.open: set[Watched] = set()
         # What all request bodies hold, and what waits for callers that read slowly.
         self.held_bytes = 0
+        self.stranger_bytes = 0
+        self.strangers: dict[Stranger, Callable[[Refusal], None]] = {}
         self.unread_bytes = 0
         self._slow: set[Watched] = set()
         self._weighed_at = loop.time()
