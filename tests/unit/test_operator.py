@@ -23,6 +23,8 @@ def port() -> Iterator[int]:
     [
         ("127.0.0.1:8788", 200), ("localhost", 200), ("[::1]:1", 200), ("evil.example", 403),
         ("evil.example:8788", 403), ("127.0.0.1.evil.example", 403), ("10.0.0.1", 403), ("", 403),
+        ("localhost:1@evil.example", 403), ("[::1]@evil.example", 403), ("localhost/x", 403),
+        ("localhost:evil", 403), ("localhost\t:1 evil", 403), ("localhost:", 403),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])

@@ -5,6 +5,7 @@ Nothing of this is taken from the caller's own headers, except what a trusted pr
 
 import hashlib
 import ipaddress
+import re
 from typing import Final
 
 import msgspec
@@ -17,6 +18,7 @@ PROTOCOLS: Final = frozenset({b"http", b"https"})
 IPV6_PREFIX_BITS: Final = 64
 PEER_KEY_BYTES: Final = 16
 FORWARDED_BYTES_MAX: Final = 1_024
+_HOST: Final = re.compile(r"(\[[0-9a-f:.%]{2,64}\]|[^\s\[\]:/?#@\\]{1,255})(?::[0-9]{1,5})?")
 
 
 class Origins(msgspec.Struct, frozen=True):
@@ -80,8 +82,6 @@ class Origins(msgspec.Struct, frozen=True):
 
 
 def name_of(host: str) -> str:
-    """Give a Host without its port, in lower case."""
-    text = host.strip().lower()
-    if text.startswith("["):
-        return text.partition("]")[0] + "]"
-    return text.partition(":")[0].removesuffix(".")
+    """Give a Host without its port, in lower case; empty for what is no host and port."""
+    match = _HOST.fullmatch(host.strip().lower())
+    return match[1].removesuffix(".") if match is not None else ""

@@ -7,7 +7,7 @@ import secrets
 from typing import Final
 
 from jusinfer.store.logins import Logins
-from jusinfer.store.roles import LOGINS, OWNER
+from jusinfer.store.roles import LOGINS, OWNER, defaults, withdrawal
 
 ITERATIONS: Final = 4_096
 SALT_BYTES: Final = 16
@@ -39,6 +39,7 @@ def script(logins: Logins, database: str, migrating_role: str) -> str:
     for process, role in LOGINS.items():
         secret = verifier(logins.password(process))
         lines += [_role(role), f"ALTER ROLE {role} LOGIN NOINHERIT PASSWORD '{secret}';"]
+        lines += [f"{statement};" for statement in defaults(process, database)]
     lines += [
         f"GRANT {OWNER} TO {migrator};",
         f"REVOKE ALL ON DATABASE {name} FROM PUBLIC;",
@@ -46,6 +47,7 @@ def script(logins: Logins, database: str, migrating_role: str) -> str:
         "REVOKE CREATE ON SCHEMA public FROM PUBLIC;",
         f"GRANT USAGE, CREATE ON SCHEMA public TO {OWNER};",
         f"GRANT USAGE ON SCHEMA public TO {everyone};",
+        withdrawal(),
     ]
     return "\n".join(lines) + "\n"
 

@@ -26,6 +26,35 @@ LOGINS: Final[Mapping[str, str]] = {
     "operator": "jusinfer_operator",
 }
 FORMER: Final = ("jusinfer_control", "jusinfer_web")
+# What a session of each login has unless it says otherwise; statements and waits of any length
+# would let one process that hangs stall the others.
+IDLE: Final = "idle_in_transaction_session_timeout"
+DEFAULTS: Final[Mapping[str, Mapping[str, str]]] = {
+    "gateway": {"statement_timeout": "10s", IDLE: "30s"},
+    "settler": {"statement_timeout": "60s", IDLE: "60s"},
+    "reconciler": {"statement_timeout": "30s", IDLE: "30s"},
+    "console": {"statement_timeout": "30s", IDLE: "30s"},
+    "payments": {"statement_timeout": "30s", IDLE: "30s"},
+    "privacy": {"statement_timeout": "600s", IDLE: "60s"},
+    "mail": {"statement_timeout": "30s", IDLE: "30s"},
+    "operator": {"statement_timeout": "600s", IDLE: "600s"},
+}
+SETTINGS: Final = """
+SELECT COALESCE(array_agg((s.setdatabase <> 0)::text || ' ' || one), '{}')
+FROM pg_db_role_setting s, unnest(s.setconfig) AS one
+WHERE s.setrole = %s::regrole AND s.setdatabase IN
+  (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
+"""
+# Functions of PostgreSQL that are everyone's: locks by a number that anyone may take, so that the
+# settler or a migration waits for ever, and files that belong to no table of ours.
+EVERYONES: Final = """
+SELECT p.oid::regprocedure::text FROM pg_proc p
+WHERE p.pronamespace = 'pg_catalog'::regnamespace
+  AND (p.proname ~ '^pg_(try_)?advisory_|^lo_' OR p.proname IN ('loread', 'lowrite'))
+  AND EXISTS (SELECT 1 FROM aclexplode(COALESCE(p.proacl, acldefault('f', p.proowner))) g
+    WHERE g.grantee = 0)
+"""
+IS_SUPERUSER: Final = "SELECT rolsuper FROM pg_roles WHERE rolname = current_user"
 EXISTING: Final = "SELECT rolname FROM pg_roles WHERE rolname = ANY (%s)"
 IS_MEMBER: Final = """
 SELECT pg_has_role(current_user, %s,
@@ -63,6 +92,7 @@ def prepare(connection: Connection) -> None:
     try:
         _make_roles(connection)
         confine(connection)
+        _set_defaults(connection)
         _hand_over(connection)
     except psycopg.errors.InsufficientPrivilege as error:
         raise StoreError(f"the database's roles and rights cannot be set; {HOW}") from error
@@ -85,6 +115,47 @@ def confine(connection: Connection) -> None:
     connection.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
     connection.execute(f"GRANT USAGE, CREATE ON SCHEMA public TO {OWNER}")
     connection.execute(f"GRANT USAGE ON SCHEMA public TO {', '.join(LOGINS.values())}")
+    _withdraw(connection)
+
+
+def withdrawal() -> str:
+    """Give SQL for a superuser: what everyone has is left to those of ours that use it."""
+    return (
+        f"DO $$ DECLARE one text; BEGIN FOR one IN {EVERYONES.strip()} LOOP"
+        " EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', one); END LOOP; END $$;\n"
+        f"GRANT EXECUTE ON FUNCTION pg_advisory_lock(bigint) TO {LOGINS['settler']};\n"
+        f"GRANT EXECUTE ON FUNCTION pg_advisory_xact_lock(bigint) TO {OWNER};"
+    )
+
+
+def defaults(process: str, database: str) -> list[str]:
+    """Give SQL that drops what a login has set for its later sessions, and sets ours.
+
+    Any login may set such for itself; a search path or the like would outlive a new password.
+    """
+    role = LOGINS[process]
+    name = '"' + database.replace('"', '""') + '"'
+    return [
+        f"ALTER ROLE {role} RESET ALL",
+        f"ALTER ROLE {role} IN DATABASE {name} RESET ALL",
+        *(f"ALTER ROLE {role} SET {key} = '{value}'" for key, value in DEFAULTS[process].items()),
+    ]
+
+
+def _withdraw(connection: Connection) -> None:
+    row = connection.execute(IS_SUPERUSER).fetchone()
+    if row is not None and row[0]:
+        connection.execute(withdrawal().encode())
+
+
+def _set_defaults(connection: Connection) -> None:
+    """Set the defaults of each login where they are others."""
+    for process, role in LOGINS.items():
+        row = connection.execute(SETTINGS, (role,)).fetchone()
+        wanted = sorted(f"false {name}={value}" for name, value in DEFAULTS[process].items())
+        if row is None or sorted(row[0]) != wanted:
+            for statement in defaults(process, connection.info.dbname):
+                connection.execute(statement.encode())
 
 
 def _make_roles(connection: Connection) -> None:

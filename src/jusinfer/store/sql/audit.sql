@@ -80,13 +80,18 @@ END $$;
 CREATE OR REPLACE FUNCTION jusinfer_audit_operator(
   is_process boolean, of_actor text, of_how text, of_origin text, of_action text,
   of_outcome text, of_object_kind text, of_object text)
-RETURNS bigint LANGUAGE sql SECURITY DEFINER
+RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp AS $$
-  SELECT jusinfer_append_audit(CASE WHEN is_process THEN 'process' ELSE 'operator' END,
+BEGIN
+  IF (is_process IS NOT NULL AND of_how = CASE WHEN is_process THEN 'process' ELSE 'cli' END AND of_origin IN ('cli', 'process'))
+    IS NOT TRUE THEN
+    RAISE EXCEPTION 'no operator acts by % from %', of_how, of_origin USING ERRCODE = '42501';
+  END IF;
+  RETURN jusinfer_append_audit(CASE WHEN is_process THEN 'process' ELSE 'operator' END,
     of_actor, of_how, of_origin, NULL,
     NULLIF(current_setting('jusinfer.tenant_id', true), '')::uuid,
-    of_action, of_outcome, of_object_kind, of_object)
-$$;
+    of_action, of_outcome, of_object_kind, of_object);
+END $$;
 
 -- For people: of the transaction's own tenant, and in the name of a member of it.
 CREATE OR REPLACE FUNCTION jusinfer_audit_member(
@@ -98,6 +103,13 @@ DECLARE own uuid := jusinfer_own_tenant();
 BEGIN
   IF NOT EXISTS (SELECT 1 FROM member m WHERE m.member_id = of_member AND m.tenant_id = own) THEN
     RAISE EXCEPTION 'no such member of this tenant' USING ERRCODE = '42501';
+  END IF;
+  -- People come by a session or a key, and what only an operator may do they can only be denied.
+  IF (of_how IN ('session', 'key') AND of_origin = 'console' AND (of_outcome = 'denied'
+      OR of_action IN ('tenant.policy', 'key.issue', 'key.list', 'key.revoke', 'credit.read',
+        'limit.read', 'cap.add', 'cap.remove', 'cap.read', 'usage.read', 'audit.read')))
+    IS NOT TRUE THEN
+    RAISE EXCEPTION 'no member does % by %', of_action, of_how USING ERRCODE = '42501';
   END IF;
   RETURN jusinfer_append_audit('member', replace(of_member::text, '-', ''), of_how, of_origin,
     of_network, own, of_action, of_outcome, of_object_kind, of_object);

@@ -23,6 +23,9 @@ DECLARE free bigint;
 DECLARE chunk bigint;
 DECLARE made uuid;
 BEGIN
+  IF share < 1 THEN
+    RAISE EXCEPTION 'a share is a part of at least one' USING ERRCODE = '22023';
+  END IF;
   SELECT c.*, t.time_zone INTO cap FROM spend_cap c JOIN tenant t ON t.tenant_id = c.tenant_id
     WHERE c.cap_id = of_cap AND c.removed_at IS NULL;
   IF NOT FOUND THEN

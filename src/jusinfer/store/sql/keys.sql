@@ -33,3 +33,17 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_te
   FROM jusinfer_principal(wanted) p JOIN tenant t ON t.tenant_id = p.tenant_id
 $$;
 GRANT EXECUTE ON FUNCTION jusinfer_principal_2 TO jusinfer_gateway;
+
+-- What ended stays ended, whoever may write the column: a key that was revoked, a cap removed.
+CREATE OR REPLACE FUNCTION jusinfer_refuse_revival() RETURNS trigger LANGUAGE plpgsql
+SET search_path = pg_catalog, public, pg_temp AS $$
+BEGIN
+  RAISE EXCEPTION 'what was ended stays ended: make a new one' USING ERRCODE = '42501';
+END $$;
+
+CREATE OR REPLACE TRIGGER api_key_stays_revoked BEFORE UPDATE OF revoked_at ON api_key
+  FOR EACH ROW WHEN (OLD.revoked_at IS NOT NULL AND NEW.revoked_at IS DISTINCT FROM OLD.revoked_at)
+  EXECUTE FUNCTION jusinfer_refuse_revival();
+CREATE OR REPLACE TRIGGER spend_cap_stays_removed BEFORE UPDATE OF removed_at ON spend_cap
+  FOR EACH ROW WHEN (OLD.removed_at IS NOT NULL AND NEW.removed_at IS DISTINCT FROM OLD.removed_at)
+  EXECUTE FUNCTION jusinfer_refuse_revival();

@@ -11,6 +11,9 @@ DECLARE free bigint;
 DECLARE chunk bigint;
 DECLARE made uuid;
 BEGIN
+  IF share < 1 THEN
+    RAISE EXCEPTION 'a share is a part of at least one' USING ERRCODE = '22023';
+  END IF;
   SELECT a.account_id INTO credits FROM ledger_account a
     WHERE a.tenant_id = for_tenant AND a.mode = for_mode AND a.kind = 'credits' FOR UPDATE;
   SELECT GREATEST(COALESCE(sum(f.free_nano), 0) - COALESCE((

@@ -1,5 +1,15 @@
 -- Limits by the minute and at once.
 
+-- Refuses what is no limit, so that no row is kept for it.
+CREATE OR REPLACE FUNCTION jusinfer_check_limit(of_scope text, of_kind text, amount bigint)
+RETURNS void LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, public, pg_temp AS $$
+BEGIN
+  IF (of_scope IN ('tenant', 'member', 'key') AND of_kind IN ('requests', 'tokens', 'concurrency')
+      AND amount >= 0) IS NOT TRUE THEN
+    RAISE EXCEPTION 'there is no such limit' USING ERRCODE = '22023';
+  END IF;
+END $$;
+
 -- Takes permits of the present UTC minute (or slots, which have no minute): all of the need, more
 -- if it is plentiful, or nothing. Rows come back in the order of the arrays.
 CREATE OR REPLACE FUNCTION jusinfer_take_permits(
@@ -13,6 +23,11 @@ DECLARE minute timestamptz;
 DECLARE used bigint;
 DECLARE free bigint;
 BEGIN
+  IF cardinality(scopes) > 64 THEN
+    RAISE EXCEPTION 'at most 64 limits are asked for at once' USING ERRCODE = '22023';
+  END IF;
+  PERFORM jusinfer_check_limit(a.scope, a.kind, a.need)
+    FROM unnest(scopes, kinds, needs) AS a (scope, kind, need);
   FOR asked IN
     SELECT a.* FROM unnest(scopes, ids, kinds, amounts, needs, wants) WITH ORDINALITY
       AS a (scope, scope_id, kind, amount, need, want, place)
@@ -52,6 +67,7 @@ CREATE OR REPLACE FUNCTION jusinfer_give_permits(
   worker uuid, of_scope text, of_id uuid, of_kind text, amount bigint, within_ms bigint)
 RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
+  PERFORM jusinfer_check_limit(of_scope, of_kind, amount);
   PERFORM 1 FROM rate_window w
     WHERE w.scope = of_scope AND w.scope_id = of_id AND w.kind = of_kind FOR UPDATE;
   IF of_kind = 'concurrency' THEN

@@ -5,6 +5,9 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp 
 DECLARE first date := date_trunc('month', month)::date;
 DECLARE partition_name text := 'usage_record_' || to_char(first, 'YYYY_MM');
 BEGIN
+  IF (first BETWEEN date '2000-01-01' AND date '2999-12-01') IS NOT TRUE THEN
+    RAISE EXCEPTION 'usage has no month of %', month USING ERRCODE = '22023';
+  END IF;
   IF to_regclass('public.' || partition_name) IS NULL THEN
     EXECUTE format(
       'CREATE TABLE IF NOT EXISTS public.%I PARTITION OF usage_record FOR VALUES FROM (%L) TO (%L)',
