@@ -267,6 +267,33 @@ def test_terms_that_cannot_be_are_refused(world: World) -> None:
         billing.grant(world, acting(tenant_id), 5, Mode.LIVE, "x", Terms(expires_at=NOW))
 
 
+@pytest.mark.parametrize(
+    ("amount", "reason", "priority", "param"),
+    [
+        (billing.AMOUNT_NANO_MAX + 1, "x", 50, "amount"),
+        (2**63, "x", 50, "amount"),
+        (5, "x" * 501, 50, "reason"),
+        (5, "a\0b", 50, "reason"),
+        (5, "x", 101, "priority"),
+        (5, "x", 2**20, "priority"),
+    ],
+)
+def test_what_does_not_fit_is_named(
+    world: World, amount: int, reason: str, priority: int, param: str
+) -> None:
+    who = acting(tenant(world))
+    with pytest.raises(InvalidRequest) as refused:
+        billing.grant(world, who, amount, Mode.LIVE, reason, Terms(priority))
+    assert refused.value.param == param
+    if param != "priority":
+        for sign in (1, -1):
+            with pytest.raises(InvalidRequest) as refused:
+                billing.adjust(world, who, sign * amount, Mode.LIVE, reason)
+            assert refused.value.param == param
+    billing.grant(world, who, billing.AMOUNT_NANO_MAX, Mode.LIVE, "x" * 500, Terms(100))
+    assert audit.verify(world, OPERATOR).holds
+
+
 @pytest.mark.parametrize("process", LOGINS)
 def test_no_login_can_move_money_but_through_the_functions(
     world: World, dsn: str, process: str

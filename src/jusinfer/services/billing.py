@@ -1,18 +1,24 @@
 """Credit: granted and adjusted with a reason, in lots, and what is left of it."""
 
 import datetime as dt
+from typing import Final
 
 import msgspec
 
 from jusinfer.domain.actor import Action, Anyone, TenantActor
 from jusinfer.domain.errors import InvalidRequest
 from jusinfer.domain.identity import Mode
-from jusinfer.domain.money import format_usd
+from jusinfer.domain.money import NANO_PER_USD, format_usd
 from jusinfer.services.reach import reading
 from jusinfer.services.world import World
 from jusinfer.store import ledger
 from jusinfer.store.audit_note import note
 from jusinfer.store.ledger import Balance, Grant, Lot
+
+# What one grant or adjustment may move, either way: sums of many still fit into a bigint.
+AMOUNT_NANO_MAX: Final = 10_000_000 * NANO_PER_USD
+REASON_CHARS_MAX: Final = 500
+PRIORITY_MAX: Final = 100
 
 
 class Terms(msgspec.Struct, frozen=True):
@@ -29,7 +35,9 @@ def grant(
     """Give promotional credit to a tenant; gives the transfer's id."""
     if amount_nano <= 0:
         raise InvalidRequest("a grant must be above zero", param="amount")
-    _need_reason(reason)
+    _judge(amount_nano, reason)
+    if not 0 <= terms.priority <= PRIORITY_MAX:
+        raise InvalidRequest(f"a priority is 0 to {PRIORITY_MAX}", param="priority")
     transfer_id = f"grant:{world.new_id()}"
     given = Grant(
         transfer_id=transfer_id,
@@ -63,7 +71,7 @@ def adjust(world: World, who: TenantActor, amount_nano: int, mode: Mode, reason:
     """
     if amount_nano == 0:
         raise InvalidRequest("an adjustment of zero changes nothing", param="amount")
-    _need_reason(reason)
+    _judge(amount_nano, reason)
     transfer_id = f"adjustment:{world.new_id()}"
     with world.database.for_tenant(who, Action.CREDIT_ADJUST) as tx:
         if amount_nano > 0:
@@ -104,6 +112,18 @@ def lots(world: World, who: Anyone) -> list[Lot]:
         return ledger.lots(tx, scope)
 
 
-def _need_reason(reason: str) -> None:
+def _judge(amount_nano: int, reason: str) -> None:
+    if abs(amount_nano) > AMOUNT_NANO_MAX:
+        raise InvalidRequest(
+            f"at most {format_usd(AMOUNT_NANO_MAX)} USD are moved at once",
+            param="amount",
+            hint="Amounts are in USD; look for a digit too many.",
+        )
     if not reason.strip():
         raise InvalidRequest("say why, in a reason", param="reason", hint="Say why, with --reason.")
+    if len(reason) > REASON_CHARS_MAX or "\0" in reason:
+        raise InvalidRequest(
+            f"a reason has at most {REASON_CHARS_MAX} characters, and no NUL",
+            param="reason",
+            hint="Say it in fewer words.",
+        )
