@@ -12,6 +12,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from jusinfer.store import logins
+from jusinfer.store.database import migrate
 from jusinfer.store.embedded import EmbeddedPostgres
 from jusinfer.store.errors import StoreError
 
@@ -143,6 +145,21 @@ def test_a_server_of_another_directory_is_not_taken_for_ours(
     assert ours._pid() is None
     ours.stop()
     assert postgres.is_running
+
+
+@pytest.mark.parametrize("name", ["two words", "it's 100% \\odd"])
+def test_a_path_may_hold_what_connection_strings_treat_apart(name: str) -> None:
+    with tempfile.TemporaryDirectory(prefix="ji-") as folder:
+        place = Path(folder) / name
+        server = EmbeddedPostgres(place)
+        try:
+            migrate(server.start())
+            signed_in = logins.Logins(server.dsn, b"a secret")
+            logins.set_passwords(server.admin_dsn, signed_in)
+            with psycopg.connect(signed_in.dsn_of("gateway")) as connection:
+                assert connection.execute("SELECT 1").fetchone() == (1,)
+        finally:
+            server.stop()
 
 
 def test_a_long_path_gets_a_private_socket_elsewhere(long_place: Path, common: Path) -> None:

@@ -26,6 +26,7 @@ from typing import Final
 from urllib.parse import quote
 
 import psycopg
+from psycopg.conninfo import make_conninfo
 
 from jusinfer import private_dirs
 from jusinfer.store.errors import StoreError
@@ -110,7 +111,7 @@ class EmbeddedPostgres:
             return False
         self._trust(private_dirs.check, self._socket_dir)
         # Not signed in for: a server that refuses a password is there as well.
-        address = f"host={self._socket_dir} connect_timeout=2"
+        address = make_conninfo(host=str(self._socket_dir), connect_timeout=2)
         return psycopg.pq.PGconn.ping(os.fsencode(address)) == psycopg.pq.Ping.OK
 
     @property
