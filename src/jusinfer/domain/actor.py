@@ -5,7 +5,6 @@ installation and sees every tenant), or `OnBehalf` (an operator who acts for one
 """
 
 import enum
-import ipaddress
 import re
 from collections.abc import Mapping
 from typing import Final
@@ -13,12 +12,12 @@ from typing import Final
 import msgspec
 
 from jusinfer.domain.errors import RoleForbids
+from jusinfer.domain.networks import network_of
 
 OPERATOR_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 _ID: Final = re.compile(r"[0-9a-f]{32}")
 IPV4_PREFIX_BITS: Final = 24
 IPV6_PREFIX_BITS: Final = 48
-IPV4: Final = 4
 
 
 class Role(enum.StrEnum):
@@ -193,11 +192,7 @@ def own_member_id(who: Anyone) -> str | None:
 
 def coarse(address: str) -> str:
     """Give the network of an address: /24 of IPv4, /48 of IPv6; raises ValueError for none."""
-    found = ipaddress.ip_address(address.partition("%")[0])
-    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
-    found = mapped or found
-    bits = IPV4_PREFIX_BITS if found.version == IPV4 else IPV6_PREFIX_BITS
-    return str(ipaddress.ip_network((found, bits), strict=False))
+    return str(network_of(address, IPV4_PREFIX_BITS, IPV6_PREFIX_BITS))
 
 
 def _need_id(value: str, what: str) -> None:

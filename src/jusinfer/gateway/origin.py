@@ -4,20 +4,21 @@ Nothing of this is taken from the caller's own headers, except what a trusted pr
 """
 
 import hashlib
-import ipaddress
 import re
 from typing import Final
 
 import msgspec
 
+from jusinfer.domain.networks import network_of
 from jusinfer.gateway.responder import Request
+from jusinfer.gateway.strangers import address_of
 
 LOOPBACK_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
 PROTOCOLS: Final = frozenset({b"http", b"https"})
 # A caller may have a whole network of this size to itself, and rotate through it.
 IPV6_PREFIX_BITS: Final = 64
+IPV4_PREFIX_BITS: Final = 32
 PEER_KEY_BYTES: Final = 16
-FORWARDED_BYTES_MAX: Final = 1_024
 _HOST: Final = re.compile(r"(\[[0-9a-f:.%]{2,64}\]|[^\s\[\]:/?#@\\]{1,255})(?::[0-9]{1,5})?")
 
 
@@ -43,8 +44,7 @@ class Origins(msgspec.Struct, frozen=True):
         """Write the header lines that tell the console of the origin; names are lower-case."""
         host = request.header(b"host") or b"localhost"
         scheme = self.scheme.encode("ascii")
-        proxied = request.peer in self.trusted_proxies
-        if proxied:
+        if request.peer in self.trusted_proxies:
             said = request.header(b"x-forwarded-proto")
             scheme = said if said in PROTOCOLS and said is not None else scheme
         if self.public_host:
@@ -53,32 +53,18 @@ class Origins(msgspec.Struct, frozen=True):
         return [
             b"x-forwarded-host: " + host,
             b"x-forwarded-proto: " + scheme,
-            b"x-jusinfer-peer: " + self.rate_key(request, is_proxied=proxied),
+            b"x-jusinfer-peer: " + self.rate_key(request),
         ]
 
-    def rate_key(self, request: Request, *, is_proxied: bool) -> bytes:
+    def rate_key(self, request: Request) -> bytes:
         """Give an opaque name of the caller's network, the same for all requests of this start."""
-        address = request.peer or ""
-        if is_proxied:
-            address = self._behind(request) or address
+        address = address_of(request, self.trusted_proxies) or ""
         try:
-            found = ipaddress.ip_address(address.split("%", 1)[0])
+            network = str(network_of(address, IPV4_PREFIX_BITS, IPV6_PREFIX_BITS))
         except ValueError:
             network = address
-        else:
-            bits = found.max_prefixlen if found.version == 4 else IPV6_PREFIX_BITS  # noqa: PLR2004
-            network = str(ipaddress.ip_network((found, bits), strict=False))
         digest = hashlib.blake2b(network.encode(), key=self.secret, digest_size=PEER_KEY_BYTES)
         return digest.hexdigest().encode("ascii")
-
-    def _behind(self, request: Request) -> str:
-        """Give the last address that a trusted proxy saw and that is no trusted proxy itself."""
-        said = request.header(b"x-forwarded-for") or b""
-        for part in reversed(said[-FORWARDED_BYTES_MAX:].decode("latin-1").split(",")):
-            address = part.strip()
-            if address not in self.trusted_proxies:
-                return address
-        return ""
 
 
 def name_of(host: str) -> str:

@@ -5,12 +5,13 @@ as a keyed hash whose key is made when the process begins.
 """
 
 import hashlib
-import ipaddress
 import os
+from collections.abc import Collection
 from typing import Final
 
+from jusinfer.domain import networks
 from jusinfer.domain.errors import RateLimited
-from jusinfer.gateway.server import Request
+from jusinfer.gateway.responder import Request
 
 BURST: Final = 200
 PER_SECOND: Final = 20.0
@@ -72,18 +73,12 @@ class Strangers:
 def network_of(address: str | None) -> bytes:
     """Give the network that an address belongs to; what is no address is one network."""
     try:
-        found = ipaddress.ip_address((address or "").partition("%")[0])
+        return str(networks.network_of(address or "", IPV4_BITS, IPV6_BITS)).encode("ascii")
     except ValueError:
         return b""
-    if found.version == 6:  # noqa: PLR2004 (a version)
-        mapped = found.ipv4_mapped
-        if mapped is None:
-            return found.packed[: IPV6_BITS // 8]
-        found = mapped
-    return found.packed[: IPV4_BITS // 8]
 
 
-def address_of(request: Request, trusted: tuple[str, ...]) -> str | None:
+def address_of(request: Request, trusted: Collection[str]) -> str | None:
     """Give the address of a caller: the peer's, or what a trusted proxy says that it saw."""
     if request.peer not in trusted:
         return request.peer
