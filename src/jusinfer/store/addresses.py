@@ -1,7 +1,9 @@
 """Addresses of PostgreSQL: where they lead, and whether what is said on the way is private."""
 
 import ipaddress
-from urllib.parse import parse_qsl, unquote, urlsplit
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
 
 from jusinfer.store.errors import StoreError
 
@@ -11,29 +13,19 @@ def require_privacy(dsn: str) -> None:
 
     Without `sslmode` libpq takes an unencrypted connection wherever the server offers no other.
     """
-    options = dict(parse_qsl(urlsplit(dsn).query))
+    try:
+        options = conninfo_to_dict(dsn)
+    except psycopg.ProgrammingError as error:
+        raise StoreError("DATABASE_URL is no address of PostgreSQL that can be read") from error
     if "sslmode" in options:
         return
-    far = [host for host in _hosts(dsn, options) if not _is_local(host)]
+    named = [str(options.get(name) or "") for name in ("host", "hostaddr")]
+    far = [host for text in named for host in text.split(",") if not _is_local(host)]
     if far:
         raise StoreError(
             f"DATABASE_URL leads to {far[0]} and says nothing of TLS; add ?sslmode=verify-full"
             " (with sslrootcert=…), or sslmode=disable where the way there is private"
         )
-
-
-def _hosts(dsn: str, options: dict[str, str]) -> list[str]:
-    named = [options[name] for name in ("host", "hostaddr") if options.get(name)]
-    authority = urlsplit(dsn).netloc.rpartition("@")[2]
-    found = [host for text in (authority, *named) for host in unquote(text).split(",")]
-    return [_without_port(host) for host in found if host]
-
-
-def _without_port(host: str) -> str:
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    # More than one colon is an address of IPv6 as an option gives it, and has no port.
-    return host if host.count(":") > 1 or host.startswith("/") else host.partition(":")[0]
 
 
 def _is_local(host: str) -> bool:

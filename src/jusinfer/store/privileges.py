@@ -7,7 +7,7 @@ import secrets
 from typing import Final
 
 from jusinfer.store.logins import Logins
-from jusinfer.store.roles import LOGINS, OWNER, defaults, withdrawal
+from jusinfer.store.roles import LOGINS, OWNER, confinement, defaults, quoted, withdrawal
 
 ITERATIONS: Final = 4_096
 SALT_BYTES: Final = 16
@@ -29,8 +29,7 @@ def verifier(password: str) -> str:
 
 def script(logins: Logins, database: str, migrating_role: str) -> str:
     """Give SQL for a superuser, in the database itself; running it twice changes nothing more."""
-    everyone = ", ".join(LOGINS.values())
-    migrator, name = _quoted(migrating_role), _quoted(database)
+    migrator = quoted(migrating_role)
     lines = [
         "-- Run as a superuser, in the database that DATABASE_URL names. It holds no password.",
         _role(OWNER),
@@ -42,11 +41,7 @@ def script(logins: Logins, database: str, migrating_role: str) -> str:
         lines += [f"{statement};" for statement in defaults(process, database)]
     lines += [
         f"GRANT {OWNER} TO {migrator};",
-        f"REVOKE ALL ON DATABASE {name} FROM PUBLIC;",
-        f"GRANT CONNECT ON DATABASE {name} TO {OWNER}, {everyone}, {migrator};",
-        "REVOKE CREATE ON SCHEMA public FROM PUBLIC;",
-        f"GRANT USAGE, CREATE ON SCHEMA public TO {OWNER};",
-        f"GRANT USAGE ON SCHEMA public TO {everyone};",
+        *(f"{statement};" for statement in confinement(database, migrator)),
         withdrawal(),
     ]
     return "\n".join(lines) + "\n"
@@ -57,7 +52,3 @@ def _role(name: str) -> str:
         f"DO $$ BEGIN IF to_regrole('{name}') IS NULL THEN CREATE ROLE {name} NOLOGIN;"
         " END IF; END $$;"
     )
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

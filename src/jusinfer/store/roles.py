@@ -103,19 +103,26 @@ def confine(connection: Connection) -> None:
     row = connection.execute(IS_DATABASE_OWNER).fetchone()
     if row is None or not row[0]:
         return
-    everyone = ", ".join((OWNER, *LOGINS.values()))
-    name = psycopg.sql.Identifier(connection.info.dbname)
-    for statement in (
-        psycopg.sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(name),
-        psycopg.sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(
-            name, psycopg.sql.SQL(everyone)
-        ),
-    ):
-        connection.execute(statement)
-    connection.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
-    connection.execute(f"GRANT USAGE, CREATE ON SCHEMA public TO {OWNER}")
-    connection.execute(f"GRANT USAGE ON SCHEMA public TO {', '.join(LOGINS.values())}")
+    for statement in confinement(connection.info.dbname):
+        connection.execute(statement.encode())
     _withdraw(connection)
+
+
+def confinement(database: str, *others: str) -> list[str]:
+    """Give SQL that lets our roles, and others as they are quoted, into a database, and no more."""
+    everyone, name = ", ".join(LOGINS.values()), quoted(database)
+    return [
+        f"REVOKE ALL ON DATABASE {name} FROM PUBLIC",
+        f"GRANT CONNECT ON DATABASE {name} TO {', '.join((OWNER, everyone, *others))}",
+        "REVOKE CREATE ON SCHEMA public FROM PUBLIC",
+        f"GRANT USAGE, CREATE ON SCHEMA public TO {OWNER}",
+        f"GRANT USAGE ON SCHEMA public TO {everyone}",
+    ]
+
+
+def quoted(name: str) -> str:
+    """Write a name as SQL takes any name."""
+    return '"' + name.replace('"', '""') + '"'
 
 
 def withdrawal() -> str:
@@ -134,10 +141,9 @@ def defaults(process: str, database: str) -> list[str]:
     Any login may set such for itself; a search path or the like would outlive a new password.
     """
     role = LOGINS[process]
-    name = '"' + database.replace('"', '""') + '"'
     return [
         f"ALTER ROLE {role} RESET ALL",
-        f"ALTER ROLE {role} IN DATABASE {name} RESET ALL",
+        f"ALTER ROLE {role} IN DATABASE {quoted(database)} RESET ALL",
         *(f"ALTER ROLE {role} SET {key} = '{value}'" for key, value in DEFAULTS[process].items()),
     ]
 
