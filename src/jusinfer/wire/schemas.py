@@ -5,7 +5,7 @@ object closed and knows no bounds of numbers, texts and lists. A schema that one
 the other with status 400, so what cannot be enforced is told to the model in words instead.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -97,18 +97,22 @@ def strict_form(schema: Any) -> tuple[Any, bool]:
 def _closed(schema: Any) -> Any:
     if not isinstance(schema, dict):
         return schema
-    made: dict[str, Any] = dict(schema)
-    for name in _NAMED:
-        if isinstance(made.get(name), dict):
-            made[name] = {key: _closed(inner) for key, inner in made[name].items()}
-    for name in _LISTS:
-        if isinstance(made.get(name), list):
-            made[name] = [_closed(inner) for inner in made[name]]
-    for name in _ONE:
-        if name in made:
-            made[name] = _closed(made[name])
+    made = _with_inner(schema, _closed)
     if "properties" in schema:
         made["additionalProperties"] = False
+    return made
+
+
+def _with_inner(schema: Mapping[str, Any], change: Callable[[Any], Any]) -> dict[str, Any]:
+    """Return a schema with each schema that it holds changed, in the same order."""
+    made: dict[str, Any] = {}
+    for name, value in schema.items():
+        if name in _NAMED and isinstance(value, dict):
+            made[name] = {key: change(inner) for key, inner in value.items()}
+        elif name in _LISTS and isinstance(value, list):
+            made[name] = [change(inner) for inner in value]
+        else:
+            made[name] = change(value) if name in _ONE else value
     return made
 
 
@@ -152,27 +156,21 @@ def enforceable(schema: Any) -> Any:
 def _enforceable(schema: Any, depth: int) -> Any:
     if not isinstance(schema, dict) or depth > DEPTH_MAX:
         return schema
-    made: dict[str, Any] = {}
-    told: dict[str, Any] = {}
-    for name, value in schema.items():
-        if name in {"$schema", "$id"}:
-            continue
-        if _is_unenforced(name, value):
-            told[name] = value
-        elif name in _NAMED and isinstance(value, dict):
-            made[name] = {key: _enforceable(inner, depth + 1) for key, inner in value.items()}
-        elif name in _LISTS and isinstance(value, list):
-            made[_RENAMED.get(name, name)] = [_enforceable(inner, depth + 1) for inner in value]
-        elif name in _ONE:
-            made[name] = _enforceable(value, depth + 1)
-        else:
-            made[name] = value
+    stated = {name: value for name, value in schema.items() if name not in {"$schema", "$id"}}
+    told = {name: value for name, value in stated.items() if _is_unenforced(name, value)}
+    kept = {name: value for name, value in stated.items() if name not in told}
+    changed = _with_inner(kept, lambda inner: _enforceable(inner, depth + 1))
+    made = {_renamed(name, value): value for name, value in changed.items()}
     if "properties" in schema:
         # An object of no stated members would be an empty one, if it were closed.
         made.setdefault("additionalProperties", False)
     if told:
         made["description"] = _described(text(schema.get("description")), told)
     return made
+
+
+def _renamed(name: str, value: object) -> str:
+    return _RENAMED.get(name, name) if isinstance(value, list) else name
 
 
 def _is_unenforced(name: str, value: object) -> bool:
