@@ -1,6 +1,5 @@
 """What a person sees when the product is ready: where it is, a key, and two things to paste."""
 
-import os
 import shlex
 from pathlib import Path
 from typing import Final, TextIO
@@ -9,6 +8,7 @@ import msgspec
 
 from jusinfer.config import Settings
 from jusinfer.domain.printable import printable
+from jusinfer.store.secret_files import write_secret
 
 KEY_FILE: Final = "first-test-key"
 
@@ -47,10 +47,7 @@ def shown_key(settings: Settings, key: str | None, stream: TextIO) -> Key:
     if stream.isatty():
         return Key((f"Test key (shown only now):  {key}", reach), key, f'"{key}"')
     path = Path(settings.data_dir) / KEY_FILE
-    path.unlink(missing_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        file.write(f"{key}\n")
+    write_secret(path, f"{key}\n".encode("ascii"))
     return Key(
         (f"Test key: in {path}, for you only; delete it when you have it.", reach),
         f"$(cat {shlex.quote(str(path))})",

@@ -10,12 +10,13 @@ from jusinfer.gateway.strangers import address_of
 
 KEY_BYTES_MAX: Final = 256
 _BEARER: Final = b"bearer "
-_OURS: Final = ("ji_live_", "ji_test_")
+_OURS: Final = (b"ji_live_", b"ji_test_")
+_OURS_AS_TEXT: Final = tuple(mark.decode() for mark in _OURS)
 
 
 def credential(request: Request) -> bytes:
     """Give the key that a request carries; raises InvalidKey where it cannot be one of ours."""
-    if request.query and any(mark in request.query for mark in _OURS):
+    if request.query and any(mark in request.query for mark in _OURS_AS_TEXT):
         raise InvalidKey(
             "a key stands in the address, where proxies and logs keep it",
             hint="Revoke that key, and send another in the Authorization header.",
@@ -29,7 +30,7 @@ def credential(request: Request) -> bytes:
         key = request.header(b"x-api-key") or b""
     if not key:
         raise InvalidKey("no API key was sent")
-    if len(key) > KEY_BYTES_MAX or not key.startswith((b"ji_live_", b"ji_test_")):
+    if len(key) > KEY_BYTES_MAX or not key.startswith(_OURS):
         raise InvalidKey("this is not an API key of ours")
     return key
 
