@@ -42,7 +42,8 @@ def test_a_key_in_an_address_is_refused_and_to_be_revoked(product: Running, path
         assert product.key not in refused.text
 
 
-def test_unknown_keys_run_out_and_good_ones_are_served(product: Running) -> None:
+def test_unknown_keys_run_out_and_known_ones_are_served(product: Running) -> None:
+    assert asked(product, "/v1/credits", product.key).status_code == 200
     begun = time.monotonic()
     with httpx.Client(base_url=f"http://127.0.0.1:{product.port}") as line:
         count = 0
