@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 from tools.agents.__main__ import show, spread, untried
-from tools.agents.install import SCENARIOS, agents
+from tools.agents.install import SCENARIOS, agents, libraries
+from tools.agents.odd import ROOT, SCRIPTS
 from tools.agents.page import KEY, MODEL, PAGE, URL, Recipe, recipes
 from tools.agents.product import providers_for
 from tools.agents.runs import Done, Run, judge
@@ -19,6 +20,13 @@ RECIPES = recipes(TEXT)
 
 def test_the_page_and_the_run_know_the_same_agents() -> None:
     assert {recipe.agent for recipe in RECIPES} == set(agents())
+
+
+def test_a_library_is_played_by_a_script_and_is_no_agent() -> None:
+    assert libraries()
+    assert not set(libraries()) & set(agents())
+    assert set(libraries()) <= set(SCRIPTS) <= set(libraries()) | set(agents())
+    assert all((ROOT / script).is_file() for _, script in SCRIPTS.values())
 
 
 def test_every_block_is_part_of_a_recipe() -> None:

@@ -138,6 +138,11 @@ CONTENT: dict[str, Shape] = {
     "fraction": Shape(({"content": 2.5},), text="2.5"),
     "list": Shape(({"content": [TEXT_PART, "b", 4]},), text="ab4"),
     "object": Shape(({"content": {"a": 1}},), text='{"a": 1}'),
+    "json-in-pieces": Shape(
+        ({"content": '{"a": '}, {"content": 1}, {"content": "}"}),
+        {"content": '{"a": 1}'},
+        '{"a": 1}',
+    ),
     "emoji-halves": Shape(
         ({"content": "a" + HIGH}, {"content": LOW}), {"content": "a" + PAIR}, "a" + PAIR
     ),
@@ -421,6 +426,12 @@ WORKERS: dict[str, Shape] = {
         {"usage": USAGE},
         body={"response": 42, "usage": USAGE},
         text="42",
+    ),
+    "cf-object": native(
+        {"response": {"a": 1}},
+        {"response": "", "usage": USAGE},
+        body={"response": {"a": 1}, "usage": USAGE},
+        text='{"a":1}',
     ),
     "cf-call": native(
         {"response": None, "tool_calls": [FLAT]},

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Final
 
 from tools.agents import odd, record
-from tools.agents.install import SCENARIOS, Agent, agents, install
+from tools.agents.install import SCENARIOS, Agent, agents, install, libraries
 from tools.agents.page import PAGE, recipes
 from tools.agents.product import PROVIDERS, Place, bare, product, providers_for
 from tools.agents.runs import FAILED, Run, Verdict, perform
@@ -46,6 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     show(verdicts, untried(chosen, runs), missing)
     is_good = not missing and all(not verdict.reason for verdict in verdicts)
     tried = {run.agent.name for run in runs}
+    if not chosen.agent:
+        tried |= set(libraries())
     if not chosen.direct:
         is_good = odd.main([name for name in odd.SCRIPTS if name in tried]) == 0 and is_good
     return 0 if is_good else 1

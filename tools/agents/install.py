@@ -62,8 +62,21 @@ class Agent(NamedTuple):
 
 def agents() -> dict[str, Agent]:
     """Read the pinned agents."""
+    return _pinned(are_libraries=False)
+
+
+def libraries() -> dict[str, Agent]:
+    """Read the pinned libraries, which do no tasks."""
+    return _pinned(are_libraries=True)
+
+
+def _pinned(*, are_libraries: bool) -> dict[str, Agent]:
     read: dict[str, dict[str, Any]] = tomllib.loads(PINS.read_text(encoding="utf-8"))
-    return {name: _agent(name, row) for name, row in read.items()}
+    return {
+        name: _agent(name, row)
+        for name, row in read.items()
+        if row.get("library", False) is are_libraries
+    }
 
 
 def _agent(name: str, row: Mapping[str, Any]) -> Agent:
@@ -72,7 +85,7 @@ def _agent(name: str, row: Mapping[str, Any]) -> Agent:
         tuple(row.get("npm", ())),
         tuple(row.get("pypi", ())),
         tuple(row.get("cannot", {}).items()),
-        row["overflow"],
+        "" if row.get("library") else row["overflow"],
         tuple(row.get("cut", ())),
         row.get("piped", False),
     )

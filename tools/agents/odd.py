@@ -1,6 +1,6 @@
 """Plays the odd shapes of answers through clients that have to be installed, by their own scripts.
 
-To play all of them: python -m tools.agents.odd.
+To play all of them: python -m tools.agents.odd; or name some.
 """
 
 import json
@@ -15,20 +15,21 @@ from typing import Final
 
 from tests.e2e.odd_played import LAST_WORDS, played, public_id
 from tests.e2e.odd_shapes import SHAPES
-from tools.agents.install import agents, install
+from tools.agents.install import agents, install, libraries
 
 ROOT: Final = Path(__file__).parents[2]
 # The script by which each client plays, and what runs it.
 SCRIPTS: Final[Mapping[str, tuple[str, ...]]] = {
     "ai-sdk": ("node", "tools/agents/odd.mjs"),
     "openai-agents": ("python", "tools/agents/odd_agents.py"),
+    "instructor": ("python", "tools/agents/odd_instructor.py"),
 }
 SECONDS: Final = 600.0
 
 
 def play(client: str) -> list[str]:
     """Run every shape by every API of a client; gives what was not as it must be."""
-    agent = agents()[client]
+    agent = (agents() | libraries())[client]
     runner, script = SCRIPTS[client]
     missing = install(agent)
     if missing:
@@ -79,4 +80,4 @@ def main(clients: Iterable[str] = SCRIPTS) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:] or SCRIPTS))
