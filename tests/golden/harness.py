@@ -7,7 +7,7 @@ clock, the ids, the journal's disk and the sockets are not there.
 import asyncio
 import json
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, Final, cast
 
@@ -149,7 +149,7 @@ class _Keys:
         return Principal(TenantId("tenant"), MemberId("member"), KeyId("key"), Mode.LIVE)
 
 
-class _Line:
+class Line:
     """The client's connection."""
 
     def __init__(self) -> None:
@@ -205,10 +205,10 @@ def snapshot() -> Snapshot:
     return Snapshot(offers_of(live, [], None), rules.builtin().table)
 
 
-def play(client: str, body: bytes, reply: Reply, headers: Mapping[str, str]) -> Played:
-    """Send a request through the gateway to a provider that answers so."""
+def staged(spawn: Callable[[Any], None]) -> tuple[Context, "_Pool", "_Journal"]:
+    """Give the parts of a worker; `spawn` runs what a request leaves for later."""
     context = Context(Bounds(worker_id="worker", workers=1))
-    loop, pool, journal, line = _Loop(), _Pool(), _Journal(), _Line()
+    loop, pool, journal = _Loop(), _Pool(), _Journal()
     context.loop = cast("asyncio.AbstractEventLoop", loop)
     context.pool = cast("Any", pool)
     context.journal = cast("Any", journal)
@@ -219,16 +219,28 @@ def play(client: str, body: bytes, reply: Reply, headers: Mapping[str, str]) -> 
     context.clock_us = lambda: NOW_SECONDS * 1_000_000
     context.snapshot = snapshot()
     context.rates = Rates(1_000, 10_000_000, 1)
-    context.spawn = _nothing_waits
-    context.purses = Purses(cast("Any", None), OSError, _nothing_waits)
+    context.spawn = spawn
+    context.purses = Purses(cast("Any", None), OSError, spawn)
     context.purses.purse("tenant", "live").leases.append(Lease("lease", 10**15, NOW))
-    head = Head(b"POST", PATHS[client].encode(), b"1")
-    head.path, head.query, head.keep_alive = PATHS[client], "", True
+    return context, pool, journal
+
+
+def asked(path: str, body: bytes, headers: Mapping[str, str]) -> Request:
+    """Give a request of a known key's."""
+    head = Head(b"POST", path.encode(), b"1")
+    head.path, head.query, head.keep_alive = path, "", True
     head.headers = [(b"authorization", b"Bearer " + KEY.encode())]
     head.headers += [(name.encode(), value.encode()) for name, value in headers.items()]
+    return Request(head, body, NOW, None)
+
+
+def play(client: str, body: bytes, reply: Reply, headers: Mapping[str, str]) -> Played:
+    """Send a request through the gateway to a provider that answers so."""
+    context, pool, journal = staged(_nothing_waits)
+    line = Line()
     responder = Responder(line, minor=1, keep=True, is_head=False)
     gateway = Gateway(context, cast("Any", None), cast("Any", None))
-    gateway.handle(Request(head, body, NOW, None), responder)
+    gateway.handle(asked(PATHS[client], body, headers), responder)
     if pool.listener is not None:
         _answer(pool.listener, reply)
     if not responder.is_finished:

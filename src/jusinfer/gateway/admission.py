@@ -48,17 +48,21 @@ class Admission(msgspec.Struct):
         return self.bound_nano == 0 and all(map(is_free, self.prices))
 
 
+def read(door: Door, body: bytes) -> CompletionRequest:
+    """Read a request as its path has it; raises InvalidRequest."""
+    check_count(body)
+    return door.decode(body)
+
+
 def examine(
     context: Context,
     principal: Principal,
-    body: bytes,
+    asked: CompletionRequest,
     epoch_seconds: int,
     door: Door,
     declared_task: bytes | None = None,
 ) -> Admission:
-    """Read a request, plan its routes and bound its cost; raises what is wrong with it."""
-    check_count(body)
-    asked = door.decode(body)
+    """Plan a request's routes and bound its cost; raises what is wrong with it."""
     catalog = context.snapshot.catalog(principal.mode)
     routes, conversation = _planned(context, principal, asked, epoch_seconds, door, declared_task)
     steps = routes.routes

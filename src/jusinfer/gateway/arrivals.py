@@ -2,16 +2,20 @@
 
 import asyncio
 from abc import abstractmethod
-from typing import Final
+from collections.abc import Callable
+from functools import partial
+from typing import Final, TypeVar
 
+from jusinfer.domain.completion import CompletionRequest
 from jusinfer.domain.errors import JusinferError, Unavailable
 from jusinfer.domain.health import Way
 from jusinfer.domain.identity import Principal
 from jusinfer.domain.limits import CapAction, in_force
-from jusinfer.gateway.admission import Admission, clamp, examine, limited_tokens
+from jusinfer.gateway.admission import Admission, clamp, examine, limited_tokens, read
 from jusinfer.gateway.context import Context
 from jusinfer.gateway.doors import Door
 from jusinfer.gateway.entrance import credential, identify, known
+from jusinfer.gateway.heavy import LARGE_BYTES_MIN
 from jusinfer.gateway.holds import NO_HOLD, SLOW_SECONDS, Hold
 from jusinfer.gateway.leases import Reservation, nothing_reserved
 from jusinfer.gateway.rates import RateWindow
@@ -25,6 +29,9 @@ from jusinfer.wire.pivot import SurfaceStream
 
 REFILLS_MAX: Final = 3
 US_PER_SECOND: Final = 1_000_000
+FAULT: Final = Unavailable("an internal fault; the request was not served")
+
+T = TypeVar("T")
 
 
 class Arrival:
@@ -123,11 +130,41 @@ class Arrival:
             self._refuse(error)
 
     def _admit(self, principal: Principal) -> None:
+        self._principal = principal
+        body, door = self._body, self._door
+        if len(body) < LARGE_BYTES_MIN:
+            self._take_in(principal, read(door, body))
+        else:
+            take_in = partial(self._take_in, principal)
+            self._context.spawn(self._beside(lambda: read(door, body), take_in, self._refuse))
+
+    async def _beside(
+        self,
+        work: Callable[[], T],
+        go_on: Callable[[T], None],
+        refuse: Callable[[JusinferError], None],
+    ) -> None:
+        """Do work on a large body beside the loop, then go on with what it gives."""
+        is_told = False
+        try:
+            # Other bodies may be worked on first: for a caller that has left nothing is done.
+            result = await self._context.heavy.run(lambda: None if self._is_over else work())
+            if result is not None and not self._is_over:
+                go_on(result)
+            is_told = True
+        except JusinferError as error:
+            is_told = True
+            if not self._is_over:
+                refuse(error)
+        finally:
+            if not is_told:
+                self._broke()
+
+    def _take_in(self, principal: Principal, asked: CompletionRequest) -> None:
         context = self._context
         now = context.loop.time()
-        self._principal = principal
         epoch_seconds = context.clock_us() // US_PER_SECOND
-        admission = examine(context, principal, self._body, epoch_seconds, self._door, self._task)
+        admission = examine(context, principal, asked, epoch_seconds, self._door, self._task)
         self._admission = admission
         window = context.rates.window(
             principal.key_id, principal.requests_per_minute, principal.tokens_per_minute, now
@@ -230,6 +267,10 @@ class Arrival:
         self._opening = Opening(record, reservation, segment, self._hold)
         context.active.add(self)
         self._try_route(0)
+
+    def _broke(self) -> None:
+        """End because of a fault of ours."""
+        self._refuse(FAULT)
 
     def _refuse(self, error: JusinferError) -> None:
         """Answer with an error before anything was reserved."""

@@ -12,6 +12,7 @@ from jusinfer.domain.health import Health
 from jusinfer.domain.identity import Mode
 from jusinfer.domain.journal import Ended
 from jusinfer.gateway.affinity import Affinity
+from jusinfer.gateway.heavy import Heavy
 from jusinfer.gateway.holds import Holds
 from jusinfer.gateway.journal import Journal, Segment
 from jusinfer.gateway.key_cache import KeyCache
@@ -94,6 +95,7 @@ class Context:
         "counters",
         "events",
         "health",
+        "heavy",
         "holds",
         "journal",
         "keys",
@@ -127,6 +129,7 @@ class Context:
         self.new_id = IdSource()
         self.affinity = Affinity()
         self.health = Health(random.random)
+        self.heavy = Heavy()
         self.active: set[Active] = set()
         self.unwritten: list[tuple[Segment, Ended]] = []
 

@@ -2,13 +2,14 @@
 
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 from urllib.parse import unquote
 
 import msgspec
 
 from jusinfer.domain.catalog import Catalog, Model
+from jusinfer.domain.completion import CompletionRequest
 from jusinfer.domain.errors import (
     ArrivalTimeout,
     BodyTooLarge,
@@ -21,7 +22,7 @@ from jusinfer.domain.errors import (
     Unavailable,
 )
 from jusinfer.domain.identity import Principal
-from jusinfer.gateway.admission import examine
+from jusinfer.gateway.admission import examine, read
 from jusinfer.gateway.arrivals import US_PER_SECOND
 from jusinfer.gateway.completions import Completion
 from jusinfer.gateway.console_paths import BODY_BYTES_MAX as CONSOLE_BYTES_MAX
@@ -31,6 +32,7 @@ from jusinfer.gateway.doors import ANTHROPIC, DOORS
 from jusinfer.gateway.entrance import credential, entered, identify, known
 from jusinfer.gateway.explained import dry_run
 from jusinfer.gateway.forward import ConsoleForward
+from jusinfer.gateway.heavy import LARGE_BYTES_MIN
 from jusinfer.gateway.own_records import PATHS as OWN_RECORDS
 from jusinfer.gateway.own_records import OwnRecords
 from jusinfer.gateway.server import Refusal, Request, Responder, Visitor
@@ -185,11 +187,12 @@ class Gateway:
         context = self._context
         try:
             principal = await entered(context, request)
+            asked = await self._read(lambda: read(DOORS[CHAT], request.body), request)
             epoch_seconds = context.clock_us() // US_PER_SECOND
             admission = examine(
                 context,
                 principal,
-                request.body,
+                asked,
                 epoch_seconds,
                 DOORS[CHAT],
                 request.header(b"x-jusinfer-task"),
@@ -201,13 +204,20 @@ class Gateway:
         if not responder.is_gone:
             responder.send(200, b"content-type: application/json\r\n" + ids(request_id), body)
 
+    async def _read(
+        self, work: Callable[[], CompletionRequest], request: Request
+    ) -> CompletionRequest:
+        """Read a body, a large one beside the loop; raises InvalidRequest."""
+        if len(request.body) < LARGE_BYTES_MIN:
+            return work()
+        return await self._context.heavy.run(work)
+
     async def _count_tokens(self, request: Request, responder: Responder, request_id: str) -> None:
         """Estimate the tokens of a Messages request; costs nothing and is sent nowhere."""
         context = self._context
         try:
             await entered(context, request)
-            check_count(request.body)
-            asked = decode_request(ANTHROPIC.to_counted(request.body).body)
+            asked = await self._read(lambda: _counted(request.body), request)
         except JusinferError as error:
             show(error, responder, request_id, ANTHROPIC)
             return
@@ -302,6 +312,12 @@ class Gateway:
             f"access-control-max-age: {CORS_SECONDS}\r\n"
         )
         responder.send(204, block.encode() + ids(request_id), b"")
+
+
+def _counted(body: bytes) -> CompletionRequest:
+    """Read a Messages request whose tokens are to be counted; raises InvalidRequest."""
+    check_count(body)
+    return decode_request(ANTHROPIC.to_counted(body).body)
 
 
 def own_path(path: str) -> str | None:

@@ -1,6 +1,7 @@
 """Trying the routes of a plan: one retry loop, ours, with a budget, jitter and breakers."""
 
 from abc import abstractmethod
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -15,22 +16,27 @@ from jusinfer.domain.stamps import Stamp
 from jusinfer.domain.stream import DONE_EVENT, StreamAttempt, UpstreamFailure
 from jusinfer.domain.usage import Outcome, TokenUsage
 from jusinfer.gateway.admission import Admission, sent_budget, warmth_of
-from jusinfer.gateway.arrivals import US_PER_SECOND, Arrival
+from jusinfer.gateway.arrivals import FAULT, US_PER_SECOND, Arrival
 from jusinfer.gateway.doors import CHAT_PATH
 from jusinfer.gateway.failures import RATE_STATUS, STOPPING, error_of, outcome_of
 from jusinfer.gateway.generation import Generation
+from jusinfer.gateway.heavy import LARGE_BYTES_MIN
 from jusinfer.gateway.outbound import gateway_lines, stamp_of
 from jusinfer.gateway.relay import PlainAttempt, StreamedAttempt, deadlines
 from jusinfer.gateway.rivals import Rival
+from jusinfer.gateway.snapshot import Dispatch
 from jusinfer.gateway.speech import Speech
 from jusinfer.wire.answer_ident import AnswerIdent
 from jusinfer.wire.openai_chat import Answer
+from jusinfer.wire.pivot import SurfaceStream
 
 ATTEMPTS_MAX: Final = 3
 LENGTH: Final = b"content-length: "
 NO_USAGE: Final = TokenUsage()
 # What a request is written from: itself, its body, the model's name, the budget, quirks, sender.
 Written = tuple[CompletionRequest, bytes, str, int | None, tuple[str, ...], Stamp]
+# What a provider is sent; for a stream how it names itself, and what writes it as its caller reads.
+Spoken = tuple[bytes, AnswerIdent | None, SurfaceStream | None]
 
 
 def written(speech: Speech, *request: *Written) -> bytes:
@@ -43,6 +49,12 @@ def written(speech: Speech, *request: *Written) -> bytes:
             "a value of this request cannot be read: a number beyond all bounds, or no text",
             hint="Send JSON in UTF-8, with numbers that fit 64 bits.",
         ) from None
+
+
+def spoken(speech: Speech, ident: AnswerIdent | None, request: Written) -> Spoken:
+    """Write a request, and make ready to write the answer of a stream; raises InvalidRequest."""
+    sent = written(speech, *request)
+    return sent, ident, None if ident is None else speech.writer(request[1], ident)
 
 
 def with_lines(head: bytes, lines: bytes) -> bytes:
@@ -79,27 +91,46 @@ class Trying(Arrival):
             completion_id=self.completion_id,
             is_reasoning=Capability.REASONING in step.model.capabilities,
         )
+        if (
+            principal.policy is not NO_POLICY
+            and principal.mode == Mode.LIVE
+            and closed_gate(principal.policy, dispatch.upstream)
+        ):
+            self._cannot_say(PolicyRefused("the policy of this account closes this route"))
+            return
+        request = (
+            asked,
+            self._body,
+            route.upstream_model,
+            sent_budget(admission, index),
+            quirks,
+            stamp_of(dispatch.upstream, principal, admission.prices[index]),
+        )
+        ident = self._ident() if asked.is_stream else None
+        if len(self._body) >= LARGE_BYTES_MIN:
+            self._attempt = None
+            work = partial(spoken, speech, ident, request)
+            send = partial(self._send, dispatch)
+            context.spawn(self._beside(work, send, self._cannot_say))
+            return
         try:
-            if (
-                principal.policy is not NO_POLICY
-                and principal.mode == Mode.LIVE
-                and closed_gate(principal.policy, dispatch.upstream)
-            ):
-                raise PolicyRefused("the policy of this account closes this route")
-            body = written(
-                speech,
-                asked,
-                self._body,
-                route.upstream_model,
-                sent_budget(admission, index),
-                quirks,
-                stamp_of(dispatch.upstream, principal, admission.prices[index]),
-            )
+            sent = spoken(speech, ident, request)
         except JusinferError as error:
             self._cannot_say(error)
             return
+        self._send(dispatch, sent)
+
+    def _send(self, dispatch: Dispatch, sent: Spoken) -> None:
+        """Send a request that was written for the route that is tried."""
+        body, ident, self._writer = sent
+        context = self._context
+        admission, principal = self._known()
+        asked, index = admission.asked, self._index
+        step = admission.plan.routes[index]
+        route, speech = step.route, self._speech
+        quirks = dispatch.upstream.quirks
         now = context.loop.time()
-        attempt = self._prepare(speech, dispatch.upstream, now)
+        attempt = self._prepare(speech, dispatch.upstream, ident, now)
         self._attempt = attempt
         self._attempts += 1
         self._tries += 1
@@ -133,6 +164,8 @@ class Trying(Arrival):
         admission, _ = self._known()
         return (
             self._attempts == 1
+            # A second copy of a large body is dearer than waiting for the first.
+            and len(self._body) < LARGE_BYTES_MIN
             and index + 1 < len(admission.plan.routes)
             and not admission.asked.traits.tool_count
         )
@@ -192,19 +225,18 @@ class Trying(Arrival):
             self._context.health.left(rival.way)
 
     def _prepare(
-        self, speech: Speech, upstream: Upstream, now: float
+        self, speech: Speech, upstream: Upstream, ident: AnswerIdent | None, now: float
     ) -> PlainAttempt | StreamedAttempt:
         """Make ready to hear an upstream's answer."""
         context = self._context
         asked = self._known()[0].asked
         wall = context.clock_us() / US_PER_SECOND
         generation = Generation(upstream.name) if QUIRK in upstream.quirks else None
-        if not asked.is_stream:
+        if ident is None:
             plain = PlainAttempt(self, speech, now + upstream.total_seconds, wall)
             plain.generation = generation
             return plain
-        ident = self._ident()
-        writer = self._writer = speech.writer(self._body, ident)
+        writer = self._writer
         decoder = speech.decoder(ident)
         machine = StreamAttempt(
             decoder.decode,
@@ -257,6 +289,14 @@ class Trying(Arrival):
             return
         failure = UpstreamFailure(code=error.code, message="", status=400, is_callers_fault=True)
         self._settle(Outcome.UPSTREAM_REFUSED, NO_USAGE, error, failure)
+
+    def _broke(self) -> None:
+        """End because of a fault of ours; what was begun is settled."""
+        if self._opening is None:
+            super()._broke()
+        elif not self._is_over:
+            self._cancel()
+            self._settle(Outcome.GATEWAY_STOPPED, NO_USAGE, FAULT, None)
 
     def first_byte(self) -> None:
         """Note when the upstream began to answer."""
@@ -370,6 +410,10 @@ class Trying(Arrival):
         failure: UpstreamFailure | None,
     ) -> int:
         """End the money, once; gives the charge."""
+
+    @abstractmethod
+    def _cancel(self) -> None:
+        """Stop what is under way at upstreams."""
 
     @abstractmethod
     def _note_attempt(self, route_id: str, ending: str) -> None:

@@ -380,6 +380,7 @@ class Worker:
         write_unwritten(context)
         context.journal.close()
         context.pool.close()
+        context.heavy.close()
         try:
             async with asyncio.timeout(RETURNS_SECONDS):
                 await self._link.deregister()
