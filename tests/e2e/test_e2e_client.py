@@ -1,9 +1,11 @@
 """The official client against the running product."""
 
 import asyncio
+import datetime as dt
 from collections.abc import Iterator
 from pathlib import Path
 
+import anthropic
 import httpx
 import openai
 import pydantic
@@ -213,6 +215,41 @@ def _outcomes(product: Running) -> dict[str, int]:
             outcome = line.split('outcome="')[1].split('"')[0]
             counts[outcome] = counts.get(outcome, 0) + int(float(line.rsplit(" ", 1)[1]))
     return counts
+
+
+def test_anthropics_client_reads_the_models(product: Running) -> None:
+    base = f"http://127.0.0.1:{product.port}"
+    with anthropic.Anthropic(base_url=base, api_key=product.key, max_retries=0) as claude:
+        listed = [model.id for model in product.client().models.list()]
+        page = claude.models.list(limit=1000)
+        assert [model.id for model in page.data] == listed
+        assert (page.has_more, page.first_id, page.last_id) == (False, listed[0], listed[-1])
+        assert [model.id for model in claude.models.list(limit=7)] == listed
+        for model_id in ("jusinfer/auto", listed[-1]):
+            model = claude.models.retrieve(model_id)
+            type(model).model_validate(model.model_dump())
+            assert (model.id, model.type, model.display_name) == (model_id, "model", model_id)
+            assert isinstance(model.created_at, dt.datetime)
+            assert product.client().models.retrieve(model_id).object == "model"
+        with pytest.raises(anthropic.NotFoundError) as missing:
+            claude.models.retrieve("no/such")
+        assert missing.value.type == "not_found_error"
+        with pytest.raises(anthropic.BadRequestError, match="after_id"):
+            claude.models.list(after_id="no/such")
+    with (
+        anthropic.Anthropic(base_url=base, api_key="none", max_retries=0) as stranger,
+        pytest.raises(anthropic.AuthenticationError) as unknown,
+    ):
+        stranger.models.list()
+    assert unknown.value.type == "authentication_error"
+    plain = httpx.get(
+        f"{base}/v1/models?limit=1",
+        headers={"authorization": f"Bearer {product.key}"},
+        timeout=30,
+    )
+    assert "has_more" not in plain.json()
+    assert len(plain.json()["data"]) == len(listed)
+    assert "anthropic-version" in plain.headers["vary"]
 
 
 def test_small_paths_and_methods(product: Running) -> None:

@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 from urllib.parse import unquote
 
@@ -39,6 +39,7 @@ from jusinfer.gateway.server import Refusal, Request, Responder, Visitor
 from jusinfer.gateway.speech import rendered
 from jusinfer.wire.body_bounds import check_count
 from jusinfer.wire.chat_request import decode_request
+from jusinfer.wire.models_page import anthropic_members, page_of
 from jusinfer.wire.models_shape import model_row
 from jusinfer.wire.pivot import Surface
 from jusinfer.wire.status import STATUS_HEADERS, status_json, status_page, worst
@@ -99,7 +100,7 @@ class Gateway:
         try:
             self._own(path, request, responder, request_id)
         except JusinferError as error:
-            show(error, responder, request_id, surface_of(path))
+            show(error, responder, request_id, surface_of(path, request))
 
     def greet(self, request: Request, visitor: Visitor) -> None:
         """Judge path, method and key before a body is read that did not come with its head."""
@@ -133,17 +134,17 @@ class Gateway:
 
     def _turn_away(self, error: JusinferError, request: Request, visitor: Visitor) -> None:
         request_id = self._context.new_id()
-        status, block, body = self._refusal(error, request.path, request_id)
+        status, block, body = self._refusal(error, request.path, request_id, request)
         cors = b"" if own_path(request.path) is None else self._cors(request)
         visitor.turn_away(request, status, block + cors, body)
 
     def _refusal(
-        self, error: JusinferError, path: str, request_id: str
+        self, error: JusinferError, path: str, request_id: str, request: Request | None = None
     ) -> tuple[int, bytes, bytes]:
         """Count a refusal and write it as the callers of a path read errors."""
         counters = self._context.counters
         counters.refusals[error.code] = counters.refusals.get(error.code, 0) + 1
-        status, block, body = rendered(surface_of(own_path(path) or ""), error, request_id)
+        status, block, body = rendered(surface_of(own_path(path) or "", request), error, request_id)
         return status, block + ids(request_id), body
 
     def _carry(self, request: Request, responder: Responder) -> None:
@@ -240,36 +241,42 @@ class Gateway:
     ) -> None:
         try:
             principal = await entered(self._context, request)
-            self._show_models(path, principal, responder, request_id)
+            answer = self._models_answer(path, request, principal)
         except JusinferError as error:
-            show(error, responder, request_id)
+            show(error, responder, request_id, surface_of(path, request))
+            return
+        block = b"content-type: application/json\r\nvary: anthropic-version\r\n"
+        if not responder.is_gone:
+            responder.send(200, block + ids(request_id), msgspec.json.encode(answer))
 
-    def _show_models(
-        self, path: str, principal: Principal, responder: Responder, request_id: str
-    ) -> None:
+    def _models_answer(
+        self, path: str, request: Request, principal: Principal
+    ) -> dict[str, object]:
+        """Give the list of models, or one, as the caller's API has it; raises JusinferError."""
         context = self._context
         catalog = context.snapshot.catalog(principal.mode)
         now = context.loop.time()
+        is_anthropic = speaks_anthropic(request)
 
         def row(model: Model) -> dict[str, object]:
-            return model_row(
+            made = model_row(
                 model,
                 catalog.upstreams,
                 lambda upstream, name: context.health.state(upstream, name, now),
             )
+            return made | anthropic_members(model) if is_anthropic else made
 
-        if path == MODELS:
-            models = [row(model) for model in catalog.models.values()]
-            answer: dict[str, object] = {
-                "object": "list",
-                "data": models,
-                "total_count": len(models),
-            }
-        else:
-            answer = row(_model_named(catalog, unquote(path[len(MODELS) + 1 :])))
-        block = b"content-type: application/json\r\n" + ids(request_id)
-        if not responder.is_gone:
-            responder.send(200, block, msgspec.json.encode(answer))
+        if path != MODELS:
+            return row(_model_named(catalog, unquote(path[len(MODELS) + 1 :])))
+        models: Sequence[Model] = list(catalog.models.values())
+        if is_anthropic:
+            models, marks = page_of(models, request.query)
+            return {"data": [row(model) for model in models], **marks}
+        return {
+            "object": "list",
+            "data": [row(model) for model in models],
+            "total_count": len(models),
+        }
 
     def _status(self, request: Request, responder: Responder, request_id: str) -> None:
         """Say how the live upstreams do, as this worker sees them; for anybody, and of nobody."""
@@ -360,9 +367,17 @@ def ids(request_id: str) -> bytes:
     return b"x-request-id: %b\r\n" % request_id.encode("ascii")
 
 
-def surface_of(path: str) -> Surface | None:
-    """Give the surface that is spoken at a path."""
+def speaks_anthropic(request: Request) -> bool:
+    """Tell whether a caller speaks Anthropic's API where its path does not say so."""
+    return request.header(b"anthropic-version") is not None
+
+
+def surface_of(path: str, request: Request | None = None) -> Surface | None:
+    """Give the surface that is spoken at a path; of models a header says which."""
     if path == COUNT_TOKENS:
+        return ANTHROPIC
+    is_models = path == MODELS or path.startswith(MODELS + "/")
+    if is_models and request is not None and speaks_anthropic(request):
         return ANTHROPIC
     door = DOORS.get(path)
     return None if door is None else door.surface

@@ -5,6 +5,8 @@ import json
 import pytest
 
 from jusinfer.domain.catalog import Capability, Model, Price, Route, Upstream, UpstreamFacts
+from jusinfer.domain.errors import InvalidRequest
+from jusinfer.wire.models_page import anthropic_members, page_of
 from jusinfer.wire.models_shape import model_row, per_token
 from jusinfer.wire.status import status_json, status_page, worst
 
@@ -59,3 +61,62 @@ def test_the_worst_state_is_said_plainly() -> None:
     assert b"&lt;a&gt;" in page
     assert b"not answering" in page
     assert b"No upstream" in status_page({})[1]
+
+
+SIX = [Model(f"a/{number}", 1000, 100, (), created=number) for number in range(6)]
+
+
+def page(query: str) -> tuple[list[str], dict[str, object]]:
+    models, marks = page_of(SIX, query)
+    return [model.model_id for model in models], marks
+
+
+@pytest.mark.parametrize(
+    ("query", "places", "left"),
+    [
+        ("", "012345", ""),
+        ("limit=1000", "012345", ""),
+        ("limit=2", "01", "2345"),
+        ("limit=2&after_id=a%2F1", "23", "45"),
+        ("limit=2&after_id=a/3", "45", ""),
+        ("after_id=a/5", "", ""),
+        ("limit=2&before_id=a/4", "23", "01"),
+        ("limit=9&before_id=a/2", "01", ""),
+        ("before_id=a/0", "", ""),
+        ("after_id=a/1&before_id=a/4", "23", ""),
+        ("after_id=a/4&before_id=a/1", "", ""),
+        ("beta=true&other=1", "012345", ""),
+    ],
+)
+def test_a_page_says_where_it_begins_and_ends(query: str, places: str, left: str) -> None:
+    names = [f"a/{place}" for place in places]
+    first, last = (names[0], names[-1]) if names else (None, None)
+    assert page(query) == (names, {"has_more": bool(left), "first_id": first, "last_id": last})
+
+
+@pytest.mark.parametrize(
+    ("query", "param"),
+    [
+        ("limit=0", "limit"),
+        ("limit=1001", "limit"),
+        ("limit=-1", "limit"),
+        ("limit=", "limit"),
+        ("limit=\u0661", "limit"),
+        ("limit=" + "9" * 5000, "limit"),
+        ("after_id=a/9", "after_id"),
+        ("before_id=", "before_id"),
+    ],
+)
+def test_a_page_that_cannot_be_is_refused_by_name(query: str, param: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        page_of(SIX, query)
+    assert refused.value.param == param
+
+
+def test_a_model_has_what_anthropics_clients_read() -> None:
+    made = anthropic_members(Model("a/m", 1000, 100, (), created=1_764_300_000))
+    assert made["type"] == "model"
+    assert made["created_at"] == "2025-11-28T03:20:00Z"
+    assert (made["max_input_tokens"], made["max_tokens"]) == (1000, 100)
+    unknown = anthropic_members(Model("a/m", 1000, 100, ()))
+    assert unknown["created_at"] == "1970-01-01T00:00:00Z"
