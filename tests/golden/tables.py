@@ -11,6 +11,7 @@ from tests.golden import (
     cases_messages,
     cases_others,
     cases_responses,
+    cases_stop_words,
 )
 from tests.golden.case import Case
 
@@ -22,6 +23,7 @@ TABLES: Final = (
     cases_answers_chat,
     cases_answers_odd,
     cases_answers_others,
+    cases_stop_words,
 )
 
 

@@ -12,6 +12,7 @@ from jusinfer.wire.anthropic_request import FORMAT
 from jusinfer.wire.call_ids import portable
 from jusinfer.wire.responses_output import call_extra
 from jusinfer.wire.sealed import seal
+from jusinfer.wire.stop_words import STOP_SEQUENCE
 from jusinfer.wire.tolerant import member, objects, text
 from jusinfer.wire.tool_names import ClientNames
 
@@ -43,6 +44,7 @@ def stop_reason_of(
     *,
     is_refused: bool = False,
     has_calls: bool = True,
+    is_by_word: bool = False,
 ) -> str:
     """Give Anthropic's word for why an answer ended."""
     if is_refused:
@@ -52,6 +54,8 @@ def stop_reason_of(
         return "end_turn"
     if isinstance(native, str) and finish_reason == "length" and native in NATIVE_STOP:
         return NATIVE_STOP[native]
+    if is_by_word and finish_reason == "stop":
+        return STOP_SEQUENCE
     return STOP.get(finish_reason, "end_turn") if isinstance(finish_reason, str) else "end_turn"
 
 

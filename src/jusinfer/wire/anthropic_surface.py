@@ -12,6 +12,7 @@ from jusinfer.wire.anthropic_blocks import content_of, message_id, stop_reason_o
 from jusinfer.wire.anthropic_writer import MessageWriter
 from jusinfer.wire.messages_request import read_messages_request
 from jusinfer.wire.pivot import ChatForm, SurfaceStream
+from jusinfer.wire.stop_words import STOP_SEQUENCE, stopped_by
 from jusinfer.wire.tolerant import first_choice, member, text
 from jusinfer.wire.tool_names import ClientNames
 
@@ -59,26 +60,31 @@ class AnthropicSurface:
         answer = _any(chat_answer)
         choice = first_choice(answer)
         message = member(choice.get("message"))
+        native = choice.get("native_finish_reason")
+        said = (choice.get("stop_reason"), choice.get("matched_stop"))
+        stopped = stopped_by(asked_body, said, native)
+        reason = stop_reason_of(
+            choice.get("finish_reason"),
+            native,
+            is_refused=bool(text(message.get("refusal"))),
+            has_calls=bool(message.get("tool_calls")),
+            is_by_word=stopped.is_by_word,
+        )
         made = {
             "id": message_id(ident),
             "type": "message",
             "role": "assistant",
             "model": text(answer.get("model")) or ident.model,
             "content": content_of(message, ClientNames(asked_body)),
-            "stop_reason": stop_reason_of(
-                choice.get("finish_reason"),
-                choice.get("native_finish_reason"),
-                is_refused=bool(text(message.get("refusal"))),
-                has_calls=bool(message.get("tool_calls")),
-            ),
-            "stop_sequence": None,
+            "stop_reason": reason,
+            "stop_sequence": stopped.word if reason == STOP_SEQUENCE else None,
             "usage": usage_members(usage) | {"cost": msgspec.Raw(cost.encode("ascii"))},
         }
         return _encode(made)
 
     def stream(self, asked_body: bytes, ident: AnswerIdent) -> SurfaceStream:
         """Begin to write a stream."""
-        return MessageWriter(ident, ClientNames(asked_body))
+        return MessageWriter(ident, asked_body)
 
     def error(
         self, status: int, code: str, message: str, param: str | None, request_id: str

@@ -22,6 +22,7 @@ from jusinfer.wire.anthropic_blocks import (
 from jusinfer.wire.anthropic_native import error_event
 from jusinfer.wire.call_ids import portable
 from jusinfer.wire.chat_loose import plain
+from jusinfer.wire.stop_words import STOP_SEQUENCE, Stopped, stopped_by
 from jusinfer.wire.strict_chunks import (
     StrictCall,
     StrictChoice,
@@ -57,6 +58,7 @@ class MessageWriter:
     """One streamed message."""
 
     __slots__ = (
+        "_asked_body",
         "_has_begun",
         "_ident",
         "_is_refused",
@@ -65,17 +67,20 @@ class MessageWriter:
         "_out",
         "_queue",
         "_reason",
+        "_stopped",
     )
 
-    def __init__(self, ident: AnswerIdent, names: ClientNames) -> None:
+    def __init__(self, ident: AnswerIdent, asked_body: bytes) -> None:
         self._ident = ident
-        self._names = names
+        self._asked_body = asked_body
+        self._names = ClientNames(asked_body)
         self._has_begun = False
         self._is_refused = False
         self._queue = PartQueue(self)
         self._out: list[bytes] = []
         self._reason: str | None = None
         self._native: str | None = None
+        self._stopped = Stopped()
 
     def events(self, payloads: list[bytes]) -> bytes:
         """Turn chunks into events; raises ChunkMalformed for what cannot be written."""
@@ -100,10 +105,13 @@ class MessageWriter:
             self._native,
             is_refused=self._is_refused,
             has_calls=any(part.kind == "call" for part in self._queue.parts),
+            is_by_word=self._stopped.is_by_word,
         )
+        word = self._stopped.word if reason == STOP_SEQUENCE else None
         self._out.append(
             b'event: message_delta\ndata: {"type":"message_delta","delta":{"stop_reason":%b,'
-            b'"stop_sequence":null},"usage":%b}\n\n' % (_encode(reason), _encode(members))
+            b'"stop_sequence":%b},"usage":%b}\n\n'
+            % (_encode(reason), _encode(word), _encode(members))
         )
         self._out.append(b'event: message_stop\ndata: {"type":"message_stop"}\n\n')
         return self._given()
@@ -176,6 +184,8 @@ class MessageWriter:
             self._reason = choice.finish_reason
             native = bytes(choice.native_finish_reason)
             self._native = plain(native) if native[:1] == b'"' else None
+            told = (value_of(choice.stop_reason), value_of(choice.matched_stop))
+            self._stopped = stopped_by(self._asked_body, told, self._native)
         self._think(delta)
         content = said(delta.content)
         if content:

@@ -49,6 +49,9 @@ class StrictChoice(msgspec.Struct, gc=False):
     finish_reason: str | None = None
     logprobs: dict[str, Any] | None = None
     native_finish_reason: msgspec.Raw = UNSAID
+    # The word that ended the answer, by vLLM's name and by SGLang's.
+    stop_reason: msgspec.Raw = UNSAID
+    matched_stop: msgspec.Raw = UNSAID
 
 
 class StrictChunk(msgspec.Struct, gc=False):

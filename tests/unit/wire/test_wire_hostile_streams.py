@@ -18,7 +18,6 @@ from jusinfer.wire.call_order import in_call_order
 from jusinfer.wire.chat_stream import CALLING_CHOICES_MAX, ChatStreamDecoder
 from jusinfer.wire.responses_writer import ResponseWriter
 from jusinfer.wire.sealed import merged
-from jusinfer.wire.tool_names import ClientNames
 
 IDENT = AnswerIdent("0" * 32, 1, "m", 1)
 
@@ -85,9 +84,7 @@ def test_calls_that_wait_are_opened_once_and_in_order() -> None:
     assert written.count(b'"arguments":"{}"') == 3
 
 
-@pytest.mark.parametrize(
-    "writer", [ResponseWriter(b"{}", IDENT), MessageWriter(IDENT, ClientNames(b"{}"))]
-)
+@pytest.mark.parametrize("writer", [ResponseWriter(b"{}", IDENT), MessageWriter(IDENT, b"{}")])
 def test_parts_without_end_are_refused(writer: ResponseWriter | MessageWriter) -> None:
     pair = [strict('{"content":"a"}'), strict('{"reasoning":"b"}')]
     with pytest.raises(ChunkMalformed):
@@ -106,7 +103,7 @@ def test_details_without_end_are_refused(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_an_extra_that_cannot_be_read_fails_the_stream(value: str) -> None:
     call = '{"index":0,"id":"a","function":{"name":"f","arguments":""},"extra_content":'
     call += value + "}"
-    for writer in (ResponseWriter(b"{}", IDENT), MessageWriter(IDENT, ClientNames(b"{}"))):
+    for writer in (ResponseWriter(b"{}", IDENT), MessageWriter(IDENT, b"{}")):
         with pytest.raises(ChunkMalformed):
             writer.events([strict(f'{{"tool_calls":[{call}]}}')])
 
