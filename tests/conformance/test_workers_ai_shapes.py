@@ -160,9 +160,17 @@ def test_w16_a_budget_is_always_said() -> None:
 @pytest.mark.parametrize("name", ["logit_bias", "n", "logprobs", "parallel_tool_calls", "odd"])
 def test_what_it_cannot_say_is_refused_by_name(name: str) -> None:
     value: Any = {"logit_bias": {"1": 1}, "n": 2, "parallel_tool_calls": False}.get(name, True)
+    tools = [{"type": "function", "function": {"name": "f"}}]
     with pytest.raises(InvalidRequest) as caught:
-        asked(**{name: value})
+        asked(tools=tools, **{name: value})
     assert caught.value.param == name
+
+
+def test_one_call_at_a_time_asks_for_nothing_where_no_tool_may_be_called() -> None:
+    tools = [{"type": "function", "function": {"name": "f"}}]
+    assert "parallel_tool_calls" not in asked(parallel_tool_calls=False)
+    held = asked(parallel_tool_calls=False, tools=tools, tool_choice="none")
+    assert "parallel_tool_calls" not in held
 
 
 @given(st.lists(st.binary(max_size=60), max_size=8))

@@ -389,6 +389,11 @@ def _native_breaks() -> Iterator[tuple[str, str, Answer]]:
     yield "cut", "A connection that broke.", Answer(events=events[:6], is_cut=True)
     yield "no_end", "An end without an event that says so.", Answer(events=events[:-1])
     yield (
+        "no_end_no_mark",
+        "The same without an end mark.",
+        Answer(events=events[:-1], is_done=False),
+    )
+    yield (
         "whole_failed",
         "A whole answer that failed.",
         Answer(

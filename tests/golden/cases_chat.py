@@ -570,7 +570,7 @@ def _rows() -> Iterator[tuple[str, str, Json, tuple[str, ...]]]:
 def _settings(ask: Json) -> Iterator[tuple[str, str, Json, tuple[str, ...]]]:
     common = {"temperature": 0.5, "top_p": 0.9, "stop": ["END", "STOP"], "max_tokens": 100}
     yield "common", "Settings that all providers know.", {**ask, **common}, ALL
-    yield "top_k", "top_k.", {**ask, "top_k": 40}, MAIN
+    yield "top_k", "top_k.", {**ask, "top_k": 40}, ALL
     yield "stop_text", "One text to stop at.", {**ask, "stop": "END"}, MAIN
     yield "budget_new", "The newer name of the budget.", {**ask, "max_completion_tokens": 64}, ALL
     both = {"max_tokens": 10, "max_completion_tokens": 20}
@@ -602,6 +602,9 @@ def _settings(ask: Json) -> Iterator[tuple[str, str, Json, tuple[str, ...]]]:
     yield "tools_marked", "A mark at a tool.", marked, MAIN
     single = {**ask, "tools": [WEATHER], "parallel_tool_calls": False}
     yield "tools_single", "One call at a time.", single, ALL
+    yield "single_none", "One call at a time, of no tool.", single | {"tool_choice": "none"}, MAIN
+    alone = {**ask, "parallel_tool_calls": False}
+    yield "single_toolless", "One call at a time, and no tools.", alone, ("workers_ai",)
     many = {**ask, "tools": [WEATHER], "parallel_tool_calls": True}
     yield "tools_parallel", "Many calls at a time.", many, MAIN
     old = {**ask, "functions": [WEATHER["function"]], "function_call": {"name": "get_weather"}}

@@ -128,7 +128,6 @@ SINGLE: Final[dict[str, tuple[str, Json]]] = {
         "A budget for a task.",
         {"output_config": {"task_budget": {"type": "tokens", "total": 20000}}},
     ),
-    "top_k": ("top_k.", {"top_k": 40}),
     "temperature": ("temperature and top_p.", {"temperature": 0.5, "top_p": 0.9}),
 }
 
@@ -505,6 +504,9 @@ def _rows() -> Iterator[tuple[str, str, Json, tuple[str, ...]]]:
     for name, choice in CHOICES.items():
         asked = {**ask, "tools": [WEATHER], "tool_choice": choice}
         yield f"choice_{name}", f"tool_choice: {name}.", asked, MAIN
+    alone = {**ask, "tool_choice": CHOICES["single"]}
+    yield "single_toolless", "One call at a time, and no tools.", alone, MAIN
+    yield "top_k", "top_k.", {**ask, "top_k": 40}, ALL
     yield "hints", "Members that ask for nothing.", {**ask, **HINTS}, ALL
     for name, value in REFUSED.items():
         yield f"refused_{name}", f"`{name}` cannot be served.", {**ask, name: value}, TWO

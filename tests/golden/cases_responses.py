@@ -735,6 +735,9 @@ def _settings(ask: Json) -> Iterator[tuple[str, str, Json, tuple[str, ...]]]:
     yield "logprobs", "top_logprobs.", {**ask, "top_logprobs": 2}, MAIN
     single = {**ask, "tools": [WEATHER], "parallel_tool_calls": False}
     yield "tools_single", "One call at a time.", single, MAIN
+    yield "single_none", "One call at a time, of no tool.", single | {"tool_choice": "none"}, MAIN
+    alone = {**ask, "parallel_tool_calls": False}
+    yield "single_toolless", "One call at a time, and no tools.", alone, MAIN
     people = {"user": "ann", "safety_identifier": "ann-1", "prompt_cache_key": "ann-chat"}
     yield "people", "Names of people become opaque.", {**ask, **people}, ALL
     for effort in ("none", "high"):

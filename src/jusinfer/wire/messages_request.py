@@ -11,6 +11,7 @@ from jusinfer.wire.anthropic_turns import chat_messages, misplaced_blocks, tool_
 from jusinfer.wire.chat_misfits import misfit, unreadable_body
 from jusinfer.wire.member_table import speechless, table_of
 from jusinfer.wire.messages_tools import function_tools
+from jusinfer.wire.one_call import may_call, without_wish
 from jusinfer.wire.pivot import ChatForm
 from jusinfer.wire.schemas import strict_form
 from jusinfer.wire.tolerant import text
@@ -99,7 +100,10 @@ def read_messages_request(body: bytes, *, needs_budget: bool = True) -> ChatForm
     notes += misplaced_blocks(asked.messages)
     if not messages:
         messages, notes = speechless("messages", notes, {"chat", "workers_ai"})
-    return ChatForm(_encode(_chat(asked, messages)), notes, has_foreign_turns(asked.messages))
+    chat = _chat(asked, messages)
+    if not may_call(chat):
+        notes = without_wish(notes)
+    return ChatForm(_encode(chat), notes, has_foreign_turns(asked.messages))
 
 
 def _judged(body: bytes) -> tuple[_Asked, tuple[MemberNote, ...]]:

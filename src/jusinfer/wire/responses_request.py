@@ -7,6 +7,7 @@ import msgspec
 from jusinfer.domain.completion import MemberNote
 from jusinfer.wire.chat_misfits import misfit, misplaced, unreadable_body
 from jusinfer.wire.member_table import speechless, table_of
+from jusinfer.wire.one_call import may_call, without_wish
 from jusinfer.wire.pivot import ChatForm
 from jusinfer.wire.responses_items import chat_messages
 from jusinfer.wire.responses_tools import chosen, offered_tools
@@ -112,6 +113,8 @@ def read_responses_request(body: bytes) -> ChatForm:
     else:
         # How to call tools asks for nothing where there are none, and some providers refuse it.
         chat.pop("parallel_tool_calls", None)
+    if not may_call(chat):
+        notes = without_wish(notes)
     return ChatForm(_encode(chat), notes)
 
 

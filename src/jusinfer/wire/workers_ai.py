@@ -14,6 +14,7 @@ from jusinfer.domain.stream import DONE, ChunkMalformed, UpstreamFailure
 from jusinfer.wire.answer_ident import AnswerIdent
 from jusinfer.wire.anthropic_request import allow_some
 from jusinfer.wire.member_table import judge, table_of
+from jusinfer.wire.one_call import may_call
 from jusinfer.wire.pivot import DialectStream, Headers
 from jusinfer.wire.plain_chat import plain_message, plain_roles, results_first
 from jusinfer.wire.quirks import effort_asked
@@ -62,6 +63,8 @@ class WorkersAiDialect:
         """Write a request; raises InvalidRequest naming what cannot be said."""
         del upstream_model, quirks
         fields = {name: _any(raw) for name, raw in asked.fields.items()}
+        if not may_call(fields):
+            fields.pop("parallel_tool_calls", None)
         table = table_of("chat")
         judge(table.notes(fields), self.name)
         fields = table.without_hints(fields, self.name)
