@@ -175,14 +175,30 @@ def test_what_waits_for_slow_callers_has_a_bound_and_the_slowest_goes_first(serv
     server = serve(unread_bytes_total_max=24 * MIB)
     ask = f"GET /big?{16 * MIB} HTTP/1.1\r\nhost: a\r\n\r\n".encode()
     idle = server.dial(SMALL).send(ask)
-    eventually(lambda: server.call(lambda: server.server.unread_bytes) > 8 * MIB)
+    eventually(lambda: server.call(lambda: server.server.collected.unread_bytes) > 8 * MIB)
     time.sleep(2.2)
     reading = server.dial().send(ask)
     answer = reading.answer()
     assert (answer.status, len(answer.body)) == (200, 16 * MIB)
     other = server.dial(SMALL).send(ask)
     eventually(lambda: server.connections() <= 2)
-    eventually(lambda: server.call(lambda: server.server.unread_bytes) <= 24 * MIB)
+    eventually(lambda: server.call(lambda: server.server.collected.unread_bytes) <= 24 * MIB)
     # The one that had taken nothing for longest is gone, with its answer unfinished.
     assert len(idle.until_close()) < 16 * MIB
     assert other.line.fileno() >= 0
+
+
+def test_a_slow_caller_is_cut_where_whole_answers_have_no_room(serve: Serve) -> None:
+    server = serve(unread_bytes_total_max=24 * MIB)
+    idle = server.dial(SMALL).send(f"GET /big?{16 * MIB} HTTP/1.1\r\nhost: a\r\n\r\n".encode())
+    eventually(lambda: server.call(lambda: server.server.collected.unread_bytes) > 8 * MIB)
+    time.sleep(2.2)
+    assert server.connections() == 1
+
+    def collect() -> None:
+        server.server.collected.held_bytes = 20 * MIB
+
+    server.call(collect)
+    eventually(lambda: server.connections() == 0)
+    eventually(lambda: server.call(lambda: server.server.collected.unread_bytes) == 0)
+    assert len(idle.until_close()) < 16 * MIB

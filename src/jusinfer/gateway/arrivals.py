@@ -48,6 +48,7 @@ class Arrival:
         "_dispatched_at",
         "_door",
         "_first_byte_at",
+        "_held_since",
         "_hold",
         "_index",
         "_is_over",
@@ -103,6 +104,8 @@ class Arrival:
         self._index = 0
         self._dispatched_at = 0.0
         self._first_byte_at = -1.0
+        # Since when the upstream is not read because of all answers together; below 0: it is.
+        self._held_since = -1.0
         self._overhead_seconds = 0.0
         self._is_over = False
 
@@ -291,6 +294,11 @@ class Arrival:
     @abstractmethod
     def _try_route(self, index: int) -> None:
         """Send the request to one of the planned routes."""
+
+    @property
+    @abstractmethod
+    def collected_bytes(self) -> int:
+        """What is held of an answer that is read whole before any of it is sent."""
 
     @abstractmethod
     def tick(self, now: float) -> None:

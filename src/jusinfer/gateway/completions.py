@@ -166,6 +166,8 @@ class Completion(Trying):
 
     def caller_resumed(self) -> None:
         """Let the upstream go on."""
+        if self._held_since >= 0:
+            return
         if self._attempt is not None and self._attempt.exchange is not None:
             self._attempt.exchange.resume()
 
@@ -174,6 +176,8 @@ class Completion(Trying):
         attempt = self._attempt
         if self._is_over or attempt is None:
             return
+        if self._held_since >= 0:
+            self._read_on(now)
         if self.responder.is_paused:
             attempt.caller_is_slow(now)
         failure = attempt.tick(now)

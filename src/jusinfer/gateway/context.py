@@ -12,6 +12,7 @@ from jusinfer.domain.health import Health
 from jusinfer.domain.identity import Mode
 from jusinfer.domain.journal import Ended
 from jusinfer.gateway.affinity import Affinity
+from jusinfer.gateway.collected import Collected
 from jusinfer.gateway.heavy import Heavy
 from jusinfer.gateway.holds import Holds
 from jusinfer.gateway.journal import Journal, Segment
@@ -19,6 +20,7 @@ from jusinfer.gateway.key_cache import KeyCache
 from jusinfer.gateway.leases import Purses
 from jusinfer.gateway.pool import Pool
 from jusinfer.gateway.rates import Rates
+from jusinfer.gateway.served import UNREAD_BYTES_TOTAL_MAX
 from jusinfer.gateway.snapshot import Snapshot
 from jusinfer.observability import Events
 
@@ -39,6 +41,11 @@ class Bounds(msgspec.Struct, frozen=True):
 
 class Active(Protocol):
     """A completion under way, as the worker's clock and drain see it."""
+
+    @property
+    def collected_bytes(self) -> int:
+        """What it holds of a whole answer."""
+        ...
 
     def tick(self, now: float) -> None:
         """Look at its deadlines."""
@@ -92,6 +99,7 @@ class Context:
         "affinity",
         "bounds",
         "clock_us",
+        "collected",
         "counters",
         "events",
         "health",
@@ -130,6 +138,7 @@ class Context:
         self.affinity = Affinity()
         self.health = Health(random.random)
         self.heavy = Heavy()
+        self.collected = Collected(UNREAD_BYTES_TOTAL_MAX)
         self.active: set[Active] = set()
         self.unwritten: list[tuple[Segment, Ended]] = []
 

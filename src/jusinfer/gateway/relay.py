@@ -46,6 +46,10 @@ class Story(StreamRender, Protocol):
         """
         ...
 
+    def collected(self, size: int) -> None:
+        """Count bytes of an answer that is read whole before any of it is sent."""
+        ...
+
     def answered(self, answer: Answer, body: bytes) -> None:
         """A plain answer is whole and good."""
         ...
@@ -62,11 +66,11 @@ class PlainAttempt:
         "_body",
         "_deadline",
         "_headers",
-        "_size",
         "_speech",
         "_status",
         "_story",
         "_wall",
+        "collected_bytes",
         "exchange",
         "generation",
     )
@@ -79,7 +83,7 @@ class PlainAttempt:
         self._status = 0
         self._headers: list[tuple[bytes, bytes]] = []
         self._body: list[bytes] = []
-        self._size = 0
+        self.collected_bytes = 0
         self.exchange: Exchange | None = None
         self.generation: Generation | None = None
 
@@ -102,10 +106,11 @@ class PlainAttempt:
 
     def upstream_body(self, data: bytes) -> None:
         """Collect the body; of an error only as much as will be read."""
-        if self._status != OK and self._size >= ERROR_BODY_BYTES_MAX:
+        if self._status != OK and self.collected_bytes >= ERROR_BODY_BYTES_MAX:
             return
-        self._size += len(data)
+        self.collected_bytes += len(data)
         self._body.append(data)
+        self._story.collected(len(data))
 
     def upstream_end(self) -> None:
         """Judge the whole answer."""
@@ -132,6 +137,10 @@ class PlainAttempt:
 
     def caller_is_slow(self, now: float) -> None:
         """Nothing waits for the caller yet."""
+
+    def was_held_back(self, seconds: float) -> None:
+        """Give the upstream the time for which it was not read."""
+        self._deadline += seconds
 
     def tick(self, now: float) -> UpstreamFailure | None:
         """Give the failure when the answer has taken too long."""
@@ -263,6 +272,16 @@ class StreamedAttempt:
             return
         out = machine.cut()
         self._story.stream_ended(out)
+
+    @property
+    def collected_bytes(self) -> int:
+        """What is held of an answer that is no stream."""
+        return 0 if self.plain is None else self.plain.collected_bytes
+
+    def was_held_back(self, seconds: float) -> None:
+        """Blame the upstream for no silence while it was not read."""
+        del seconds
+        self.machine.caller_is_slow(self._clock())
 
     def caller_is_slow(self, now: float) -> None:
         """Blame the upstream for no silence while it is kept waiting."""

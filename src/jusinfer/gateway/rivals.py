@@ -87,6 +87,10 @@ class Rival:
         """Pass on."""
         self._owner.stream_ended(last)
 
+    def collected(self, size: int) -> None:
+        """Pass on."""
+        self._owner.collected(size)
+
     def answered(self, answer: Answer, body: bytes) -> None:
         """Pass on."""
         self._owner.answered(answer, body)

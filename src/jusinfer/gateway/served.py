@@ -10,6 +10,7 @@ from jusinfer.gateway.framing import Refusal
 from jusinfer.gateway.responder import Application, Request, Responder
 
 MIB: Final = 1024 * 1024
+UNREAD_BYTES_TOTAL_MAX: Final = 256 * MIB
 
 
 class ServerLimits(msgspec.Struct, frozen=True):
@@ -21,7 +22,7 @@ class ServerLimits(msgspec.Struct, frozen=True):
     # What is read of a body before it is known who sends it.
     stranger_bytes_max: int = 65_536
     request_bytes_total_max: int = 256 * MIB
-    unread_bytes_total_max: int = 256 * MIB
+    unread_bytes_total_max: int = UNREAD_BYTES_TOTAL_MAX
     head_seconds: float = 10.0
     body_seconds: float = 60.0
     idle_seconds: float = 75.0

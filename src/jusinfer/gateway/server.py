@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import PurePath
 from typing import Final
 
+from jusinfer.gateway.collected import Collected
 from jusinfer.gateway.connection import Connection
 from jusinfer.gateway.framing import Refusal
 from jusinfer.gateway.responder import Application, Caller, Request, Responder, Visitor
@@ -38,6 +39,7 @@ class HttpServer:
         limits: ServerLimits,
         loop: asyncio.AbstractEventLoop,
         on_fault: Callable[[str], None] | None = None,
+        collected: Collected | None = None,
     ) -> None:
         self.application = application
         self.on_fault = on_fault
@@ -48,7 +50,10 @@ class HttpServer:
         self.held_bytes = 0
         self.stranger_bytes = 0
         self.strangers: dict[Stranger, Callable[[Refusal], None]] = {}
-        self.unread_bytes = 0
+        self.collected = (
+            Collected(limits.unread_bytes_total_max) if collected is None else collected
+        )
+        self.collected.bytes_max = limits.unread_bytes_total_max
         self._slow: set[Watched] = set()
         self._weighed_at = loop.time()
         self.is_draining = False
@@ -80,8 +85,8 @@ class HttpServer:
         """Count what waits for a slow caller; over the bound of all, the slowest is cut."""
         self._slow.add(connection)
         now = self.loop.time()
-        self.unread_bytes += connection.unread_bytes(now)
-        if self.unread_bytes > self.limits.unread_bytes_total_max:
+        self.collected.unread_bytes += connection.unread_bytes(now)
+        if self.collected.unread_bytes > self.limits.unread_bytes_total_max:
             self._weigh(now)
 
     def caught_up(self, connection: Watched) -> None:
@@ -89,7 +94,10 @@ class HttpServer:
         self._slow.discard(connection)
 
     def _weigh(self, now: float) -> None:
-        """Measure what waits for all callers, and cut the slowest until it is within its bound."""
+        """Measure what waits for all callers, and cut the slowest until it is within its bound.
+
+        Where whole answers that are still read have no room, callers whose pace is known are cut.
+        """
         self._weighed_at = now
         total = sum([connection.unread_bytes(now) for connection in tuple(self.open)])
         while total > self.limits.unread_bytes_total_max and self._slow:
@@ -97,7 +105,15 @@ class HttpServer:
             total -= slowest.unread_bytes(now)
             self._slow.discard(slowest)
             slowest.cut()
-        self.unread_bytes = total
+        collected = self.collected
+        while self._slow and total + collected.held_bytes > self.limits.unread_bytes_total_max:
+            slowest = min(self._slow, key=lambda one: one.pace(now))
+            if slowest.pace(now) == float("inf"):
+                break
+            total -= slowest.unread_bytes(now)
+            self._slow.discard(slowest)
+            slowest.cut()
+        collected.unread_bytes = total
 
     def date_line(self) -> bytes:
         """Give the Date header, made once a second."""

@@ -137,6 +137,7 @@ class Trying(Arrival):
         if self._dispatched_at == 0.0:
             self._overhead_seconds = now - self._started_at
         self._dispatched_at = now
+        self._held_since = -1.0
         self._way = context.health.began(route.upstream, route.upstream_model, now)
         path = self._door.path(
             dispatch.dialect, route.upstream_model, is_stream=asked.is_stream, quirks=quirks
@@ -297,6 +298,34 @@ class Trying(Arrival):
         elif not self._is_over:
             self._cancel()
             self._settle(Outcome.GATEWAY_STOPPED, NO_USAGE, FAULT, None)
+
+    @property
+    def collected_bytes(self) -> int:
+        """What is held of an answer that is read whole before any of it is sent."""
+        return 0 if self._attempt is None else self._attempt.collected_bytes
+
+    def collected(self, size: int) -> None:
+        """Count what came of a whole answer; read no more where all of them hold too much."""
+        if self._context.collected.take(self, size) or self._held_since >= 0:
+            return
+        attempt = self._attempt
+        if attempt is not None and attempt.exchange is not None:
+            self._held_since = self._context.loop.time()
+            attempt.exchange.pause()
+
+    def _read_on(self, now: float) -> None:
+        """Read the upstream further, which was held back, when there is room."""
+        attempt = self._attempt
+        if attempt is None:
+            self._held_since = -1.0
+            return
+        attempt.was_held_back(now - self._held_since)
+        if self._context.collected.resume(self):
+            self._held_since = -1.0
+            if attempt.exchange is not None and not self.responder.is_paused:
+                attempt.exchange.resume()
+        else:
+            self._held_since = now
 
     def first_byte(self) -> None:
         """Note when the upstream began to answer."""

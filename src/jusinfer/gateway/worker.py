@@ -231,6 +231,7 @@ class Worker:
             self._limits,
             context.loop,
             on_fault=lambda place: context.events.emit("request_failed", error=place),
+            collected=context.collected,
         )
         tls = None
         if settings.tls_certificate is not None and settings.tls_key is not None:
@@ -300,6 +301,7 @@ class Worker:
         while True:
             await asyncio.sleep(TICK_SECONDS)
             now = context.loop.time()
+            context.collected.weigh(context.active)
             for completion in tuple(context.active):
                 completion.tick(now)
             context.pool.sweep(now)
