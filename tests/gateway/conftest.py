@@ -128,9 +128,8 @@ class App:
         elif request.path == "/pending":
             self.greeted.append((request, visitor))
         else:
-            visitor.admit(
-                request, int(request.query or 10**9) if request.path == "/bound" else 10**9
-            )
+            most = int(request.query or 10**9) if request.path == "/bound" else 10**9
+            visitor.admit(request, most, request.query if request.path == "/key" else "")
 
     def refuse(self, refusal: Refusal, path: str) -> tuple[int, bytes, bytes]:
         body = json.dumps(

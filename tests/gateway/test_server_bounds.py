@@ -202,3 +202,53 @@ def test_a_slow_caller_is_cut_where_whole_answers_have_no_room(serve: Serve) -> 
     eventually(lambda: server.connections() == 0)
     eventually(lambda: server.call(lambda: server.server.collected.unread_bytes) == 0)
     assert len(idle.until_close()) < 16 * MIB
+
+
+def test_a_key_that_sends_most_gives_room_up_for_others(serve: Serve) -> None:
+    server = serve(request_bytes_total_max=400_000, stranger_bytes_max=1)
+    slow = []
+    for count in range(4):
+        slow.append(server.dial().send(post("/key?greedy", 95_000) + b"x" * 90_000))
+        held = 90_000 * (count + 1)
+        eventually(lambda held=held: server.call(lambda: server.server.held_bytes) == held)
+    # It takes nothing from itself.
+    answer = server.dial().send(post("/key?greedy", 95_000) + b"x" * 90_000).answer()
+    assert (answer.status, answer.cause) == (503, "request_memory")
+    for name in ("other", "third"):
+        wire = server.dial().send(post(f"/key?{name}", 90_000)).send(b"y" * 90_000)
+        assert wire.answer().status == 200
+    # The oldest made room for both of them: they came one after the other.
+    answer = slow[0].answer()
+    assert (answer.status, answer.cause) == (503, "request_memory")
+    assert server.call(lambda: [one.owner for one in server.server.uploads]) == ["greedy"] * 3
+    for wire in slow[1:]:
+        assert wire.send(b"x" * 5_000).answer().status == 200
+    assert server.call(lambda: (server.server.held_bytes, len(server.server.uploads))) == (0, 0)
+
+
+def test_no_key_loses_its_share_to_others(serve: Serve) -> None:
+    server = serve(request_bytes_total_max=400_000, stranger_bytes_max=1)
+    slow = [server.dial().send(post(f"/key?{n}", 99_000) + b"x" * 95_000) for n in range(4)]
+    eventually(lambda: server.call(lambda: server.server.held_bytes) == 380_000)
+    answer = server.dial().send(post("/key?late", 50_000) + b"y" * 40_000).answer()
+    assert (answer.status, answer.cause) == (503, "request_memory")
+    for wire in slow:
+        assert wire.send(b"x" * 4_000).answer().status == 200
+
+
+def test_what_is_pipelined_counts_with_all_bodies(serve: Serve) -> None:
+    server = serve(request_bytes_total_max=100_000)
+    ask = b"GET /hold HTTP/1.1\r\nhost: a\r\n\r\n"
+    wire = server.dial().send(ask)
+    held: Held = server.app.wait_held()
+    wire.send(post("/a", 50_000) + b"x" * 20_000)
+    eventually(lambda: server.call(lambda: server.server.held_bytes) > 20_000)
+    other = server.dial().send(ask)
+    other_held = server.app.wait_held(2)
+    other.send(b"z" * 90_000)
+    assert other_held.gone.wait(5)
+    assert other.line.fileno() >= 0
+    server.call(lambda: held.responder.send(200, b"", b"done"))
+    assert wire.answer().body == b"done"
+    assert wire.send(b"x" * 30_000).answer().status == 200
+    assert server.call(lambda: server.server.held_bytes) == 0

@@ -12,14 +12,35 @@ FULL: Final = Refusal(
 )
 # The part of all bytes that may be held for callers that are not known yet.
 STRANGERS_SHARE: Final = 4
+# The part of them that the bodies which one key is sending may hold while others find no room.
+OWNERS_SHARE: Final = 4
 
 
-def hold(server: Served, size: int) -> None:
-    """Count bytes that a request holds until it has been answered; raises Refused."""
+def hold(server: Served, size: int, owner: str = "") -> None:
+    """Count bytes that a request holds until it has been answered; raises Refused.
+
+    Where there is no room, a key that is sending more than its share gives some up for others.
+    """
+    while server.held_bytes + size > server.limits.request_bytes_total_max:
+        if not _give_up(server, owner):
+            raise Refused(FULL)
     server.held_bytes += size
-    if server.held_bytes > server.limits.request_bytes_total_max:
-        server.held_bytes -= size
-        raise Refused(FULL)
+
+
+def _give_up(server: Served, owner: str) -> bool:
+    """Refuse the oldest body of the key that sends most, if it has more than its share."""
+    sizes: dict[str, int] = {}
+    for upload in server.uploads:
+        sizes[upload.owner] = sizes.get(upload.owner, 0) + upload.held_bytes
+    greedy = max(sizes, key=sizes.__getitem__, default=owner)
+    share = server.limits.request_bytes_total_max // OWNERS_SHARE
+    if greedy == owner or sizes[greedy] <= share:
+        return False
+    oldest = next(upload for upload in server.uploads if upload.owner == greedy)
+    end = server.uploads[oldest]
+    oldest.let_go()
+    end(FULL)
+    return True
 
 
 class Body:
@@ -34,6 +55,7 @@ class Body:
         "_is_stranger",
         "_server",
         "held_bytes",
+        "owner",
         "request",
     )
 
@@ -56,15 +78,19 @@ class Body:
                 limits.body_bytes_max, limits.trailer_bytes_max, limits.chunk_extension_bytes_max
             )
         self.held_bytes = 0
+        self.owner = ""
 
-    def admit(self, bytes_max: int) -> None:
-        """Take this many bytes in all; raises Refused when there are more already, or will be.
+    def admit(self, bytes_max: int, owner: str) -> None:
+        """Take this many bytes in all for a key; raises Refused when there are more, or will be.
 
         Whoever may send no more than a stranger stays one: pages ask for no key.
         """
         self.request = None
         if bytes_max > self._server.limits.stranger_bytes_max:
             self._be_known()
+        if owner:
+            self.owner = owner
+            self._server.uploads[self] = self._end
         self._allowed_bytes = min(bytes_max, self._server.limits.body_bytes_max)
         if max(self._head.body_bytes or 0, self.held_bytes) > self._allowed_bytes:
             raise too_large(self._allowed_bytes)
@@ -94,6 +120,7 @@ class Body:
     def hand_over(self) -> int:
         """Give how many bytes of a whole body are counted; from now on another counts them."""
         self._be_known()
+        self._server.uploads.pop(self, None)
         held, self.held_bytes = self.held_bytes, 0
         return held
 
@@ -101,7 +128,7 @@ class Body:
         server = self._server
         if self._is_stranger:
             self._make_room(size)
-        hold(server, size)
+        hold(server, size, self.owner)
         self.held_bytes += size
         if self._is_stranger:
             server.stranger_bytes += size
@@ -128,5 +155,6 @@ class Body:
     def let_go(self) -> None:
         """Count its bytes no longer."""
         self._be_known()
+        self._server.uploads.pop(self, None)
         self._server.held_bytes -= self.held_bytes
         self.held_bytes = 0

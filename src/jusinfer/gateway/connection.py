@@ -13,8 +13,10 @@ from jusinfer.gateway.framing import (
     Refusal,
     Refused,
     has_bare_newline,
+    head_too_large,
     parse_head,
     too_large,
+    without_blank_lines,
 )
 from jusinfer.gateway.kernel import is_broken, reset_on_close
 from jusinfer.gateway.responder import Request, Responder
@@ -24,7 +26,6 @@ from jusinfer.gateway.unread import Unread
 LINGER_SECONDS: Final = 2.0
 LINGER_BYTES_MAX: Final = 1024 * 1024
 PROBE_SECONDS: Final = 0.5
-BLANK_LINES_MAX: Final = 2
 HEAD_END: Final = b"\r\n\r\n"
 DRAINING: Final = Refusal(503, "draining", "this server is about to stop; try again")
 
@@ -114,16 +115,7 @@ class Connection(asyncio.Protocol):
             self._linger(len(data))
             return
         if self._responder is not None or self._is_paused:
-            self._buffer += data
-            if (
-                len(self._buffer) > self._server.limits.pipelined_bytes_max
-                and not self._is_reading_paused
-            ):
-                # The loop hears nothing of a caller that leaves while reading is paused, so
-                # reading goes on as long as what is pipelined fits.
-                self._is_reading_paused = True
-                self._transport_now().pause_reading()
-                self._watch_line()
+            self._keep_for_later(data)
             return
         self._advance(data)
 
@@ -177,6 +169,26 @@ class Connection(asyncio.Protocol):
 
     # ------------------------------------------------------------------ reading requests
 
+    def _keep_for_later(self, data: bytes) -> None:
+        """Keep what is pipelined, counted with all bodies; without room the caller is cut."""
+        try:
+            self._count(len(data))
+        except Refused:
+            self.cut()
+            return
+        self._buffer += data
+        is_over = len(self._buffer) > self._server.limits.pipelined_bytes_max
+        if is_over and not self._is_reading_paused:
+            # The loop hears nothing of a caller that leaves while reading is paused, so reading
+            # goes on as long as what is pipelined fits.
+            self._is_reading_paused = True
+            self._transport_now().pause_reading()
+            self._watch_line()
+
+    def _count(self, size: int) -> None:
+        hold(self._server, size)
+        self._held_bytes += size
+
     def _advance(self, data: bytes) -> None:
         """Read as much of one request as is there, and serve it when it is whole."""
         try:
@@ -192,14 +204,15 @@ class Connection(asyncio.Protocol):
 
     def _read_head(self, data: bytes) -> None:
         if data.startswith(b"\r\n"):
-            data = self._without_blank_lines(data)
+            data, self._blank_lines = without_blank_lines(data, self._blank_lines)
+            self._seen = 0
         end = data.find(HEAD_END, self._seen) + len(HEAD_END)
         limits = self._server.limits
         if end < len(HEAD_END):
             self._wait_for_head(data, limits)
             return
         if end > limits.head_bytes_max:
-            raise _head_too_large(limits)
+            raise head_too_large(limits.head_bytes_max)
         head = parse_head(data[:end], limits.head_lines_max)
         self._head = head
         self._seen = 0
@@ -212,8 +225,7 @@ class Connection(asyncio.Protocol):
             if head.body_bytes > limits.body_bytes_max:
                 raise too_large(limits.body_bytes_max)
             if len(rest) >= head.body_bytes:
-                hold(self._server, head.body_bytes)
-                self._held_bytes = head.body_bytes
+                self._count(head.body_bytes)
                 self._serve(head, rest[: head.body_bytes], rest[head.body_bytes :])
                 return
         self._await_body(head, rest)
@@ -230,13 +242,13 @@ class Connection(asyncio.Protocol):
         if self._is_half_closed and self._body is not None:
             self._close()
 
-    def admit(self, request: Request, bytes_max: int) -> None:
+    def admit(self, request: Request, bytes_max: int, owner: str = "") -> None:
         """Read a body that is awaited, within these bytes."""
         body, head = self._body, self._head
         if body is None or head is None or body.request is not request:
             return
         try:
-            body.admit(bytes_max)
+            body.admit(bytes_max, owner)
         except Refused as refused:
             self._refuse(refused.refusal)
             return
@@ -252,7 +264,7 @@ class Connection(asyncio.Protocol):
     def _read_body(self, head: Head, body: Body, data: bytes) -> None:
         whole = body.feed(data)
         if whole is not None:
-            self._held_bytes = body.hand_over()
+            self._held_bytes += body.hand_over()
             self._body = None
             self._read_on()
             self._serve(head, *whole)
@@ -267,25 +279,19 @@ class Connection(asyncio.Protocol):
 
     def _let_go(self) -> None:
         """Keep no bytes of requests any more."""
-        self._server.held_bytes -= self._held_bytes
-        self._held_bytes = 0
+        self._uncount()
         self._buffer = b""
         body, self._body = self._body, None
         if body is not None:
             body.let_go()
 
-    def _without_blank_lines(self, data: bytes) -> bytes:
-        while data.startswith(b"\r\n"):
-            self._blank_lines += 1
-            if self._blank_lines > BLANK_LINES_MAX:
-                raise Refused(Refusal(400, "blank_lines", "too many blank lines before a request"))
-            data = data[2:]
-        self._seen = 0
-        return data
+    def _uncount(self) -> None:
+        self._server.held_bytes -= self._held_bytes
+        self._held_bytes = 0
 
     def _wait_for_head(self, data: bytes, limits: ServerLimits) -> None:
         if len(data) > limits.head_bytes_max:
-            raise _head_too_large(limits)
+            raise head_too_large(limits.head_bytes_max)
         if has_bare_newline(data, self._seen):
             raise Refused(
                 Refusal(400, "bare_newline", "a line of the head ends without a carriage return")
@@ -301,6 +307,8 @@ class Connection(asyncio.Protocol):
     def _serve(self, head: Head, body: bytes, rest: bytes) -> None:
         """Hand a whole request to the application; what follows it waits."""
         server = self._server
+        if rest:
+            self._count(len(rest))
         self._buffer = rest
         keep = head.keep_alive and not server.is_draining
         responder = Responder(self, minor=head.http_minor, keep=keep, is_head=head.method == "HEAD")
@@ -325,9 +333,7 @@ class Connection(asyncio.Protocol):
         """Go on with the next request, or close."""
         self._responder = None
         self._head = None
-        if self._held_bytes:
-            self._server.held_bytes -= self._held_bytes
-            self._held_bytes = 0
+        self._uncount()
         if self._is_closing:
             self._close(is_lingering=True)
             return
@@ -393,6 +399,7 @@ class Connection(asyncio.Protocol):
         if self._is_reading_paused and self._transport is not None:
             self._is_reading_paused = False
             self._transport.resume_reading()
+        self._uncount()
         data, self._buffer = self._buffer, b""
         if data and self._head is None:
             self.deadline = self._loop.time() + self._server.limits.head_seconds
@@ -404,8 +411,7 @@ class Connection(asyncio.Protocol):
         Closing while the caller still sends would reset the connection and destroy the answer on
         its way; so our side is closed, and what comes is read and dropped for a short while.
         """
-        head = self._head
-        path = "" if head is None else head.path
+        path = "" if self._head is None else self._head.path
         self._answer_and_close(*self._server.application.refuse(refusal, path))
 
     def _answer_and_close(self, status: int, block: bytes, body: bytes) -> None:
@@ -491,9 +497,3 @@ class Connection(asyncio.Protocol):
         if self._transport is None:
             raise AssertionError("the connection is lost")
         return self._transport
-
-
-def _head_too_large(limits: ServerLimits) -> Refused:
-    return Refused(
-        Refusal(431, "head_too_large", f"the head is larger than {limits.head_bytes_max} bytes")
-    )

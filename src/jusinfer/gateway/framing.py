@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+BLANK_LINES_MAX: Final = 2
 METHOD_CHARS_MAX: Final = 16
 LENGTH_DIGITS_MAX: Final = 12
 LENGTH_BYTES_MAX: Final = 10**LENGTH_DIGITS_MAX
@@ -289,6 +290,26 @@ class ChunkReader:
             raise too_large(self._size_max)
         self._left = size
         self._state = "data" if size else "trailer"
+
+
+def without_blank_lines(data: bytes, passed: int) -> tuple[bytes, int]:
+    """Pass over blank lines before a head, after `passed` others; gives the rest and their count.
+
+    Raises Refused for too many of them.
+    """
+    while data.startswith(b"\r\n"):
+        passed += 1
+        if passed > BLANK_LINES_MAX:
+            raise Refused(Refusal(400, "blank_lines", "too many blank lines before a request"))
+        data = data[2:]
+    return data, passed
+
+
+def head_too_large(head_bytes_max: int) -> Refused:
+    """Make the refusal of a head over its bound."""
+    return Refused(
+        Refusal(431, "head_too_large", f"the head is larger than {head_bytes_max} bytes")
+    )
 
 
 def too_large(body_bytes_max: int) -> Refused:

@@ -118,19 +118,20 @@ class Gateway:
         except JusinferError as error:
             self._turn_away(error, request, visitor)
             return
-        if known(self._context, key) is not None:
-            visitor.admit(request, sys.maxsize)
+        principal = known(self._context, key)
+        if principal is not None:
+            visitor.admit(request, sys.maxsize, principal.key_id)
         else:
             self._context.spawn(self._meet(request, visitor, key))
 
     async def _meet(self, request: Request, visitor: Visitor, key: bytes) -> None:
         """Look a key up while little of its request's body is read."""
         try:
-            await identify(self._context, request, key)
+            principal = await identify(self._context, request, key)
         except JusinferError as error:
             self._turn_away(error, request, visitor)
         else:
-            visitor.admit(request, sys.maxsize)
+            visitor.admit(request, sys.maxsize, principal.key_id)
 
     def _turn_away(self, error: JusinferError, request: Request, visitor: Visitor) -> None:
         request_id = self._context.new_id()

@@ -216,8 +216,8 @@ class Responder:
 class Visitor(Protocol):
     """Where the body of a request is awaited; what no longer concerns it is passed over."""
 
-    def admit(self, request: Request, bytes_max: int) -> None:
-        """Read the body, within these bytes."""
+    def admit(self, request: Request, bytes_max: int, owner: str = "") -> None:
+        """Read the body, within these bytes; `owner` names the key that sends it."""
         ...
 
     def turn_away(self, request: Request, status: int, block: bytes, body: bytes) -> None:

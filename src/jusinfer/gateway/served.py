@@ -27,7 +27,7 @@ class ServerLimits(msgspec.Struct, frozen=True):
     body_seconds: float = 60.0
     idle_seconds: float = 75.0
     connections_max: int = 10_000
-    pipelined_bytes_max: int = 256 * 1024
+    pipelined_bytes_max: int = 64 * 1024
     trailer_bytes_max: int = 8_192
     chunk_extension_bytes_max: int = 1_024
     write_high_water_bytes: int = 262_144
@@ -46,6 +46,8 @@ class Served(Protocol):
     # The part of them whose senders are not known.
     stranger_bytes: int
     strangers: dict["Stranger", Callable[[Refusal], None]]
+    # Bodies that known callers are sending, the oldest first, each with what refuses it.
+    uploads: dict["Upload", Callable[[Refusal], None]]
 
     def opened(self, connection: "Watched") -> int:
         """Note a connection; gives how many are open."""
@@ -104,3 +106,10 @@ class Stranger(Protocol):
     def let_go(self) -> None:
         """Count its bytes no longer."""
         ...
+
+
+class Upload(Stranger, Protocol):
+    """A body that a known caller is sending."""
+
+    owner: str
+    held_bytes: int

@@ -10,7 +10,7 @@ from jusinfer.gateway.collected import Collected
 from jusinfer.gateway.connection import Connection
 from jusinfer.gateway.framing import Refusal
 from jusinfer.gateway.responder import Application, Caller, Request, Responder, Visitor
-from jusinfer.gateway.served import ServerLimits, Stranger, Watched
+from jusinfer.gateway.served import ServerLimits, Stranger, Upload, Watched
 
 __all__ = [
     "Application",
@@ -50,6 +50,7 @@ class HttpServer:
         self.held_bytes = 0
         self.stranger_bytes = 0
         self.strangers: dict[Stranger, Callable[[Refusal], None]] = {}
+        self.uploads: dict[Upload, Callable[[Refusal], None]] = {}
         self.collected = (
             Collected(limits.unread_bytes_total_max) if collected is None else collected
         )
