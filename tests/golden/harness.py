@@ -19,7 +19,7 @@ from jusinfer.domain.health import Health
 from jusinfer.domain.identity import KeyId, MemberId, Mode, Principal, TenantId
 from jusinfer.domain.journal import Admitted, Ended
 from jusinfer.domain.offers import ModelEntry, UpstreamEntry, offers_of
-from jusinfer.gateway.context import Bounds, Context
+from jusinfer.gateway.context import Bounds, Context, Counters
 from jusinfer.gateway.framing import Head
 from jusinfer.gateway.leases import Lease, Purses
 from jusinfer.gateway.paths import Gateway
@@ -78,7 +78,7 @@ class Reply(msgspec.Struct, frozen=True):
 
 
 class Played(msgspec.Struct, frozen=True):
-    """What was sent, what the client got, and what it cost."""
+    """What was sent, what the client got, what it cost, and what was counted."""
 
     path: str
     sent_headers: tuple[str, ...]
@@ -87,6 +87,8 @@ class Played(msgspec.Struct, frozen=True):
     headers: tuple[str, ...]
     delivered: bytes
     ended: Ended | None
+    head: bytes
+    counters: Counters
 
 
 class _Loop:
@@ -168,7 +170,7 @@ class Line:
         raise AssertionError(f"broken off: {is_ended_by_close}")
 
 
-def _entry(provider: str) -> UpstreamEntry:
+def entry_of(provider: str) -> UpstreamEntry:
     """Give a provider as the catalog that comes with the product states it, with one model."""
     entries = {entry.name: entry for entry in builtin_entries()}
     plain = UpstreamEntry(name=provider)
@@ -201,7 +203,7 @@ def _entry(provider: str) -> UpstreamEntry:
 @cache
 def snapshot() -> Snapshot:
     """Give a catalog with one model at each provider, all at the same price."""
-    live = [(_entry(provider), "provider-key") for provider in MODELS]
+    live = [(entry_of(provider), "provider-key") for provider in MODELS]
     return Snapshot(offers_of(live, [], None), rules.builtin().table)
 
 
@@ -234,9 +236,16 @@ def asked(path: str, body: bytes, headers: Mapping[str, str]) -> Request:
     return Request(head, body, NOW, None)
 
 
-def play(client: str, body: bytes, reply: Reply, headers: Mapping[str, str]) -> Played:
+def play(
+    client: str,
+    body: bytes,
+    reply: Reply,
+    headers: Mapping[str, str],
+    catalog: Snapshot | None = None,
+) -> Played:
     """Send a request through the gateway to a provider that answers so."""
     context, pool, journal = staged(_nothing_waits)
+    context.snapshot = catalog or context.snapshot
     line = Line()
     responder = Responder(line, minor=1, keep=True, is_head=False)
     gateway = Gateway(context, cast("Any", None), cast("Any", None))
@@ -247,7 +256,9 @@ def play(client: str, body: bytes, reply: Reply, headers: Mapping[str, str]) -> 
         raise AssertionError("the client still waits")
     status, shown, delivered = _http(line.data)
     path, sent_headers = _sent_head(pool.head)
-    return Played(path, sent_headers, pool.body, status, shown, delivered, journal.ended)
+    got = line.data.partition(b"\r\n\r\n")[0]
+    ended, counters = journal.ended, context.counters
+    return Played(path, sent_headers, pool.body, status, shown, delivered, ended, got, counters)
 
 
 def _nothing_waits(coroutine: Any) -> None:

@@ -11,6 +11,16 @@ PIECE_CHARS: Final = 8
 SECRET_CHARS_MIN: Final = 4
 SECRET_CHARS_MAX: Final = 8_192
 _OFFSETS: Final = 3
+CODE_MAX: Final = 0x10FFFF
+# A character of a text: where it begins and ends there, and what it is.
+Place = tuple[int, int, str]
+# Escapes of JSON, of addresses and of HTML, also where they are escaped once more.
+_ESCAPE: Final = re.compile(
+    r"(?:\\{1,8}u(?P<json>[0-9a-f]{4})|\\{1,8}x(?P<code>[0-9a-f]{2})"
+    r"|%(?:25){0,8}(?P<address>[0-9a-f]{2})"
+    r"|&(?:amp;){0,8}(?:#x(?P<page>[0-9a-f]{1,6})|#(?P<decimal>[0-9]{1,7})|[a-z]{2,8});)",
+    re.IGNORECASE,
+)
 
 _SECRETS: Final = tuple(
     re.compile(pattern)
@@ -52,9 +62,10 @@ def _card(match: re.Match[str]) -> str:
 class OwnSecrets:
     """Secrets of ours, of which no piece of eight letters and digits may be told to anybody.
 
-    They are found in any case, with anything but letters and digits between, reversed, and in
-    base64 and hexadecimal digits. What is shorter than eight must stand whole; below four letters
-    and digits nothing is a secret. Made once: the cost of a mask grows with its text alone.
+    They are found in any case, with anything but letters and digits between, with any characters
+    escaped as in JSON, addresses or HTML, reversed, and in base64 and hexadecimal digits. What is
+    shorter than eight must stand whole; below four letters and digits nothing is a secret. Made
+    once: the cost of a mask grows with its text alone.
     """
 
     __slots__ = ("_pieces", "_short")
@@ -75,9 +86,17 @@ class OwnSecrets:
 
     def mask(self, text: str) -> str:
         """Put a mark in place of every stretch that has a piece of a secret."""
+        text = self._masked(text, [(at, at + 1, char) for at, char in enumerate(text)])
+        return self._masked(text, list(_unescaped(text))) if _ESCAPE.search(text) else text
+
+    def has(self, text: str) -> bool:
+        """Tell whether any piece of a secret stands in a text."""
+        return self.mask(text) != text
+
+    def _masked(self, text: str, chars: list[Place]) -> str:
         # A letter whose small form is several keeps its place: only one is compared.
-        folds = [(at, char.lower()[0]) for at, char in enumerate(text) if char.isalnum()]
-        folded = "".join([char for _, char in folds])
+        folds = [(at, end, char.lower()[0]) for at, end, char in chars if char.isalnum()]
+        folded = "".join([char for _, _, char in folds])
         shared = bytearray(len(folded))
         for at in range(len(folded) - PIECE_CHARS + 1):
             if folded[at : at + PIECE_CHARS] in self._pieces:
@@ -108,7 +127,20 @@ def _dresses(secret: str) -> Iterator[str]:
         yield inner.replace("+", "-").replace("/", "_")
 
 
-def _marked(text: str, folds: list[tuple[int, str]], shared: bytearray) -> Iterator[str]:
+def _unescaped(text: str) -> Iterator[Place]:
+    """Give the characters that a text with escapes stands for; a name stands for no letter."""
+    end = 0
+    for found in _ESCAPE.finditer(text):
+        start = found.start()
+        yield from ((at, at + 1, text[at]) for at in range(end, start))
+        end = found.end()
+        *hexadecimal, decimal = found.group("json", "code", "address", "page", "decimal")
+        code = int(decimal or next(filter(None, hexadecimal), "0"), 10 if decimal else 16)
+        yield start, end, chr(code) if code <= CODE_MAX else ""
+    yield from ((at, at + 1, text[at]) for at in range(end, len(text)))
+
+
+def _marked(text: str, folds: list[Place], shared: bytearray) -> Iterator[str]:
     """Give the text with each stretch of shared letters, and what is between them, as one mark."""
     end = number = 0
     while number < len(folds):
@@ -120,5 +152,5 @@ def _marked(text: str, folds: list[tuple[int, str]], shared: bytearray) -> Itera
             number += 1
         yield text[end:first]
         yield REDACTED
-        end = folds[number - 1][0] + 1
+        end = folds[number - 1][1]
     yield text[end:]

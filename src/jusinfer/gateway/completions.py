@@ -34,6 +34,7 @@ from jusinfer.gateway.speech import rendered, worded
 from jusinfer.gateway.trying import NO_USAGE, Trying
 from jusinfer.wire.chat_answer import MALFORMED
 from jusinfer.wire.errors import status_of
+from jusinfer.wire.generation_id import repeats
 from jusinfer.wire.openai_chat import (
     Answer,
     ChunkIdent,
@@ -256,7 +257,7 @@ class Completion(Trying):
                 self._attempts,
                 self._attempt_log,
                 self._country,
-                kept_error(failure, self._body),
+                kept_error(failure, self._body, context.snapshot.secrets),
                 self._generation_id(step.route.upstream, usage),
             ),
         )
@@ -269,7 +270,11 @@ class Completion(Trying):
     def _generation_id(self, upstream: str, usage: TokenUsage) -> str:
         """Name the answer as its provider does, where only it can say what was used."""
         generation = None if self._attempt is None else self._attempt.generation
-        return "" if generation is None else generation.id_for(upstream, usage)
+        named = "" if generation is None else generation.id_for(upstream, usage)
+        is_told = named and (
+            self._context.snapshot.secrets.has(named) or repeats(named, self._body)
+        )
+        return "" if is_told else named
 
     def _note_attempt(self, route_id: str, ending: str) -> None:
         """Add an attempt to what the receipt shows of them."""

@@ -11,7 +11,7 @@ from jusinfer.domain.errors import (
     UpstreamRefused,
     UpstreamTimeout,
 )
-from jusinfer.domain.redaction import clean
+from jusinfer.domain.redaction import ERROR_CHARS_MAX, clean
 from jusinfer.domain.secrets import NO_SECRETS, OwnSecrets, mask_secrets
 from jusinfer.domain.stream import UpstreamFailure
 from jusinfer.domain.usage import Outcome
@@ -59,7 +59,9 @@ def error_of(
     return UpstreamFailed(f"the upstream failed ({failure.code})")
 
 
-def kept_error(failure: UpstreamFailure | None, request_text: bytes) -> str:
+def kept_error(
+    failure: UpstreamFailure | None, request_text: bytes, secrets: OwnSecrets = NO_SECRETS
+) -> str:
     """Give what is stored of a failure besides its status: the provider's code, of a closed list.
 
     Words follow it only where the provider refused the form of a request; they are cleaned.
@@ -69,7 +71,7 @@ def kept_error(failure: UpstreamFailure | None, request_text: bytes) -> str:
     code = failure.provider_code
     if not failure.is_quotable or not failure.message:
         return code
-    text = clean(failure.message, request_text)
+    text = clean(secrets.mask(failure.message[:ERROR_CHARS_MAX]), request_text)
     return f"{code}: {text}" if code and text else code or text
 
 

@@ -6,14 +6,14 @@ from typing import Final
 
 import msgspec
 
-from jusinfer.domain.stream import DONE, Chunk, ChunkMalformed
+from jusinfer.domain.stream import DONE, Chunk, ChunkMalformed, UpstreamFailure
 from jusinfer.domain.usage import TokenUsage
 from jusinfer.wire.answer_ident import AnswerIdent
 from jusinfer.wire.anthropic_blocks import message_id, usage_members
 from jusinfer.wire.anthropic_dialect import FINISH, Event, read_event
 from jusinfer.wire.chat_loose import Members, object_of, whole_number
 from jusinfer.wire.error_kinds import is_refusal, with_code
-from jusinfer.wire.upstream_errors import read_inner_error
+from jusinfer.wire.upstream_errors import plain_error, read_inner_error
 from jusinfer.wire.usage_shapes import (
     TOKENS_MAX,
     MessagesUsage,
@@ -26,6 +26,8 @@ from jusinfer.wire.usage_shapes import (
 _encode: Final = msgspec.json.Encoder().encode
 
 
+# Events that say nothing that is read here.
+_SILENT: Final = frozenset({"content_block_stop", "message_stop", "ping"})
 _NO_TOKENS: Final[Mapping[str, int]] = MappingProxyType({"input_tokens": 0, "output_tokens": 0})
 _COUNTS: Final = (*_NO_TOKENS, "cache_creation_input_tokens", "cache_read_input_tokens")
 # What is said of the end where a provider gave no reason for it.
@@ -99,8 +101,8 @@ class NativeDecoder:
                 self._count(chunk)
         elif kind == "message_delta":
             self._close(event, chunk)
-        elif kind == "error":
-            chunk.failure = read_inner_error(bytes(event.error))
+        elif kind not in _SILENT:
+            chunk.failure = _failure(event, payload)
         return chunk
 
     def _close(self, event: Event, chunk: Chunk) -> None:
@@ -195,6 +197,16 @@ def _object(raw: msgspec.Raw | None) -> Members:
         return object_of(said) if said.startswith(b"{") else {}
     except ChunkMalformed:
         return {}
+
+
+def _failure(event: Event, payload: bytes) -> UpstreamFailure | None:
+    """Read an error, in an event of any name; raises ChunkMalformed for one without a name."""
+    if event.type == "error":
+        return read_inner_error(bytes(event.error))
+    failure = plain_error(payload)
+    if not event.type and failure is None:
+        raise ChunkMalformed("an event is no part of a message")
+    return failure
 
 
 def error_event(code: str, message: str) -> bytes:

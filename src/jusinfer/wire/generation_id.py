@@ -1,5 +1,6 @@
 """The id under which a provider of OpenRouter's kind can be asked what an answer cost."""
 
+import re
 from typing import Final
 
 import msgspec
@@ -8,8 +9,10 @@ from jusinfer.domain.provider_report import is_generation_id
 from jusinfer.wire.usage_shapes import tried
 
 HEADER: Final = b"x-generation-id"
-# What names a response may be an id of another kind, which nobody can be asked about.
+# Anything else is an id of another kind, which nobody can be asked about, or a text.
 PREFIX: Final = "gen-"
+COMPLETION: Final = "chatcmpl-"
+PART_CHARS_MIN: Final = 4
 _NULL: Final = msgspec.Raw(b"null")
 
 
@@ -32,7 +35,7 @@ def generation_id(headers: list[tuple[bytes, bytes]], first: bytes) -> str:
     for name, value in headers:
         if name == HEADER:
             said = value.decode("ascii", "replace")
-            if is_generation_id(said):
+            if said.startswith(PREFIX) and is_generation_id(said):
                 return said
     event = tried(_event, msgspec.Raw(first))
     if event is None:
@@ -42,4 +45,18 @@ def generation_id(headers: list[tuple[bytes, bytes]], first: bytes) -> str:
         response = tried(_response, event.response)
         said = (tried(_text, response.id) or "") if response is not None else ""
         said = said if said.startswith(PREFIX) else ""
+    elif not said.startswith(COMPLETION):
+        said = said if said.startswith(PREFIX) else ""
     return said if is_generation_id(said) else ""
+
+
+def repeats(named: str, request: bytes) -> bool:
+    """Tell whether a part of an id, of four letters and digits or more, stands in a request."""
+    low = request.lower()
+    parts = (
+        part.encode()
+        for part in re.split(
+            "[^a-z0-9]", named.lower().removeprefix(PREFIX).removeprefix(COMPLETION)
+        )
+    )
+    return any(part in low for part in parts if len(part) >= PART_CHARS_MIN)

@@ -15,7 +15,7 @@ from jusinfer.domain.stream import (
 from jusinfer.domain.usage import TokenUsage
 from jusinfer.wire.answer_ident import AnswerIdent
 from jusinfer.wire.error_kinds import stream_error
-from jusinfer.wire.upstream_errors import read_inner_error
+from jusinfer.wire.upstream_errors import plain_error, read_inner_error
 from jusinfer.wire.usage_shapes import UsualUsage, read_usage, tried, usual_usage
 
 FAILING_REASONS: Final = frozenset({"error", "insufficient_system_resource"})
@@ -126,6 +126,8 @@ def decode_chunk(payload: bytes) -> Chunk:
         chunk.is_usage_only = not choices and chunk.raw_usage is not None
     if event.error is not _UNSAID and bytes(event.error) not in _ABSENT:
         chunk.failure = read_inner_error(bytes(event.error))
+    elif not choices and not has_usage:
+        chunk.failure = plain_error(payload)
     return chunk
 
 

@@ -30,7 +30,7 @@ from jusinfer.wire.responses_answer import (
     usage_of,
 )
 from jusinfer.wire.responses_output import response_of
-from jusinfer.wire.upstream_errors import read_inner_error
+from jusinfer.wire.upstream_errors import plain_error, read_inner_error
 
 BEGUN: Final = frozenset({b"response.created", b"response.queued", b"response.in_progress"})
 ENDED: Final = frozenset({b"response.completed", b"response.incomplete"})
@@ -72,6 +72,8 @@ _kind: Final = msgspec.json.Decoder(_Kind).decode
 _event: Final = msgspec.json.Decoder(_Event).decode
 _int: Final = msgspec.json.Decoder(int, strict=False).decode
 _members: Final = msgspec.json.Decoder(Members).decode
+_OF_RESPONSES: Final = b"response."
+_UNTOLD: Final = frozenset({"error", "incomplete_details"})
 _PARTS: Final = ("delta", "error", "item", "response")
 
 
@@ -161,11 +163,13 @@ class ResponsesRelay:
             self._failed = members_of(event.response) or {}
             chunk.usage = usage_of(self._failed)
             chunk.failure = failure_of(self._failed) or _failure()
-        elif kind == b"error" or (not kind and bytes(event.error) not in _NOTHING):
+        elif kind == b"error" or bytes(event.error) not in _NOTHING:
             inner = bytes(event.error)
             chunk.failure = read_inner_error(payload if inner in _NOTHING else inner)
-        elif not kind:
-            raise ChunkMalformed("an event is no part of a response")
+        elif not kind.startswith(_OF_RESPONSES):
+            chunk.failure = plain_error(payload)
+            if not kind and chunk.failure is None:
+                raise ChunkMalformed("an event is no part of a response")
         return chunk
 
     def flush(self) -> None:
@@ -250,7 +254,9 @@ class ResponsesRelay:
     def _known(self, status: str) -> dict[str, object]:
         """Give the response as far as it is known."""
         begun = {} if self._begun is None else _response_in(self._begun)
-        told = {**begun, **(self._failed or {})}
+        # What a failed response says of its end is said in our words.
+        failed = self._failed or {}
+        told = {**begun, **{name: failed[name] for name in failed.keys() - _UNTOLD}}
         made: dict[str, object] = dict(response_of(self._asked_body, AnswerIdent("", 0, ""), 0, ""))
         asked_model = (members_of(self._asked_body) or {}).get("model", _NULL)
         right = put_right(told, self._response_id, self._asked_body)

@@ -129,6 +129,10 @@ _WINDOWS: Final = (
     (b"x-ratelimit-remaining-tokens", b"x-ratelimit-reset-tokens"),
 )
 
+_NOTHING: Final = frozenset({b"", b"null", b'""', b"[]", b"{}"})
+_NULL: Final = msgspec.Raw(b"null")
+_members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
 
 class _Said(msgspec.Struct, frozen=True):
     """What an error says of itself. `codes` are its code, its type and the like, as text."""
@@ -180,6 +184,25 @@ def read_inner_error(raw: bytes) -> UpstreamFailure:
     if not STATUS_MIN <= status <= STATUS_MAX:
         status = BAD_GATEWAY
     return _judge(status, said, code="upstream_error", retry_after_seconds=None)
+
+
+def plain_error(payload: bytes) -> UpstreamFailure | None:
+    """Judge an event of a stream that no API knows: None where it says of no error.
+
+    An error may stand in it under any name, or under none; such an event is never passed on,
+    for what it says may name our account.
+    """
+    try:
+        members = _members(payload)
+    except (ValueError, RecursionError):
+        return None
+    for name in ("error", "errors", "detail"):
+        if bytes(members.get(name, _NULL)) not in _NOTHING:
+            return read_inner_error(bytes(members[name]))
+    kinds = {bytes(members.get(name, _NULL)) for name in ("type", "object")}
+    if b'"error"' in kinds or bytes(members.get("message", _NULL)) not in _NOTHING:
+        return read_inner_error(payload)
+    return None
 
 
 def _judge(

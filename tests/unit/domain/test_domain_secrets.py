@@ -173,3 +173,14 @@ def test_a_mask_covers_every_stretch() -> None:
     own = OwnSecrets([OWN])
     text = f"{OWN[:9]} and {OWN[10:20]}!"
     assert own.mask(text) == f"{REDACTED} and {REDACTED}!"
+
+
+@pytest.mark.parametrize(
+    "sign", ["\\u002f", "\\\\u002F", "%2F", "%252f", "&#x2F;", "&#47;", "&amp;#47;", "&sol;"]
+)
+def test_a_secret_is_found_where_signs_in_it_are_escaped(sign: str) -> None:
+    own = OwnSecrets(["abcd/efgh/ijkl/mnop"])
+    told = own.mask(f"value {'abcd/efgh/ijkl/mnop'.replace('/', sign)} is 50% wrong &c.")
+    assert told == f"value {REDACTED} is 50% wrong &c."
+    assert own.mask(f"a{sign}b") == f"a{sign}b"
+    assert own.mask("&#9999999; \\uD800") == "&#9999999; \\uD800"

@@ -356,7 +356,6 @@ def test_the_end_is_known_wherever_its_name_stands() -> None:
         event("response.output_item.done", 3, output_index=0, item=MESSAGE | {"phase": "final"}),
         event("response.web_search_call.completed", 3, item_id="ws_1", output_index=0),
         event("response.a_kind_of_tomorrow", 3, delta={"a": [1.50]}),
-        b'{"type":"error_of_tomorrow","error":{"code":"x"}}',
     ],
 )
 def test_events_between_are_passed_whatever_they_are(payload: bytes) -> None:
@@ -493,3 +492,16 @@ def test_an_incomplete_answer_that_was_not_streamed_ends_so() -> None:
     *_, last, done = response_as_events(json.dumps(cut).encode())
     assert json.loads(last)["type"] == "response.incomplete"
     assert done == DONE
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b'{"type":"error_of_tomorrow","error":{"message":"our account"}}',
+        b'{"type":"response.error","error":{"message":"our account"}}',
+        b'{"type":"invalid_value","message":"our account"}',
+        b'{"type":"odd","errors":["our account"]}',
+    ],
+)
+def test_an_event_that_says_of_an_error_is_one_and_is_not_passed(payload: bytes) -> None:
+    assert b"our account" not in Heard(DELTA, payload).out
