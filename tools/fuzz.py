@@ -200,11 +200,11 @@ def play(data: bytes, pair: Pair, cut: int) -> bytes:
         except SseTooLarge:
             sent += machine.cut()
             break
-        sent += machine.feed(list(_translated(reader, payloads)), b"", 1.0)
+        sent += machine.feed(list(_translated(reader, payloads)), 1.0)
     rest = list(_translated(reader, decoder.end()))
     if not machine.is_over:
         rest += reader.end()
-    sent += machine.feed(rest, b"", 2.0)
+    sent += machine.feed(rest, 2.0)
     sent += machine.end(3.0)
     machine.final_usage(1)
     return sent

@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from jusinfer.domain.inference.failures import error_of
 from jusinfer.domain.stream import UpstreamFailure
-from jusinfer.gateway.failures import error_of
 from jusinfer.wire.errors import status_of
 from jusinfer.wire.openai_chat import decode_answer
 from jusinfer.wire.upstream_errors import read_error

@@ -26,9 +26,9 @@ def streamed(*events: Any, done: bool = True) -> tuple[StreamAttempt, list[dict[
         payloads.append(b"[DONE]")
     sent = b""
     for payload in payloads:
-        sent += machine.feed(reader.chunks(payload), b"", 1.0)
+        sent += machine.feed(reader.chunks(payload), 1.0)
     if not machine.is_over:
-        sent += machine.feed(reader.end(), b"", 1.0)
+        sent += machine.feed(reader.end(), 1.0)
         sent += machine.end(1.0)
     rows = [row.removeprefix(b"data: ") for row in sent.split(b"\n\n")]
     return machine, [json.loads(row) for row in rows if row.startswith(b"{")]

@@ -10,8 +10,9 @@ import pytest
 from tests.golden.harness import Line, asked, staged
 
 from jusinfer.domain.completion import CompletionRequest
-from jusinfer.gateway import arrivals, paths, trying
+from jusinfer.gateway import paths
 from jusinfer.gateway.heavy import LARGE_BYTES_MIN
+from jusinfer.gateway.inference import handler
 from jusinfer.gateway.paths import Gateway
 from jusinfer.gateway.responder import Responder
 
@@ -71,10 +72,10 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
 
         monkeypatch.setattr(module, name, noting)
 
-    noted(arrivals, "read")
+    noted(handler, "read")
     noted(paths, "read")
     noted(paths, "_counted")
-    noted(trying, "spoken")
+    noted(handler, "write_request")
     return seen
 
 
@@ -90,7 +91,7 @@ def test_a_large_body_is_read_and_written_beside_the_loop(
     assert {thread for _, thread in threads} == {"large-bodies"}
     if path in SENT:
         assert LONG.encode() in played.sent
-        assert [name for name, _ in threads] == ["read", "spoken"]
+        assert [name for name, _ in threads] == ["read", "write_request"]
     else:
         assert played.line.data.startswith(b"HTTP/1.1 200 ")
 
@@ -121,14 +122,14 @@ def test_nothing_is_sent_for_a_caller_that_left_meanwhile(path: str) -> None:
     assert (played.sent, played.line.data) == (b"", b"")
 
 
-@pytest.mark.parametrize("name", ["read", "spoken"])
+@pytest.mark.parametrize("name", ["read", "write_request"])
 def test_a_fault_in_reading_or_writing_is_told_to_the_caller(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: Any) -> CompletionRequest:
         raise LookupError("played")
 
-    monkeypatch.setattr(arrivals if name == "read" else trying, name, broken)
+    monkeypatch.setattr(handler, name, broken)
     played = Played(SENT[0], json.dumps(BODIES[SENT[0]]).encode(), nothing)
     assert [type(fault) for fault in played.faults] == [LookupError]
     assert played.line.data.startswith(b"HTTP/1.1 503 ")
@@ -138,13 +139,13 @@ def test_a_fault_in_reading_or_writing_is_told_to_the_caller(
 def test_the_loop_runs_on_while_a_body_is_worked_on(monkeypatch: pytest.MonkeyPatch) -> None:
     # The work ends only after the loop has been seen to run: on the loop it would never end.
     is_seen = threading.Event()
-    read = arrivals.read
+    read = handler.read
 
     def waiting(*given: Any) -> CompletionRequest:
         assert is_seen.wait(30)
         return read(*given)
 
-    monkeypatch.setattr(arrivals, "read", waiting)
+    monkeypatch.setattr(handler, "read", waiting)
 
     def run_on(responder: Responder) -> None:
         del responder

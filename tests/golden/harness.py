@@ -135,8 +135,8 @@ class _Journal:
 
     ended: Ended | None = None
 
-    def admit(self, record: Admitted) -> None:
-        del record
+    def admit(self, record: Admitted) -> object:
+        return record
 
     def end(self, segment: object, record: Ended) -> None:
         del segment

@@ -4,8 +4,15 @@ from pathlib import Path
 
 import pytest
 
+from jusinfer.domain.billing_rules import (
+    CHARGED,
+    RULES,
+    EndCause,
+    StreamPhase,
+    billed_pico,
+    billing_rule,
+)
 from jusinfer.domain.catalog import Price
-from jusinfer.domain.cut_points import FREE, RULES, Cause, Point, billed_pico, judge
 from jusinfer.domain.usage import Outcome, TokenUsage
 
 PAGE = Path(__file__).parents[2] / "docs" / "cut-points.md"
@@ -26,17 +33,19 @@ def test_the_page_and_the_table_have_the_same_cells() -> None:
 
 @pytest.mark.parametrize("row", cells(), ids=lambda row: f"{row[0]}, {row[1]}")
 def test_a_cell_of_the_page_says_what_the_table_does(row: list[str]) -> None:
-    rule = judge(Cause(row[0]), Point(row[1]))
+    rule = billing_rule(EndCause(row[0]), StreamPhase(row[1]))
     assert rule.outcome == row[3]
     assert rule.is_charged == row[2].startswith("for what")
     assert rule.is_tried_again == ("another route" in row[2])
 
 
-def test_no_free_outcome_is_ever_charged_and_no_charge_is_without_output() -> None:
+def test_an_outcome_is_charged_only_where_a_row_charges_it_and_never_without_output() -> None:
     price = Price(10, 20)
     for rule in RULES.values():
-        assert not (rule.is_charged and rule.outcome in FREE)
-    for outcome in Outcome:
-        billed = billed_pico(price, USAGE, outcome)
-        assert billed == (0 if outcome in FREE else 70)
-        assert billed_pico(price, TokenUsage(prompt_tokens=9), outcome) == 0
+        assert rule.outcome in CHARGED or not rule.is_charged
+    assert {Outcome.UPSTREAM_REFUSED, Outcome.UPSTREAM_FAILED, Outcome.INTERRUPTED}.isdisjoint(
+        CHARGED
+    )
+    assert billed_pico(price, USAGE, is_charged=True) == 70
+    assert billed_pico(price, USAGE, is_charged=False) == 0
+    assert billed_pico(price, TokenUsage(prompt_tokens=9), is_charged=True) == 0

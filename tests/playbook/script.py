@@ -78,9 +78,9 @@ def play(
         except SseTooLarge:
             sent += machine.cut()
             break
-        sent += machine.feed(payloads, read, 1.0)
+        sent += machine.feed(payloads, 1.0)
     if ending == "end":
-        sent += machine.feed(decoder.end(), b"", 2.0)
+        sent += machine.feed(decoder.end(), 2.0)
         sent += machine.end(2.0)
     elif ending == "cut":
         sent += machine.cut()

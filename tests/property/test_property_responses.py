@@ -73,7 +73,7 @@ class Relayed:
         out = b""
         rows = [row for payload in payloads for row in self.relay.chunks(payload)]
         for read in [rows] if at_once else [[row] for row in rows]:
-            out += self.machine.feed(read, b"", 1.0)
+            out += self.machine.feed(read, 1.0)
         self.out = out + self.machine.end(2.0)
         self.events: list[dict[str, Any]] = [
             json.loads(block.split("\ndata: ", 1)[1])

@@ -4,7 +4,10 @@
 secret. The table that gives each class its status and body is in `wire/errors.py`.
 """
 
-from typing import ClassVar
+from typing import ClassVar, Final
+
+# The code of a refusal by a provider's content filter, in every client API that has one.
+CONTENT_FILTERED: Final = "content_filter"
 
 
 class JusinferError(Exception):

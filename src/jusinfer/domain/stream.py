@@ -28,6 +28,7 @@ class UpstreamFailure(msgspec.Struct, frozen=True):
     and the most, 0 where an input that is too long did not say. `provider_code` is the provider's
     own code, of a closed list. The text may be shown to the caller unless `is_private`, as it
     speaks of our account or of what was said; words of it may be stored where `is_quotable`.
+    `is_cut` says that the connection broke.
     """
 
     code: str
@@ -43,6 +44,7 @@ class UpstreamFailure(msgspec.Struct, frozen=True):
     provider_code: str = ""
     is_private: bool = False
     is_quotable: bool = False
+    is_cut: bool = False
 
     def __repr__(self) -> str:
         """Show the code, not the upstream's words."""
@@ -187,14 +189,15 @@ class StreamAttempt:
         """Whether nothing more can come of this attempt."""
         return self.state is AttemptState.COMPLETED or self.state is AttemptState.FAILED
 
+    @property
+    def has_finished(self) -> bool:
+        """Whether every choice has said why it ended."""
+        return len(self._finished) >= self._choice_count
+
     # ------------------------------------------------------------------ what comes in
 
-    def feed(self, payloads: list[bytes], raw: bytes, now: float) -> bytes:  # noqa: ARG002 (see below)
-        """Take the events of one read; gives what to send to the caller now, framed.
-
-        `raw` is the read itself. It is not passed on: only a comparison that costs more than
-        framing anew could show that it holds these events and nothing else.
-        """
+    def feed(self, payloads: list[bytes], now: float) -> bytes:
+        """Take the events of one read; gives what to send to the caller now, framed."""
         state = self.state
         if not payloads or state is AttemptState.COMPLETED or state is AttemptState.FAILED:
             return b""
@@ -406,6 +409,13 @@ def usage_to_charge(
             completion_tokens=completion_tokens if has_content else 0,
             is_estimated=True,
         )
+    if (
+        has_content
+        and reported == TokenUsage(reported.prompt_tokens, 0, 0, reported.completion_tokens)
+        and reported.prompt_tokens > 0
+        and reported.completion_tokens > 0
+    ):
+        return reported
     believed = plausible(reported)
     if not has_content or (believed.prompt_tokens > 0 and believed.completion_tokens > 0):
         return believed

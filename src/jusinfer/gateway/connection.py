@@ -14,10 +14,10 @@ from jusinfer.gateway.framing import (
     Refused,
     has_bare_newline,
     head_too_large,
-    parse_head,
     too_large,
     without_blank_lines,
 )
+from jusinfer.gateway.head_memory import HeadMemory
 from jusinfer.gateway.kernel import is_broken, reset_on_close
 from jusinfer.gateway.responder import Request, Responder
 from jusinfer.gateway.served import Served, ServerLimits
@@ -38,6 +38,7 @@ class Connection(asyncio.Protocol):
         "_body",
         "_buffer",
         "_head",
+        "_heads",
         "_held_bytes",
         "_is_body_paused",
         "_is_closing",
@@ -64,6 +65,7 @@ class Connection(asyncio.Protocol):
         self._seen = 0
         self._blank_lines = 0
         self._head: Head | None = None
+        self._heads = HeadMemory()
         self._body: Body | None = None
         self._responder: Responder | None = None
         self._is_closing = False
@@ -82,8 +84,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take a new connection, unless there are too many."""
-        server = self._server
-        limits = server.limits
+        server, limits = self._server, self._server.limits
         # The loop's own transports need not inherit from asyncio's classes.
         self._transport = stream = cast("asyncio.Transport", transport)
         stream.set_write_buffer_limits(limits.write_high_water_bytes, limits.write_low_water_bytes)
@@ -213,8 +214,7 @@ class Connection(asyncio.Protocol):
             return
         if end > limits.head_bytes_max:
             raise head_too_large(limits.head_bytes_max)
-        head = parse_head(data[:end], limits.head_lines_max)
-        self._head = head
+        head = self._head = self._heads.read(data[:end], limits.head_lines_max)
         self._seen = 0
         self._blank_lines = 0
         rest = data[end:]

@@ -3,24 +3,25 @@
 import msgspec
 
 from jusinfer.domain.identity import Principal
+from jusinfer.domain.inference.planned_request import PlannedRequest
 from jusinfer.domain.route_plan import RoutePlan
-from jusinfer.gateway.admission import Admission, policy_of
+from jusinfer.gateway.admission import policy_of
 from jusinfer.gateway.context import Context
 from jusinfer.gateway.doors import Door
 from jusinfer.wire.route_shape import plan_json, plan_object
 
 
 def dry_run(
-    context: Context, principal: Principal, admission: Admission, epoch_seconds: int, door: Door
+    context: Context, principal: Principal, planned: PlannedRequest, epoch_seconds: int, door: Door
 ) -> bytes:
     """Say which routes a request would take, at which cost and why; nothing is called."""
-    asked, plan = admission.asked, admission.plan
+    asked, plan = planned.asked, planned.plan
     router = context.snapshot.router(principal.mode)
     policy = policy_of(principal, asked, epoch_seconds, door)
     health = context.health.at(context.loop.time(), epoch_seconds)
     shown = router.estimated(plan, asked.traits, policy, health)
     decisive = router.decisive(plan, asked.traits, policy, health)
-    return plan_json(shown, router.table, asked.traits, admission.bound_nano, decisive)
+    return plan_json(shown, router.table, asked.traits, planned.bound_nano, decisive)
 
 
 def route_json(context: Context, plan: RoutePlan, index: int) -> bytes:

@@ -65,6 +65,7 @@ class Head:
         "headers",
         "http_minor",
         "keep_alive",
+        "memo",
         "method",
         "path",
         "query",
@@ -81,6 +82,25 @@ class Head:
         self.expects_continue = False
         self.path = ""
         self.query = ""
+        # What the application has read from it; it holds for every request with the same head.
+        self.memo: object | None = None
+
+    def with_length(self, digits: bytes) -> "Head":
+        """Return the same head but for its Content-Length, of so many bytes."""
+        made = Head.__new__(Head)
+        made.method = self.method
+        made.target = self.target
+        made.http_minor = self.http_minor
+        made.headers = [
+            (name, digits if name == b"content-length" else value) for name, value in self.headers
+        ]
+        made.body_bytes = int(digits)
+        made.keep_alive = self.keep_alive
+        made.expects_continue = self.expects_continue
+        made.path = self.path
+        made.query = self.query
+        made.memo = self.memo
+        return made
 
 
 def parse_head(raw: bytes, lines_max: int) -> Head:

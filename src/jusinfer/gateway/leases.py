@@ -65,6 +65,11 @@ class Reservation:
         self.bound_nano = bound_nano
         self.is_open = True
 
+    @property
+    def lease_id(self) -> str:
+        """The lease that the bound was taken from."""
+        return self.lease.lease_id
+
     def end(self, charge_nano: int) -> int:
         """Spend the charge, give the rest back to the lease, and give the overrun (0 if none)."""
         if not self.is_open:

@@ -71,3 +71,16 @@ def name_of(host: str) -> str:
     """Give a Host without its port, in lower case; empty for what is no host and port."""
     match = _HOST.fullmatch(host.strip().lower())
     return match[1].removesuffix(".") if match is not None else ""
+
+
+def country_of(request: Request, header: bytes, trusted: tuple[str, ...]) -> str:
+    """Give the caller's country from a header that only a trusted proxy may set; else empty."""
+    if not trusted or request.peer not in trusted:
+        return ""
+    value = request.header(header)
+    if value is None or value in {b"XX", b"ZZ"}:
+        return ""
+    if value == b"T1":
+        return "T1"
+    is_country = len(value) == 2 and value.isalpha() and value.isupper()  # noqa: PLR2004
+    return value.decode("ascii") if is_country else ""

@@ -22,9 +22,8 @@ from jusinfer.domain.errors import (
     Unavailable,
 )
 from jusinfer.domain.identity import Principal
+from jusinfer.domain.inference.settlement import US_PER_SECOND
 from jusinfer.gateway.admission import examine, read
-from jusinfer.gateway.arrivals import US_PER_SECOND
-from jusinfer.gateway.completions import Completion
 from jusinfer.gateway.console_paths import BODY_BYTES_MAX as CONSOLE_BYTES_MAX
 from jusinfer.gateway.console_paths import judge
 from jusinfer.gateway.context import Context
@@ -33,6 +32,7 @@ from jusinfer.gateway.entrance import credential, entered, identify, known
 from jusinfer.gateway.explained import dry_run
 from jusinfer.gateway.forward import ConsoleForward
 from jusinfer.gateway.heavy import LARGE_BYTES_MIN
+from jusinfer.gateway.inference.handler import InferenceHandler
 from jusinfer.gateway.own_records import PATHS as OWN_RECORDS
 from jusinfer.gateway.own_records import OwnRecords
 from jusinfer.gateway.server import Refusal, Request, Responder, Visitor
@@ -182,7 +182,7 @@ class Gateway:
         elif door is None:
             self._context.spawn(self._count_tokens(request, responder, request_id))
         else:
-            Completion(self._context, request, responder, request_id, door).begin(request)
+            InferenceHandler(self._context, request, responder, request_id, door).begin(request)
 
     async def _dry_run(self, request: Request, responder: Responder, request_id: str) -> None:
         """Say which routes a chat request would take, and why; costs nothing, asks nobody."""

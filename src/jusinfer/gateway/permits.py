@@ -16,7 +16,6 @@ AHEAD_SECONDS: Final = 2.0
 IDLE_SECONDS: Final = 2.0
 ASK_AGAIN_SECONDS: Final = 0.25
 BUCKETS_MAX: Final = 200_000
-OUTPUT_TOKENS_GUESS: Final = 1_000
 _NOUNS: Final[Mapping[str, str]] = {
     "requests": "requests per minute",
     "tokens": "tokens per minute",
@@ -174,11 +173,6 @@ class Permits:
         elif bucket.limit != limit:
             bucket.limit = limit
         return bucket
-
-
-def tokens_of(input_tokens: int, output_tokens_max: int | None) -> int:
-    """Estimate what a request will take of a limit on tokens; its answer corrects it."""
-    return input_tokens + (output_tokens_max or OUTPUT_TOKENS_GUESS)
 
 
 def _need(limit: Limit, tokens: int) -> int:

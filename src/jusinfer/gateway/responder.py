@@ -55,6 +55,7 @@ class Request:
     __slots__ = (
         "arrived_at",
         "body",
+        "head",
         "headers",
         "http_minor",
         "keep_alive",
@@ -66,6 +67,7 @@ class Request:
     )
 
     def __init__(self, head: Head, body: bytes, arrived_at: float, peer: str | None) -> None:
+        self.head = head
         self.method = head.method
         self.target = head.target
         self.path = head.path

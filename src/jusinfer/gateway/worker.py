@@ -18,6 +18,7 @@ from jusinfer.gateway.context import Context
 from jusinfer.gateway.control import ControlPage
 from jusinfer.gateway.forward import ConsoleForward
 from jusinfer.gateway.holds import Holds
+from jusinfer.gateway.inference.settled import write_unwritten
 from jusinfer.gateway.journal import SYNC_SECONDS, Journal
 from jusinfer.gateway.key_cache import KeyCache
 from jusinfer.gateway.leases import Purses, Taken
@@ -29,7 +30,6 @@ from jusinfer.gateway.permits import Permits
 from jusinfer.gateway.pool import Pool, PoolLimits, Target
 from jusinfer.gateway.rates import Rates
 from jusinfer.gateway.server import HttpServer, ServerLimits
-from jusinfer.gateway.settlement import write_unwritten
 from jusinfer.rules import RuleFiles
 from jusinfer.store.gateway_link import GatewayLink, LinkDown, Shortfall
 

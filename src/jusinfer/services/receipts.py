@@ -6,8 +6,8 @@ from typing import Final
 import msgspec
 
 from jusinfer.domain.actor import Action, Operator
+from jusinfer.domain.billing_rules import CHARGED, billed_pico
 from jusinfer.domain.catalog import Price, Route, price_at, tier_of
-from jusinfer.domain.cut_points import billed_pico
 from jusinfer.domain.errors import InvalidRequest
 from jusinfer.domain.money import charge_nano
 from jusinfer.domain.price_entries import Tariff
@@ -108,7 +108,8 @@ def rerate(world: World, operator: Operator, days: int, version: str | None) -> 
                 row[3] += 1
                 row[2] += usage.charge_nano
             else:
-                billed = billed_pico(price, tokens(usage), Outcome(usage.outcome))
+                is_charged = Outcome(usage.outcome) in CHARGED
+                billed = billed_pico(price, tokens(usage), is_charged=is_charged)
                 row[2] += charge_nano(billed)
     return [Rated(*key, *row) for key, row in sorted(sums.items())]
 

@@ -5,11 +5,12 @@ The order matters: a lease reclaimed before its journal has been posted could be
 
 from typing import Final
 
+from jusinfer.domain.billing_rules import EndCause, StreamPhase, billing_rule
 from jusinfer.domain.journal import Admitted, Ended
-from jusinfer.domain.usage import Outcome
 from jusinfer.settler.post import Connection
 from jusinfer.settler.reader import Batch, JournalReader
 
+INTERRUPTED: Final = billing_rule(EndCause.WORKER_KILLED, StreamPhase.MID_STREAM)
 RECLAIM: Final = "SELECT leases, amount_nano FROM jusinfer_reclaim(%s)"
 RECLAIM_CAPS: Final = "SELECT jusinfer_reclaim_caps(%s)"
 FREE_SLOTS: Final = "SELECT jusinfer_free_slots(%s)"
@@ -49,7 +50,7 @@ def interrupted(admitted: Admitted) -> Ended:
         charge_nano=0,
         bound_nano=admitted.bound_nano,
         attempts=0,
-        outcome=Outcome.INTERRUPTED.value,
+        outcome=INTERRUPTED.outcome.value,
         status=0,
         country="",
         error_text="",

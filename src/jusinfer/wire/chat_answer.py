@@ -6,7 +6,8 @@ from typing import Any, Final
 
 import msgspec
 
-from jusinfer.domain.stream import ChunkMalformed, UpstreamFailure, estimate_completion_tokens
+from jusinfer.domain.inference.failures import MALFORMED
+from jusinfer.domain.stream import ChunkMalformed, estimate_completion_tokens
 from jusinfer.domain.usage import TokenUsage
 from jusinfer.wire.answer_ident import AnswerIdent
 from jusinfer.wire.chat_calls import whole_calls
@@ -16,9 +17,6 @@ from jusinfer.wire.chat_stream import CREATED_MAX, NOT_CARRIED
 from jusinfer.wire.openai_chat import Answer, decode_answer, shown_usage
 
 SEED_BYTES: Final = 16
-MALFORMED: Final = UpstreamFailure(
-    code="malformed_answer", message="a part of the answer could not be read", status=502
-)
 _encode: Final = msgspec.json.Encoder().encode
 
 

@@ -16,7 +16,7 @@ FILE_BYTES_PER_TOKEN: Final = 2
 SPEECHLESS: Final = frozenset({"assistant", "function"})
 
 
-class Message(msgspec.Struct):
+class Message(msgspec.Struct, gc=False):
     """What is judged of a message; the rest of it passes through."""
 
     role: Role

@@ -9,8 +9,10 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-CONTEXT: Final = "context_length_exceeded"
-FILTERED: Final = "content_filter"
+from jusinfer.domain.errors import CONTENT_FILTERED, ContextTooLong
+
+CONTEXT: Final = ContextTooLong.code
+FILTERED: Final = CONTENT_FILTERED
 OVERLOADED: Final = "server_is_overloaded"
 TEXT_CHARS_MAX: Final = 2_000
 

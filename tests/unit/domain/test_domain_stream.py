@@ -66,7 +66,7 @@ def attempt(*, wants_usage: bool = False, choice_count: int = 1) -> StreamAttemp
 
 
 def fed(machine: StreamAttempt, *words: str, now: float = 1.0) -> bytes:
-    return machine.feed([word.encode() for word in words], b"", now)
+    return machine.feed([word.encode() for word in words], now)
 
 
 def test_nothing_is_sent_before_content() -> None:
@@ -80,13 +80,6 @@ def test_nothing_is_sent_before_content() -> None:
     assert machine.has_sent_content
     assert fed(machine, "text 2") == b"data: text 2\n\n"
     assert (machine.content_event_count, machine.content_bytes) == (2, 8)
-
-
-def test_the_bytes_of_a_read_never_stand_for_other_events() -> None:
-    machine = attempt()
-    fed(machine, "text")
-    raw = b"ext 12\n\ndata: te"
-    assert machine.feed([b"text 123"], raw, 1.0) == b"data: text 123\n\n"
 
 
 def test_an_event_of_several_lines_is_framed_anew() -> None:

@@ -102,11 +102,11 @@ class Came:
         reads = [data] if not step else [data[at : at + step] for at in range(0, len(data), step)]
         for read in reads:
             for payload in decoder.feed(read):
-                self.sent += self.machine.feed(reader.chunks(payload), b"", 1.0)
+                self.sent += self.machine.feed(reader.chunks(payload), 1.0)
         rest = [chunk for payload in decoder.end() for chunk in reader.chunks(payload)]
         if not self.machine.is_over:
             rest += reader.end()
-        self.sent += self.machine.feed(rest, b"", 1.0)
+        self.sent += self.machine.feed(rest, 1.0)
         if not self.machine.is_over:
             self.sent += self.machine.end(1.0)
 

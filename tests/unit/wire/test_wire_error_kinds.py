@@ -5,8 +5,8 @@ import json
 import pytest
 
 from jusinfer.domain.errors import ContextTooLong, Unavailable, UpstreamRefused
+from jusinfer.domain.inference.failures import code_of, error_of
 from jusinfer.gateway.doors import ANTHROPIC
-from jusinfer.gateway.failures import code_of, error_of
 from jusinfer.gateway.speech import rendered
 from jusinfer.wire.anthropic_native import error_event
 from jusinfer.wire.error_kinds import failed_error, too_long

@@ -129,7 +129,7 @@ def test_what_is_nested_too_deeply_for_its_writer_fails_the_stream() -> None:
         now=0,
         frame=writer.events,
     )
-    assert machine.feed([deep], b"", 0) == b"malformed_stream"
+    assert machine.feed([deep], 0) == b"malformed_stream"
     assert machine.state is AttemptState.FAILED
 
 

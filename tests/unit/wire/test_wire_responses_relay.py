@@ -103,11 +103,11 @@ class Heard:
 
     def feed(self, *payloads: bytes) -> None:
         rows = [row for payload in payloads for row in self.relay.chunks(payload)]
-        self.out += self.machine.feed(rows, b"", 1.0)
+        self.out += self.machine.feed(rows, 1.0)
 
     def end(self) -> "Heard":
         rows = self.relay.end()
-        self.out += self.machine.feed(rows, b"", 1.0) + self.machine.end(1.0)
+        self.out += self.machine.feed(rows, 1.0) + self.machine.end(1.0)
         return self
 
     def usage_event(self, machine: StreamAttempt) -> bytes:
@@ -475,7 +475,7 @@ def test_an_answer_that_was_cut_has_its_reason() -> None:
 def test_an_answer_that_was_not_streamed_is_told_event_by_event(item: dict[str, Any]) -> None:
     whole = response(item, CALL)
     heard = Heard()
-    out = heard.machine.feed(response_as_events(json.dumps(whole).encode()), b"", 1.0)
+    out = heard.machine.feed(response_as_events(json.dumps(whole).encode()), 1.0)
     heard.out = out
     assert heard.machine.state is AttemptState.COMPLETED
     numbers = [row["sequence_number"] for row in heard.events]

@@ -422,7 +422,7 @@ def test_a_stream_is_charged_once(events: list[str], expected: TokenUsage) -> No
         decode_chunk, Silent(), wants_usage=False, choice_count=1, deadlines=deadlines, now=0.0
     )
     for event in [*events, "[DONE]"]:
-        machine.feed([event.encode()], b"", 0.0)
+        machine.feed([event.encode()], 0.0)
     assert machine.state is AttemptState.COMPLETED
     assert machine.final_usage(50) == expected
 

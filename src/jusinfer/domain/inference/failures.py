@@ -1,8 +1,10 @@
-"""From an attempt's failure to the error its caller sees and the outcome on the receipt."""
+"""What a failed attempt means: the error that its client sees, and the cause that is billed by."""
 
 from typing import Final
 
+from jusinfer.domain.billing_rules import EndCause
 from jusinfer.domain.errors import (
+    CONTENT_FILTERED,
     ContextTooLong,
     JusinferError,
     RateLimited,
@@ -15,7 +17,6 @@ from jusinfer.domain.redaction import ERROR_CHARS_MAX, clean
 from jusinfer.domain.secrets import NO_SECRETS, OwnSecrets, mask_secrets
 from jusinfer.domain.stream import UpstreamFailure
 from jusinfer.domain.usage import Outcome
-from jusinfer.wire.error_kinds import CONTEXT, FILTERED
 
 TIMEOUT_STATUSES: Final = frozenset({408, 504, 524})
 RATE_STATUS: Final = 429
@@ -31,7 +32,7 @@ def error_of(
     sizes: tuple[int, int] = (0, 0),
     secrets: OwnSecrets = NO_SECRETS,
 ) -> JusinferError:
-    """Say a failed attempt in our own words; only a refused request carries the upstream's.
+    """Put a failed attempt in our own words; only a refused request carries the upstream's.
 
     The upstream's text may repeat the prompt, which the caller knows already, but never one of
     `secrets`, which are ours, and nothing where it speaks of our account. `sizes` are our own
@@ -62,7 +63,7 @@ def error_of(
 def kept_error(
     failure: UpstreamFailure | None, request_text: bytes, secrets: OwnSecrets = NO_SECRETS
 ) -> str:
-    """Give what is stored of a failure besides its status: the provider's code, of a closed list.
+    """Return what is stored of a failure besides its status: the provider's code, of a closed list.
 
     Words follow it only where the provider refused the form of a request; they are cleaned.
     """
@@ -84,7 +85,7 @@ def _refused(
 ) -> JusinferError:
     text = "" if failure.is_private else _shown(failure.message, secrets)
     param = None if failure.param is None else _shown(failure.param, secrets)
-    if failure.kind == CONTEXT:
+    if failure.kind == ContextTooLong.code:
         asked, most = failure.context_tokens
         return ContextTooLong(
             text or "the input is too long for this model",
@@ -92,7 +93,7 @@ def _refused(
             context_tokens=most or sizes[1],
             param=param,
         )
-    own = "the upstream's filter refused this request" if failure.kind == FILTERED else ""
+    own = "the upstream's filter refused this request" if failure.kind == CONTENT_FILTERED else ""
     return UpstreamRefused(
         text or own or "the upstream refused this request",
         status=failure.status,
@@ -102,7 +103,7 @@ def _refused(
 
 
 def code_of(failure: UpstreamFailure) -> str:
-    """Give the code that ends a stream: what it means to a client, or how it broke."""
+    """Return the code that ends a stream: what it means to a client, or how it broke."""
     if failure.kind:
         return failure.kind
     if failure.status == RATE_STATUS and not failure.is_quota:
@@ -110,22 +111,25 @@ def code_of(failure: UpstreamFailure) -> str:
     return failure.code
 
 
-def outcome_of(failure: UpstreamFailure) -> Outcome:
-    """Give the outcome that a receipt shows for a completion whose last attempt failed so."""
+def cause_of(failure: UpstreamFailure) -> EndCause:
+    """Return what an attempt that failed before its first token is billed by."""
     if failure.is_callers_fault:
-        return Outcome.UPSTREAM_REFUSED
+        return EndCause.UPSTREAM_REFUSED
     if failure.status in TIMEOUT_STATUSES:
-        return Outcome.UPSTREAM_STALLED
-    return Outcome.UPSTREAM_FAILED
+        return EndCause.UPSTREAM_STALLED
+    return EndCause.UPSTREAM_CUT if failure.is_cut else EndCause.UPSTREAM_ERROR
 
 
 def finished(finish_reason: str | None) -> Outcome:
-    """Give the outcome of an answer that ended well."""
+    """Return the outcome of an answer that ended well."""
     return Outcome.LENGTH if finish_reason == "length" else Outcome.COMPLETED
 
 
 EMPTY: Final = UpstreamFailure(
     code="empty_answer", message="the upstream produced nothing", status=502
+)
+MALFORMED: Final = UpstreamFailure(
+    code="malformed_answer", message="a part of the answer could not be read", status=502
 )
 STOPPING: Final = UpstreamFailure(
     code="gateway_stopped", message="the gateway is stopping", status=503

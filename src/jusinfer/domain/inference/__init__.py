@@ -1,0 +1,1 @@
+"""The life of one inference request, as state machines without I/O."""

@@ -1,0 +1,75 @@
+"""The header lines of an answer to an inference request: names, route, budget, limits, caps."""
+
+from typing import Final, Protocol
+
+from jusinfer.domain.inference.planned_request import PlannedRequest
+from jusinfer.domain.limits import Cap, highest
+
+# Headers of a provider's answer that a client may see; all others stop here.
+PASSED_HEADERS: Final = frozenset({b"openai-processing-ms"})
+PASSED_BYTES_MAX: Final = 128
+
+
+class RateWindow(Protocol):
+    """What is left of a key's requests and tokens per minute."""
+
+    requests_limit: int
+    tokens_limit: int
+    requests: float
+    tokens: float
+
+
+def own_ids(request_id: str, completion_id: str) -> str:
+    """Write the headers that name a request and its completion."""
+    return f"x-request-id: {request_id}\r\nx-jusinfer-completion-id: {completion_id}\r\n"
+
+
+def answer_headers(
+    names: str, planned: PlannedRequest, index: int, window: RateWindow | None
+) -> str:
+    """Write the headers of every answer to a request that was planned; `names` are its ids."""
+    plan = planned.plan
+    step = plan.routes[index]
+    clamped = planned.sent_budget(index)
+    budget = "" if clamped is None else f"x-jusinfer-output-tokens-max: {clamped}\r\n"
+    rates = "" if window is None else rate_headers(window)
+    return (
+        f"{names}x-jusinfer-model: {step.model.model_id}\r\n"
+        f"x-jusinfer-upstream: {step.route.upstream}\r\n"
+        f"x-jusinfer-route: {plan.codes};v={plan.version}\r\n{budget}{rates}"
+    )
+
+
+def rate_headers(window: RateWindow) -> str:
+    """Write OpenAI-style headers of what this worker knows of a key's limits."""
+    requests, tokens = int(window.requests), int(window.tokens)
+    requests_reset = (window.requests_limit - requests) * 60 // window.requests_limit
+    tokens_reset = (window.tokens_limit - tokens) * 60 // window.tokens_limit
+    return (
+        f"x-ratelimit-limit-requests: {window.requests_limit}\r\n"
+        f"x-ratelimit-limit-tokens: {window.tokens_limit}\r\n"
+        f"x-ratelimit-remaining-requests: {requests}\r\n"
+        f"x-ratelimit-remaining-tokens: {tokens}\r\n"
+        f"x-ratelimit-reset-requests: {requests_reset}s\r\n"
+        f"x-ratelimit-reset-tokens: {tokens_reset}s\r\n"
+    )
+
+
+def cap_header(caps: tuple[Cap, ...], epoch_seconds: int) -> str:
+    """Write which cap on spending is nearest to its end, once a threshold has been reached."""
+    cap = highest(caps, epoch_seconds)
+    if cap is None:
+        return ""
+    return (
+        f"x-jusinfer-cap: {cap.scope} {cap.period} {cap.threshold}% {cap.action};"
+        f" resets={cap.resets_at - epoch_seconds}s\r\n"
+    )
+
+
+def passed_headers(headers: list[tuple[bytes, bytes]]) -> str:
+    """Write the few headers of a provider that may pass, bounded and printable."""
+    passed = ""
+    for name, value in headers:
+        if name in PASSED_HEADERS and len(value) <= PASSED_BYTES_MAX and value.isalnum():
+            passed += f"{name.decode()}: {value.decode()}\r\n"
+    return passed
