@@ -9,6 +9,7 @@ import httptools
 import msgspec
 
 from jusinfer.gateway.inflating import Inflater, NotInflatable, inflater
+from jusinfer.gateway.whole_answer import read_whole
 
 INTERIM_MAX: Final = 8
 NO_BODY: Final = frozenset({204, 304})
@@ -84,12 +85,12 @@ class UpstreamConnection(asyncio.Protocol):
         "_is_complete",
         "_is_head_asked",
         "_is_head_done",
-        "_length",
         "_limits",
         "_listener",
         "_on_free",
         "_on_gone",
         "_parser",
+        "_pieces",
         "_served_count",
         "_transport",
         "idle_since",
@@ -107,11 +108,12 @@ class UpstreamConnection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._listener: Listener | None = None
         self._parser = httptools.HttpResponseParser(self)
+        # What one read has brought of the body.
+        self._pieces: list[bytes] = []
         self._headers: list[tuple[bytes, bytes]] = []
         self._head_size = 0
         self._body_size = 0
         self._interim_count = 0
-        self._length: int | None = None
         self._inflater: Inflater | None = None
         self._is_close_framed = False
         self._is_answering = False
@@ -141,8 +143,8 @@ class UpstreamConnection(asyncio.Protocol):
         self._headers = []
         self._head_size = 0
         self._body_size = 0
+        self._pieces = []
         self._interim_count = 0
-        self._length = None
         self._inflater = None
         self._is_close_framed = False
         self._is_answering = False
@@ -205,6 +207,12 @@ class UpstreamConnection(asyncio.Protocol):
             # Bytes that no request asked for: an answer to another request may be next.
             self.close()
             return
+        if not self._is_answering and not self._is_head_asked:
+            limits = self._limits
+            whole = read_whole(data, limits.head_bytes_max, limits.header_lines_max)
+            if whole is not None and len(whole[1]) <= limits.body_bytes_max:
+                self._take_whole(*whole)
+                return
         self._is_answering = True
         if not self._is_head_done:
             self._head_size += len(data)
@@ -213,8 +221,26 @@ class UpstreamConnection(asyncio.Protocol):
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._fail(FailureKind.MALFORMED, "not an HTTP answer")
             return
+        self._hand_on_pieces()
         if not self._is_head_done and self._head_size > self._limits.head_bytes_max:
             self._fail(FailureKind.HEAD_TOO_LARGE, "the answer's head is over its bound")
+
+    def _take_whole(self, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+        """Hand on an answer that came whole; the connection is free again."""
+        listener = self._listener
+        if listener is None:
+            return
+        self._is_answering = self._is_head_done = self._is_complete = True
+        listener.upstream_head(OK, headers)
+        if body and self._listener is listener:
+            listener.upstream_body(body)
+        if self._listener is not listener:
+            return
+        self._listener = None
+        self._served_count += 1
+        if self._transport is not None and not self._transport.is_closing():
+            self._on_free(self)
+        listener.upstream_end()
 
     def eof_received(self) -> bool | None:
         """Close; `connection_lost` then judges."""
@@ -267,7 +293,11 @@ class UpstreamConnection(asyncio.Protocol):
         if listener is None:
             return
         if self._inflater is None:
-            self._hand_on(data)
+            self._body_size += len(data)
+            if self._body_size > self._limits.body_bytes_max:
+                self._fail(FailureKind.BODY_TOO_LARGE, "the answer's body is over its bound")
+            else:
+                self._pieces.append(data)
             return
         try:
             for piece in self._inflater.pieces(data):
@@ -276,6 +306,15 @@ class UpstreamConnection(asyncio.Protocol):
                     return
         except NotInflatable as error:
             self._fail(FailureKind.MALFORMED, str(error))
+
+    def _hand_on_pieces(self) -> None:
+        """Hand on the chunks of one read at once, so that their listener writes once."""
+        pieces = self._pieces
+        if pieces:
+            self._pieces = []
+            if self._listener is not None:
+                whole = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+                self._listener.upstream_body(whole)
 
     def _hand_on(self, data: bytes) -> None:
         listener = self._listener
@@ -294,6 +333,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         """The answer is whole: the connection is free again, or closes."""
+        self._hand_on_pieces()
         listener = self._listener
         if listener is None or not self._is_head_done:
             return
@@ -348,6 +388,7 @@ class UpstreamConnection(asyncio.Protocol):
         return True
 
     def _fail(self, kind: FailureKind, detail: str) -> None:
+        self._hand_on_pieces()
         listener = self._listener
         self._listener = None
         if self._transport is not None:

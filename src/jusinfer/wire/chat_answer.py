@@ -15,6 +15,7 @@ from jusinfer.wire.chat_choice import Choice, final_reason, read_choice
 from jusinfer.wire.chat_loose import NULL, object_of, plain, rows_of, whole_number
 from jusinfer.wire.chat_stream import CREATED_MAX, NOT_CARRIED
 from jusinfer.wire.openai_chat import Answer, decode_answer, shown_usage
+from jusinfer.wire.usual_answer import read_usual, write_usual
 
 SEED_BYTES: Final = 16
 _encode: Final = msgspec.json.Encoder().encode
@@ -25,6 +26,9 @@ def read_answer(body: bytes, *, is_chat: bool = True) -> tuple[Answer, bytes]:
 
     `is_chat` says that its client speaks Chat Completions: others cannot take images and sound.
     """
+    usual = read_usual(body)
+    if usual is not None:
+        return usual, body
     try:
         members = object_of(body)
     except ChunkMalformed:
@@ -110,6 +114,9 @@ def head_of(answer: Mapping[str, Any], ident: AnswerIdent) -> AnswerIdent:
 
 def named_answer(body: bytes, ident: AnswerIdent, usage: TokenUsage, cost_usd: str) -> bytes:
     """Give a strict answer our id, and the usage and cost that are charged."""
+    usual = write_usual(body, ident, usage, cost_usd)
+    if usual is not None:
+        return usual
     members = object_of(body)
     head: dict[str, object] = {
         "id": ident.chat_id,
