@@ -44,9 +44,10 @@ class CompletionsSurface:
             raw = members.pop(name, None)
             if raw is not None and _value(name, raw) not in neutral:
                 raise _misfit(name, f"is not offered: {why}")
-        tree = {name: _value(name, raw) for name, raw in members.items()}
+        tree = _tree(body, members)
         notes = table_of("completions").notes(tree)
-        prompt = _prompt(_value("prompt", members.pop("prompt", msgspec.Raw(b"null"))))
+        members.pop("prompt", None)
+        prompt = _prompt(tree.get("prompt"))
         members["messages"] = [{"role": "user", "content": prompt}]
         return ChatForm(_encode(members), notes)
 
@@ -134,6 +135,17 @@ class TextWriter:
     def fail(self, code: str, message: str) -> bytes:
         """Write the one error event."""
         return b"data: %b\n\n" % _encode({"error": stream_error(code, message)})
+
+
+def _tree(body: bytes, members: dict[str, Any]) -> dict[str, Any]:
+    """Read the members of a body; only where one is at fault each is read alone, to name it."""
+    try:
+        tree: dict[str, Any] = _any(body)
+    except (ValueError, RecursionError):
+        return {name: _value(name, raw) for name, raw in members.items()}
+    for name, _, _ in _NO_EQUAL:
+        tree.pop(name, None)
+    return tree
 
 
 def _value(name: str, raw: msgspec.Raw) -> object:

@@ -195,12 +195,13 @@ class MemberTable:
         return any(rule.word in {"same", "translate"} for rule in row.rules)
 
     def _unknown(self, found: _Found, place: Place) -> None:
-        # The same providers refuse them all, so not every one must be told.
+        # The same providers refuse them all, so not every one must be told. Those whose names are
+        # not repeated count too: writing where one stands costs as much as it is deep.
         if found.unknown_count >= UNKNOWN_NOTES_MAX:
             return
+        found.unknown_count += 1
         path = shown(place)
         if path not in found.notes:
-            found.unknown_count += 1
             found.notes[path] = Note(path, self._foreign, UNKNOWN)
 
 
