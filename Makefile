@@ -19,7 +19,7 @@ setup-run: ## make the environment with what running needs, no more
 run: setup-run ## set up and start the whole product in test mode; ARGS="--port 9000" goes to it
 	@exec "$(BIN)/jusinfer" serve $(ARGS)
 
-check: setup ## format, lint, types, walls, tidy and the quick tests: under a minute
+check: setup ## format, lint, types, contracts, tidy and the quick tests: under a minute
 	@VENV="$(VENV)" JOBS="$(JOBS)" bash tools/check.sh
 
 test: setup ## every test

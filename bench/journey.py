@@ -23,14 +23,14 @@ from jusinfer import config, rules
 from jusinfer.domain.identity import KeyId, MemberId, Mode, Principal, TenantId, fingerprint
 from jusinfer.gateway.client import UpstreamConnection
 from jusinfer.gateway.context import Bounds, Context
+from jusinfer.gateway.credit_leases import CreditBalances
 from jusinfer.gateway.forward import ConsoleForward
-from jusinfer.gateway.holds import Holds
 from jusinfer.gateway.journal import Journal
 from jusinfer.gateway.key_cache import KeyCache
-from jusinfer.gateway.leases import Purses
 from jusinfer.gateway.paths import Gateway
 from jusinfer.gateway.pool import Pool, PoolLimits, Room
 from jusinfer.gateway.rates import Rates
+from jusinfer.gateway.request_holds import RequestHolds
 from jusinfer.gateway.server import HttpServer, ServerLimits
 from jusinfer.gateway.snapshot import Snapshot
 
@@ -128,8 +128,8 @@ class Bench:
         context.snapshot = Snapshot(config.offers(settings, 1), rules.builtin().table)
         context.pool = Pool(loop, PoolLimits(), tasks)
         context.keys = KeyCache(self._look, OSError)
-        context.purses = Purses(Lending(), OSError, context.spawn)
-        context.holds = cast("Holds", None)
+        context.balances = CreditBalances(Lending(), OSError, context.spawn)
+        context.holds = cast("RequestHolds", None)
         context.rates = Rates(1_000_000_000, 1_000_000_000_000, 1)
         context.journal = Journal(directory, "w", 1 << 40)
         context.journal.open(0)

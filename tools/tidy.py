@@ -1,4 +1,4 @@
-"""The house's own lint: one pass over the syntax trees. Run as `python -m tools.tidy`."""
+"""The project's own lint: one pass over the syntax trees. Run as `python -m tools.tidy`."""
 
 import argparse
 import subprocess

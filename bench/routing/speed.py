@@ -9,12 +9,12 @@ from typing import Final
 import msgspec
 
 from jusinfer.domain.catalog import Capability, Catalog, Model, Price, Route
-from jusinfer.domain.health import Health
 from jusinfer.domain.route_plan import AUTO
 from jusinfer.domain.routing.decision import Router
 from jusinfer.domain.routing.wishes import RoutingPolicy
 from jusinfer.domain.rule_table import RuleTable
 from jusinfer.domain.traits import Traits
+from jusinfer.domain.upstream_health import Health
 from jusinfer.wire.hint_scan import HintScanner
 from jusinfer.wire.hint_windows import windows_of_content
 

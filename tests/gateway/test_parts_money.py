@@ -1,4 +1,4 @@
-"""The worker's purses, key cache and journal, without a socket."""
+"""The worker's balances, key cache and journal, without a socket."""
 
 import asyncio
 import fcntl
@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from jusinfer.domain.errors import InvalidKey, RateLimited, Unavailable
 from jusinfer.domain.identity import KeyId, MemberId, Mode, Principal, TenantId
 from jusinfer.domain.journal import Admitted, FrameDecoder
+from jusinfer.gateway.credit_leases import CreditBalance, CreditBalances, Lease
 from jusinfer.gateway.journal import Journal, JournalUnwritable
 from jusinfer.gateway.key_cache import FRESH_SECONDS, STALE_SECONDS_MAX, KeyCache
-from jusinfer.gateway.leases import Lease, Purse, Purses
 from jusinfer.gateway.rates import RateWindow
 from jusinfer.gateway.strangers import BURST, NETWORKS_MAX, PER_SECOND, Strangers, network_of
 
@@ -27,7 +27,7 @@ class Away(Exception):
     pass
 
 
-class Taken(msgspec.Struct):
+class GrantedLease(msgspec.Struct):
     lease_id: str
     granted_nano: int
 
@@ -39,13 +39,13 @@ class Bank:
         self.nano = nano
         self.calls = 0
 
-    async def take(self, tenant_id: str, mode: str, need_nano: int) -> Taken | int:
+    async def take(self, tenant_id: str, mode: str, need_nano: int) -> GrantedLease | int:
         await asyncio.sleep(0)
         self.calls += 1
         if need_nano > self.nano:
             return self.nano
         self.nano -= need_nano
-        return Taken(f"{tenant_id}{mode}{self.calls}", need_nano)
+        return GrantedLease(f"{tenant_id}{mode}{self.calls}", need_nano)
 
     async def give_back(self, lease_id: str, amount_nano: int) -> None:
         assert lease_id
@@ -54,53 +54,53 @@ class Bank:
 
 @given(st.lists(st.tuples(st.integers(0, 300), st.integers(0, 500)), max_size=30))
 def test_what_is_lent_is_free_reserved_or_charged(steps: list[tuple[int, int]]) -> None:
-    purse = Purse("t", "live")
-    purse.leases = [Lease("a", 1_000, 0.0), Lease("b", 500, 0.0)]
+    balance = CreditBalance("t", "live")
+    balance.leases = [Lease("a", 1_000, 0.0), Lease("b", 500, 0.0)]
     charged = 0
     for bound, cost in steps:
-        reservation = purse.reserve(bound, 0.0)
+        reservation = balance.reserve(bound, 0.0)
         if reservation is not None:
             overrun = reservation.end(cost)
             assert 0 <= overrun <= max(cost - bound, 0)
             charged += cost - overrun
-        assert all(lease.free_nano >= 0 and lease.open_count == 0 for lease in purse.leases)
-        assert purse.free_nano + charged == 1_500
+        assert all(lease.free_nano >= 0 and lease.open_count == 0 for lease in balance.leases)
+        assert balance.free_nano + charged == 1_500
 
 
 def test_a_reservation_ends_once() -> None:
-    purse = Purse("t", "live")
-    purse.leases = [Lease("a", 10, 0.0)]
-    reservation = purse.reserve(10, 0.0)
+    balance = CreditBalance("t", "live")
+    balance.leases = [Lease("a", 10, 0.0)]
+    reservation = balance.reserve(10, 0.0)
     assert reservation is not None
-    assert purse.reserve(1, 0.0) is None
+    assert balance.reserve(1, 0.0) is None
     reservation.end(3)
     with pytest.raises(AssertionError):
         reservation.end(3)
-    assert purse.free_nano == 7
+    assert balance.free_nano == 7
 
 
 def test_pieces_are_given_back_and_taken_as_one() -> None:
     async def run() -> None:
         bank = Bank(4)
-        purses = Purses(bank, Away, lambda _: None)
-        purse = purses.purse("t", "live")
-        purse.leases = [Lease("a", 5, 0.0)]
-        assert await purses.refill(purse, 8, 0.0) is None
-        assert purse.reserve(8, 0.0) is not None
-        assert await purses.refill(purse, 8, 0.0) == 1
+        balances = CreditBalances(bank, Away, lambda _: None)
+        balance = balances.balance("t", "live")
+        balance.leases = [Lease("a", 5, 0.0)]
+        assert await balances.refill(balance, 8, 0.0) is None
+        assert balance.reserve(8, 0.0) is not None
+        assert await balances.refill(balance, 8, 0.0) == 1
 
     asyncio.run(run())
 
 
 def test_idle_leases_are_returned_but_never_one_in_use() -> None:
-    purses = Purses(Bank(0), Away, lambda _: None)
-    purse = purses.purse("t", "live")
-    purse.leases = [Lease("a", 10, 0.0), Lease("b", 10, 0.0)]
-    used = purse.reserve(4, 0.0)
+    balances = CreditBalances(Bank(0), Away, lambda _: None)
+    balance = balances.balance("t", "live")
+    balance.leases = [Lease("a", 10, 0.0), Lease("b", 10, 0.0)]
+    used = balance.reserve(4, 0.0)
     assert used is not None
-    assert purses.idle_returns(61.0) == [("b", 10)]
+    assert balances.idle_returns(61.0) == [("b", 10)]
     used.end(4)
-    assert purses.idle_returns(122.0) == [("a", 6)]
+    assert balances.idle_returns(122.0) == [("a", 6)]
 
 
 def test_one_look_up_answers_all_who_wait() -> None:

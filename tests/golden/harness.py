@@ -15,13 +15,13 @@ import msgspec
 
 from jusinfer import rules
 from jusinfer.config import builtin_entries
-from jusinfer.domain.health import Health
 from jusinfer.domain.identity import KeyId, MemberId, Mode, Principal, TenantId
 from jusinfer.domain.journal import Admitted, Ended
 from jusinfer.domain.offers import ModelEntry, UpstreamEntry, offers_of
+from jusinfer.domain.upstream_health import Health
 from jusinfer.gateway.context import Bounds, Context, Counters
+from jusinfer.gateway.credit_leases import CreditBalances, Lease
 from jusinfer.gateway.framing import Head
-from jusinfer.gateway.leases import Lease, Purses
 from jusinfer.gateway.paths import Gateway
 from jusinfer.gateway.pool import Failure, FailureKind
 from jusinfer.gateway.rates import Rates
@@ -222,8 +222,8 @@ def staged(spawn: Callable[[Any], None]) -> tuple[Context, "_Pool", "_Journal"]:
     context.snapshot = snapshot()
     context.rates = Rates(1_000, 10_000_000, 1)
     context.spawn = spawn
-    context.purses = Purses(cast("Any", None), OSError, spawn)
-    context.purses.purse("tenant", "live").leases.append(Lease("lease", 10**15, NOW))
+    context.balances = CreditBalances(cast("Any", None), OSError, spawn)
+    context.balances.balance("tenant", "live").leases.append(Lease("lease", 10**15, NOW))
     return context, pool, journal
 
 

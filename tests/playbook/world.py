@@ -15,7 +15,6 @@ from tests.playbook import script
 from jusinfer.domain.catalog import Model, Price, Route, Upstream
 from jusinfer.domain.completion import CompletionRequest
 from jusinfer.domain.errors import InvalidRequest, JusinferError, RateLimited, Unavailable
-from jusinfer.domain.health import Health, Way
 from jusinfer.domain.identity import KeyId, MemberId, Mode, Principal, TenantId
 from jusinfer.domain.inference.admitted_request import AdmittedRequest
 from jusinfer.domain.inference.pending_request import PendingRequest
@@ -29,6 +28,7 @@ from jusinfer.domain.route_plan import PlannedRoute, RoutePlan
 from jusinfer.domain.secrets import NO_SECRETS, OwnSecrets
 from jusinfer.domain.stream import StreamAttempt, UpstreamFailure
 from jusinfer.domain.traits import Traits, Warmth
+from jusinfer.domain.upstream_health import Health, UpstreamEndpoint
 from jusinfer.domain.usage import TokenUsage
 from jusinfer.gateway.rates import RateWindow
 from jusinfer.wire.errors import status_of
@@ -103,7 +103,7 @@ class PlayedAttempt:
         self.index = index
         self.sent_at = world.now()
         self.upstream = world.upstream(f"p{index}")
-        self.endpoint: Way | None = None
+        self.endpoint: UpstreamEndpoint | None = None
         self.is_heard = True
         self.is_unwritable = False
         self.sse = SseDecoder()

@@ -28,8 +28,8 @@ from tests.effort import examples
 from tests.property.official_requests import Place, leaves, name_of, requests
 
 from jusinfer.domain.errors import InvalidRequest
-from jusinfer.domain.stamps import Stamp
-from jusinfer.gateway.doors import DOORS
+from jusinfer.domain.sender import Stamp
+from jusinfer.gateway.endpoints import ENDPOINTS
 from jusinfer.wire.dialects import DIALECTS
 from jusinfer.wire.member_table import MemberTable, Rule, table_of
 
@@ -90,10 +90,12 @@ def providers_of(client_api: str) -> Iterator[Provider]:
 def sent(client_api: str, request: Any, provider: Provider) -> bytes:
     """Give the bytes that reach a provider; raises InvalidRequest."""
     body = request if isinstance(request, bytes) else json.dumps(request).encode()
-    door = DOORS[PATHS[client_api]]
-    asked = door.decode(body)
-    speech = door.speech(DIALECTS.get(provider.column), quirks=provider.quirks, completion_id="c")
-    return speech.encode(asked, body, "upstream-model", None, provider.quirks, STAMP)
+    endpoint = ENDPOINTS[PATHS[client_api]]
+    asked = endpoint.decode(body)
+    translator = endpoint.translator(
+        DIALECTS.get(provider.column), quirks=provider.quirks, completion_id="c"
+    )
+    return translator.encode(asked, body, "upstream-model", None, provider.quirks, STAMP)
 
 
 def outcome(client_api: str, request: Any, provider: Provider) -> bytes | InvalidRequest:

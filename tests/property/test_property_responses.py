@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from jusinfer.domain.errors import InvalidRequest
 from jusinfer.domain.stream import AttemptState, Deadlines, StreamAttempt, UpstreamFailure
-from jusinfer.gateway.doors import DOORS
+from jusinfer.gateway.endpoints import ENDPOINTS
 from jusinfer.wire.responses_answer import read_response, whole_response
 from jusinfer.wire.responses_native import Target, native_request
 from jusinfer.wire.responses_relay import ResponsesRelay, response_as_events
 
-ASKED = DOORS["/v1/responses"].decode(b'{"model":"m","input":"hi","stream":true}')
+ASKED = ENDPOINTS["/v1/responses"].decode(b'{"model":"m","input":"hi","stream":true}')
 TERMINAL = {"response.completed", "response.incomplete", "response.failed"}
 THOUGHT = {"type": "reasoning", "summary": []}
 TEXTS = st.text(max_size=6)

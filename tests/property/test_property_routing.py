@@ -23,7 +23,6 @@ from jusinfer.domain.catalog import (
     UpstreamFacts,
 )
 from jusinfer.domain.errors import InvalidRequest, JusinferError, PolicyRefused, Unavailable
-from jusinfer.domain.health import CONSECUTIVE_MAX, Calm, Health, no_dice
 from jusinfer.domain.preferences import TenantPolicy, closed_gate
 from jusinfer.domain.route_plan import AUTO, RoutePlan, read_codes
 from jusinfer.domain.routing.decision import Router, decide
@@ -31,6 +30,7 @@ from jusinfer.domain.routing.explaining import sentence_of
 from jusinfer.domain.routing.wishes import RoutingPolicy
 from jusinfer.domain.rule_table import Pair, RuleTable, Signal, check
 from jusinfer.domain.traits import Traits, Warmth
+from jusinfer.domain.upstream_health import CONSECUTIVE_MAX, Health, HealthyView, zero_random
 from jusinfer.wire.hint_scan import HintScanner
 from jusinfer.wire.hint_windows import windows_of
 
@@ -124,12 +124,12 @@ def health_after(events: list[tuple[str, str, str]]) -> Health:
     health = Health(lambda: 0.5)
     for what, upstream, model in events:
         if what == "quota":
-            health.used_up(upstream, 0.0, 9)
+            health.record_quota_exhausted(upstream, 0.0, 9)
             continue
         for _ in range(CONSECUTIVE_MAX if what == "bad" else 1):
-            way = health.began(upstream, model, 0.0)
-            health.answered(way, 9.0 if what == "slow" else 0.1, 0.0)
-            health.ended(way, 0.0, is_good=what != "bad")
+            way = health.record_start(upstream, model, 0.0)
+            health.record_first_byte(way, 9.0 if what == "slow" else 0.1, 0.0)
+            health.record_result(way, 0.0, is_good=what != "bad")
     return health
 
 
@@ -137,7 +137,7 @@ def plan(
     traits: Traits, found: list[Model], name: str = AUTO, table: RuleTable = TABLE, **tenant: Any
 ) -> RoutePlan:
     policy = RoutingPolicy(name, TenantPolicy(**tenant))
-    return decide(traits, policy, table, catalog(found), Calm(), no_dice)
+    return decide(traits, policy, table, catalog(found), HealthyView(), zero_random)
 
 
 def first(found: RoutePlan) -> Model:
@@ -213,7 +213,7 @@ def test_a_named_model_is_served_or_refused_but_never_substituted(
     named = found[index % len(found)].model_id
     router, view = Router(TABLE, catalog(found)), health_after(events).at(1.0, 0)
     try:
-        made = router.decide(traits, RoutingPolicy(named, tenant), view, no_dice)
+        made = router.decide(traits, RoutingPolicy(named, tenant), view, zero_random)
     except JusinferError:
         return
     assert {step.model.model_id for step in made.routes} == {named}
@@ -253,7 +253,7 @@ def sample() -> str:
     for size, pair in itertools.product((1, 60, 9_000), itertools.combinations(HINTS, 2)):
         traits = Traits(size, 0, None, 1, tool_count=size % 2, hints=pair)
         for name in (AUTO, f"{AUTO}:best", f"{AUTO}:m1,m4"):
-            made = router.decide(traits, RoutingPolicy(name), Calm(), lambda: 0.3)
+            made = router.decide(traits, RoutingPolicy(name), HealthyView(), lambda: 0.3)
             routes = [(step.route.route_id, step.estimate_pico) for step in made.routes]
             said.append(f"{routes} {made.codes} {made.excluded} {sentence_of(made, TABLE)}")
     return "\n".join(said)
@@ -315,8 +315,8 @@ def test_texts_with_the_same_traits_are_routed_alike(one: str, other: str) -> No
             RoutingPolicy(AUTO),
             TABLE,
             catalog([_model("m0", 1, 1), _model("m1", 2, 9)]),
-            Calm(),
-            no_dice,
+            HealthyView(),
+            zero_random,
         )
         for found in hints
     ]
@@ -519,15 +519,15 @@ def test_what_is_called_decisive_decides(traits: Traits, found: list[Model], wor
     router = Router(TABLE, catalog(found))
     policy = RoutingPolicy(AUTO, TenantPolicy(worth_micro=worth))
     try:
-        made = router.decide(traits, policy, Calm(), no_dice)
+        made = router.decide(traits, policy, HealthyView(), zero_random)
     except JusinferError:
         return
-    decisive = router.decisive(made, traits, policy, Calm())
+    decisive = router.decisive(made, traits, policy, HealthyView())
     for signal in (one for one in made.reasons if one.reason_id not in _GATES and one.amount):
         table = msgspec.structs.replace(
             TABLE, signal=tuple(one for one in TABLE.signal if one.id != signal.reason_id)
         )
-        other = decide(traits, policy, table, catalog(found), Calm(), no_dice)
+        other = decide(traits, policy, table, catalog(found), HealthyView(), zero_random)
         is_other = first(other).model_id != first(made).model_id
         assert is_other is (signal.reason_id in decisive)
 

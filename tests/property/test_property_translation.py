@@ -11,7 +11,7 @@ from tests.effort import examples
 from tests.playbook.script import IDENT
 
 from jusinfer.domain.errors import InvalidRequest
-from jusinfer.domain.stamps import Stamp
+from jusinfer.domain.sender import Stamp
 from jusinfer.domain.stream import ChunkMalformed
 from jusinfer.domain.usage import TokenUsage
 from jusinfer.wire.anthropic_dialect import AnthropicDialect

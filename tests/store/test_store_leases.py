@@ -12,7 +12,7 @@ from tests.postgres import sign_in
 
 from jusinfer.domain.identity import Mode
 from jusinfer.domain.money import NANO_PER_USD
-from jusinfer.gateway.leases import Purses
+from jusinfer.gateway.credit_leases import Purses
 from jusinfer.gateway.worker import LinkLender
 from jusinfer.services import accounts, billing
 from jusinfer.services.billing import Terms

@@ -15,10 +15,10 @@ from tests.postgres import sign_in
 from jusinfer.domain.errors import CapReached, InvalidRequest, RateLimited
 from jusinfer.domain.identity import Mode, Principal, TenantId
 from jusinfer.domain.limits import Ask, Cap, CapAction, Limit, LimitKind
-from jusinfer.gateway.holds import Holds
-from jusinfer.gateway.leases import Purses
-from jusinfer.gateway.permits import Permits
-from jusinfer.gateway.worker import CapLender, LinkGrantor
+from jusinfer.gateway.credit_leases import CreditBalances
+from jusinfer.gateway.rate_limiter import RateLimiter
+from jusinfer.gateway.request_holds import RequestHolds
+from jusinfer.gateway.worker import CapSource, LimitSource
 from jusinfer.services import accounts, keys, limits
 from jusinfer.services.keys import Rates
 from jusinfer.services.world import World
@@ -53,15 +53,15 @@ def principal(*found: Limit, caps: tuple[object, ...] = ()) -> Principal:
     )
 
 
-def holds(link: GatewayLink, clock: Clock) -> Holds:
-    return Holds(
-        Permits(LinkGrantor(link), LinkDown),
-        Purses(CapLender(link), LinkDown, lambda coroutine: coroutine.close()),
+def holds(link: GatewayLink, clock: Clock) -> RequestHolds:
+    return RequestHolds(
+        RateLimiter(LimitSource(link), LinkDown),
+        CreditBalances(CapSource(link), LinkDown, lambda coroutine: coroutine.close()),
         clock,
     )
 
 
-async def ask(worker: Holds, who: Principal, tokens: int = 10) -> bool:
+async def ask(worker: RequestHolds, who: Principal, tokens: int = 10) -> bool:
     try:
         hold = worker.take(who, tokens) or await worker.fetch(who, tokens)
     except RateLimited:

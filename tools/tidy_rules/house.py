@@ -7,7 +7,7 @@ from typing import Final
 
 from tools.tidy_rules.model import Finding, Repository, Source, last_name
 
-# What the pure floors may use of the standard library: values and arithmetic, no I/O, no clock.
+# What the pure layers may use of the standard library: values and arithmetic, no I/O, no clock.
 PURE_MODULES: Final = frozenset(
     {
         "abc",
@@ -85,7 +85,7 @@ def pure_imports(source: Source) -> Iterator[Finding]:
 
 
 def orphans(repository: Repository) -> Iterator[Finding]:
-    """A file that nothing imports and nothing starts is not part of the house."""
+    """A file that nothing imports and nothing starts is dead."""
     product, helpers = _names_imported(repository)
     started = "\n".join(
         source.text

@@ -12,7 +12,6 @@ from jusinfer.cli.operate import ConfigFile, DataDir, Json, ModeOption, catalog_
 from jusinfer.cli.output import OperatorError
 from jusinfer.cli.rules import files_of, found_in
 from jusinfer.domain.catalog import Catalog
-from jusinfer.domain.health import Calm, no_dice
 from jusinfer.domain.identity import Mode
 from jusinfer.domain.money import charge_nano, format_usd
 from jusinfer.domain.route_plan import RoutePlan, read_codes
@@ -22,6 +21,7 @@ from jusinfer.domain.routing.wishes import RoutingPolicy
 from jusinfer.domain.rule_file import RuleFileError
 from jusinfer.domain.rule_table import EFFORTS, TASKS, RuleTable
 from jusinfer.domain.traits import Traits
+from jusinfer.domain.upstream_health import HealthyView, zero_random
 from jusinfer.services import receipts
 from jusinfer.wire.chat_request import decode_request
 from jusinfer.wire.declared_task import hinted
@@ -118,8 +118,8 @@ def decided(traits: Traits, model: str, table: RuleTable, catalog: Catalog) -> R
     """Decide as a gateway would for which all is well, at the prices outside of peak hours."""
     router = Router(table, catalog)
     policy = RoutingPolicy(model)
-    view = Calm()
-    plan = router.decide(traits, policy, view, no_dice)
+    view = HealthyView()
+    plan = router.decide(traits, policy, view, zero_random)
     return router.estimated(plan, traits, policy, view)
 
 

@@ -25,14 +25,14 @@ _KEY: Final = re.compile(rb"(ji_(?:live|test)_[A-Za-z0-9_-]{43})([0-9A-Za-z]{6})
 
 
 class Mode(enum.StrEnum):
-    """Which side of the house a key opens; fixed when the key is made."""
+    """Whether a key reaches real providers or the sandbox; fixed when the key is made."""
 
     LIVE = "live"
     TEST = "test"
 
 
 class Principal(msgspec.Struct, frozen=True):
-    """Who is calling, after authentication. Rates of None mean the house's default."""
+    """Who is calling, after authentication. Rates of None mean the configured default."""
 
     tenant_id: TenantId
     member_id: MemberId

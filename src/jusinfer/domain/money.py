@@ -26,7 +26,7 @@ class MoneyError(ValueError):
 
 
 def charge_nano(cost_pico: int) -> NanoUsd:
-    """Round a completion's exact cost up to the ledger's unit: the only rounding in the house."""
+    """Round a completion's exact cost up to the ledger's unit: the only rounding anywhere."""
     if cost_pico < 0:
         raise MoneyError("a cost cannot be negative")
     return NanoUsd(-(-cost_pico // PICO_PER_NANO))

@@ -12,16 +12,16 @@ from jusinfer.domain.preferences import NO_POLICY, NO_PREFERENCES, Preferences, 
 from jusinfer.domain.route_plan import RoutePlan
 from jusinfer.domain.routing.wishes import RoutingPolicy
 from jusinfer.gateway.context import Context
-from jusinfer.gateway.doors import Door
+from jusinfer.gateway.endpoints import Endpoint
 from jusinfer.wire.body_bounds import check_count
 from jusinfer.wire.chat_content import beginning_of
 from jusinfer.wire.declared_task import hinted
 
 
-def read(door: Door, body: bytes) -> CompletionRequest:
+def read(endpoint: Endpoint, body: bytes) -> CompletionRequest:
     """Read a request as its path has it; raises InvalidRequest."""
     check_count(body)
-    return door.decode(body)
+    return endpoint.decode(body)
 
 
 def examine(
@@ -29,12 +29,14 @@ def examine(
     principal: Principal,
     asked: CompletionRequest,
     epoch_seconds: int,
-    door: Door,
+    endpoint: Endpoint,
     declared_task: bytes | None = None,
 ) -> PlannedRequest:
     """Plan a request's routes and bound its cost; raises what is wrong with it."""
     catalog = context.snapshot.catalog(principal.mode)
-    routes, conversation = _planned(context, principal, asked, epoch_seconds, door, declared_task)
+    routes, conversation = _planned(
+        context, principal, asked, epoch_seconds, endpoint, declared_task
+    )
     steps = routes.routes
     if principal.price_list:
         prices = _listed_prices(catalog, principal.price_list, routes, epoch_seconds)
@@ -68,7 +70,7 @@ def _planned(
     principal: Principal,
     asked: CompletionRequest,
     epoch_seconds: int,
-    door: Door,
+    endpoint: Endpoint,
     declared_task: bytes | None,
 ) -> tuple[RoutePlan, bytes]:
     """Plan the routes; also gives the digest by which a conversation is known, if it matters."""
@@ -78,7 +80,7 @@ def _planned(
         principal.policy is NO_POLICY
         and asked.preferences is NO_PREFERENCES
         and not principal.caps
-        and context.health.is_calm
+        and context.health.is_all_healthy
     ):
         # Most requests name a model with one route: its plan is always the same.
         routes = router.named(asked.model, asked.traits.input_tokens)
@@ -87,7 +89,7 @@ def _planned(
     if routes is None:
         now = context.loop.time()
         traits = asked.traits
-        policy = policy_of(principal, asked, epoch_seconds, door)
+        policy = policy_of(principal, asked, epoch_seconds, endpoint)
         if policy.is_cheapest or asked.last_user is not None:
             traits = hinted(asked, declared_task, context.snapshot.scanner)
         beginning = beginning_of(asked.fields)
@@ -101,7 +103,7 @@ def _planned(
         health = context.health
         routes = router.decide(traits, policy, health.at(now, epoch_seconds), health.random)
     is_embedding = Capability.EMBEDDINGS in routes.routes[0].model.capabilities
-    if is_embedding is not door.is_embedding:
+    if is_embedding is not endpoint.is_embedding:
         raise InvalidRequest(
             f"this model {'makes embeddings only' if is_embedding else 'makes no embeddings'}",
             param="model",
@@ -111,7 +113,7 @@ def _planned(
 
 
 def policy_of(
-    principal: Principal, asked: CompletionRequest, epoch_seconds: int, door: Door
+    principal: Principal, asked: CompletionRequest, epoch_seconds: int, endpoint: Endpoint
 ) -> RoutingPolicy:
     """Give what a decision may know of what is allowed and preferred: nobody's name."""
     tenant, preferences = principal.policy, asked.preferences
@@ -123,7 +125,7 @@ def policy_of(
             preferences = preferences if preferences.models else NO_PREFERENCES
     is_cheapest = (
         bool(principal.caps)
-        and not door.is_embedding
+        and not endpoint.is_embedding
         and in_force(principal.caps, CapAction.CHEAPEST, epoch_seconds)
     )
     return RoutingPolicy(asked.model, tenant, preferences, principal.price_list, is_cheapest)

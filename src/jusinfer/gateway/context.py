@@ -8,18 +8,18 @@ from typing import Final, Protocol
 
 import msgspec
 
-from jusinfer.domain.health import Health
 from jusinfer.domain.identity import Mode
 from jusinfer.domain.journal import Ended
+from jusinfer.domain.upstream_health import Health
 from jusinfer.gateway.affinity import Affinity
 from jusinfer.gateway.collected import Collected
+from jusinfer.gateway.credit_leases import CreditBalances
 from jusinfer.gateway.heavy import Heavy
-from jusinfer.gateway.holds import Holds
 from jusinfer.gateway.journal import Journal, Segment
 from jusinfer.gateway.key_cache import KeyCache
-from jusinfer.gateway.leases import Purses
 from jusinfer.gateway.pool import Pool
 from jusinfer.gateway.rates import Rates
+from jusinfer.gateway.request_holds import RequestHolds
 from jusinfer.gateway.served import UNREAD_BYTES_TOTAL_MAX
 from jusinfer.gateway.snapshot import Snapshot
 from jusinfer.observability import Events
@@ -97,6 +97,7 @@ class Context:
     __slots__ = (
         "active",
         "affinity",
+        "balances",
         "bounds",
         "clock_us",
         "collected",
@@ -110,7 +111,6 @@ class Context:
         "loop",
         "new_id",
         "pool",
-        "purses",
         "rates",
         "snapshot",
         "spawn",
@@ -124,9 +124,9 @@ class Context:
     counters: Counters
     pool: Pool
     keys: KeyCache
-    purses: Purses
+    balances: CreditBalances
     rates: Rates
-    holds: Holds
+    holds: RequestHolds
     journal: Journal
     snapshot: Snapshot
     spawn: Callable[[Coroutine[None, None, None]], None]

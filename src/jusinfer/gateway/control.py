@@ -96,7 +96,7 @@ class ControlPage:
             ("journal_bytes", "Bytes of journal on disk.", context.journal.kept_bytes),
             ("journal_shedding", "1 while load is shed.", int(context.journal.is_shedding)),
             ("records_unwritten", "Records held in memory.", len(context.unwritten)),
-            ("lease_free_nano", "Credit lent and unspent.", context.purses.free_total_nano()),
+            ("lease_free_nano", "Credit lent and unspent.", context.balances.free_total_nano()),
             ("events_dropped_fields", "Log fields dropped.", context.events.dropped_field_count),
         )
         return [self._one(f"jusinfer_{name}", "gauge", text, value) for name, text, value in rows]

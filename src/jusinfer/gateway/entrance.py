@@ -1,4 +1,4 @@
-"""Who is at the door: the key that a request carries, and the principal that it belongs to."""
+"""Authentication: the key that a request carries, and the principal that it belongs to."""
 
 from typing import Final
 

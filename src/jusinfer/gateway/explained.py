@@ -7,17 +7,21 @@ from jusinfer.domain.inference.planned_request import PlannedRequest
 from jusinfer.domain.route_plan import RoutePlan
 from jusinfer.gateway.admission import policy_of
 from jusinfer.gateway.context import Context
-from jusinfer.gateway.doors import Door
+from jusinfer.gateway.endpoints import Endpoint
 from jusinfer.wire.route_shape import plan_json, plan_object
 
 
 def dry_run(
-    context: Context, principal: Principal, planned: PlannedRequest, epoch_seconds: int, door: Door
+    context: Context,
+    principal: Principal,
+    planned: PlannedRequest,
+    epoch_seconds: int,
+    endpoint: Endpoint,
 ) -> bytes:
     """Say which routes a request would take, at which cost and why; nothing is called."""
     asked, plan = planned.asked, planned.plan
     router = context.snapshot.router(principal.mode)
-    policy = policy_of(principal, asked, epoch_seconds, door)
+    policy = policy_of(principal, asked, epoch_seconds, endpoint)
     health = context.health.at(context.loop.time(), epoch_seconds)
     shown = router.estimated(plan, asked.traits, policy, health)
     decisive = router.decisive(plan, asked.traits, policy, health)

@@ -11,7 +11,7 @@ import msgspec
 
 from jusinfer.domain.catalog import Price, Upstream
 from jusinfer.domain.identity import Principal
-from jusinfer.domain.stamps import NO_STAMP, Stamp, opaque
+from jusinfer.domain.sender import NO_STAMP, Stamp, opaque
 from jusinfer.wire.models_shape import per_token
 
 _encode: Final = msgspec.json.Encoder().encode

@@ -27,7 +27,7 @@ from jusinfer.gateway.admission import examine, read
 from jusinfer.gateway.console_paths import BODY_BYTES_MAX as CONSOLE_BYTES_MAX
 from jusinfer.gateway.console_paths import judge
 from jusinfer.gateway.context import Context
-from jusinfer.gateway.doors import ANTHROPIC, DOORS
+from jusinfer.gateway.endpoints import ANTHROPIC, ENDPOINTS
 from jusinfer.gateway.entrance import credential, entered, identify, known
 from jusinfer.gateway.explained import dry_run
 from jusinfer.gateway.forward import ConsoleForward
@@ -36,7 +36,7 @@ from jusinfer.gateway.inference.handler import InferenceHandler
 from jusinfer.gateway.own_records import PATHS as OWN_RECORDS
 from jusinfer.gateway.own_records import OwnRecords
 from jusinfer.gateway.server import Refusal, Request, Responder, Visitor
-from jusinfer.gateway.speech import rendered
+from jusinfer.gateway.translator import render_error
 from jusinfer.wire.body_bounds import check_count
 from jusinfer.wire.chat_request import decode_request
 from jusinfer.wire.models_page import anthropic_members, page_of
@@ -145,7 +145,9 @@ class Gateway:
         """Count a refusal and write it as the callers of a path read errors."""
         counters = self._context.counters
         counters.refusals[error.code] = counters.refusals.get(error.code, 0) + 1
-        status, block, body = rendered(surface_of(own_path(path) or "", request), error, request_id)
+        status, block, body = render_error(
+            surface_of(own_path(path) or "", request), error, request_id
+        )
         return status, block + ids(request_id), body
 
     def _carry(self, request: Request, responder: Responder) -> None:
@@ -176,33 +178,33 @@ class Gateway:
             self._context.spawn(self._records.serve(path, request, responder, request_id))
 
     def _post(self, path: str, request: Request, responder: Responder, request_id: str) -> None:
-        door = DOORS.get(path)
+        endpoint = ENDPOINTS.get(path)
         if path == ROUTE:
             self._context.spawn(self._dry_run(request, responder, request_id))
-        elif door is None:
+        elif endpoint is None:
             self._context.spawn(self._count_tokens(request, responder, request_id))
         else:
-            InferenceHandler(self._context, request, responder, request_id, door).begin(request)
+            InferenceHandler(self._context, request, responder, request_id, endpoint).begin(request)
 
     async def _dry_run(self, request: Request, responder: Responder, request_id: str) -> None:
         """Say which routes a chat request would take, and why; costs nothing, asks nobody."""
         context = self._context
         try:
             principal = await entered(context, request)
-            asked = await self._read(lambda: read(DOORS[CHAT], request.body), request)
+            asked = await self._read(lambda: read(ENDPOINTS[CHAT], request.body), request)
             epoch_seconds = context.clock_us() // US_PER_SECOND
             admission = examine(
                 context,
                 principal,
                 asked,
                 epoch_seconds,
-                DOORS[CHAT],
+                ENDPOINTS[CHAT],
                 request.header(b"x-jusinfer-task"),
             )
         except JusinferError as error:
             show(error, responder, request_id)
             return
-        body = dry_run(context, principal, admission, epoch_seconds, DOORS[CHAT])
+        body = dry_run(context, principal, admission, epoch_seconds, ENDPOINTS[CHAT])
         if not responder.is_gone:
             responder.send(200, b"content-type: application/json\r\n" + ids(request_id), body)
 
@@ -337,7 +339,7 @@ def own_path(path: str) -> str | None:
 
 def _judge(path: str, method: str) -> bool:
     """Tell whether a path of the API takes POST; raises PathNotFound or MethodNotAllowed."""
-    is_post = path in DOORS or path in {COUNT_TOKENS, ROUTE}
+    is_post = path in ENDPOINTS or path in {COUNT_TOKENS, ROUTE}
     is_models = path == MODELS or path.startswith(MODELS + "/")
     if not is_post and not is_models and path != STATUS and path not in OWN_RECORDS:
         raise PathNotFound("there is nothing at this path of the API")
@@ -380,8 +382,8 @@ def surface_of(path: str, request: Request | None = None) -> Surface | None:
     is_models = path == MODELS or path.startswith(MODELS + "/")
     if is_models and request is not None and speaks_anthropic(request):
         return ANTHROPIC
-    door = DOORS.get(path)
-    return None if door is None else door.surface
+    endpoint = ENDPOINTS.get(path)
+    return None if endpoint is None else endpoint.surface
 
 
 def show(
@@ -389,7 +391,7 @@ def show(
 ) -> None:
     """Answer with an error in the caller's wire format, unless the caller has gone."""
     if not responder.is_gone:
-        status, block, body = rendered(surface, error, request_id)
+        status, block, body = render_error(surface, error, request_id)
         responder.send(status, block + ids(request_id), body)
 
 

@@ -16,19 +16,19 @@ from jusinfer.domain.offers import tariffs
 from jusinfer.domain.rule_file import RuleFileError
 from jusinfer.gateway.context import Context
 from jusinfer.gateway.control import ControlPage
+from jusinfer.gateway.credit_leases import CreditBalances, GrantedLease
 from jusinfer.gateway.forward import ConsoleForward
-from jusinfer.gateway.holds import Holds
 from jusinfer.gateway.inference.settled import write_unwritten
 from jusinfer.gateway.journal import SYNC_SECONDS, Journal
 from jusinfer.gateway.key_cache import KeyCache
-from jusinfer.gateway.leases import Purses, Taken
 from jusinfer.gateway.listen import TlsReloader, make_socket, unix_socket
 from jusinfer.gateway.origin import Origins
 from jusinfer.gateway.own_records import OwnRecords
 from jusinfer.gateway.paths import Gateway
-from jusinfer.gateway.permits import Permits
 from jusinfer.gateway.pool import Pool, PoolLimits, Target
+from jusinfer.gateway.rate_limiter import RateLimiter
 from jusinfer.gateway.rates import Rates
+from jusinfer.gateway.request_holds import RequestHolds
 from jusinfer.gateway.server import HttpServer, ServerLimits
 from jusinfer.rules import RuleFiles
 from jusinfer.store.gateway_link import GatewayLink, LinkDown, Shortfall
@@ -64,13 +64,13 @@ class WorkerSettings(msgspec.Struct, frozen=True):
     parent_descriptor: int | None
 
 
-class LinkLender:
-    """Lets purses borrow through the gateway's door to the database."""
+class CreditSource:
+    """Leases credit through the gateway's client of the database."""
 
     def __init__(self, link: GatewayLink) -> None:
         self._link = link
 
-    async def take(self, tenant_id: str, mode: str, need_nano: int) -> Taken | int:
+    async def take(self, tenant_id: str, mode: str, need_nano: int) -> GrantedLease | int:
         """Take a lease, or give what is available."""
         taken = await self._link.take_credit(tenant_id, mode, need_nano)
         return taken.available_nano if isinstance(taken, Shortfall) else taken
@@ -80,13 +80,13 @@ class LinkLender:
         await self._link.return_credit(lease_id, amount_nano)
 
 
-class CapLender:
-    """Lets purses borrow under hard caps; their name is the cap's id and its period's end."""
+class CapSource:
+    """Lets balances borrow under hard caps; their name is the cap's id and its period's end."""
 
     def __init__(self, link: GatewayLink) -> None:
         self._link = link
 
-    async def take(self, tenant_id: str, mode: str, need_nano: int) -> Taken | int:  # noqa: ARG002 (the period's end only names the purse)
+    async def take(self, tenant_id: str, mode: str, need_nano: int) -> GrantedLease | int:  # noqa: ARG002 (the period's end only names the balance)
         """Take a lease under a cap, or give what is available."""
         taken = await self._link.take_cap(tenant_id, need_nano)
         return taken.available_nano if isinstance(taken, Shortfall) else taken
@@ -96,8 +96,8 @@ class CapLender:
         await self._link.return_cap(lease_id, amount_nano)
 
 
-class LinkGrantor:
-    """Lets permits be taken through the gateway's door to the database."""
+class LimitSource:
+    """Takes quota through the gateway's client of the database."""
 
     def __init__(self, link: GatewayLink) -> None:
         self._link = link
@@ -171,10 +171,10 @@ class Worker:
         context.keys = KeyCache(
             lambda key, is_known: self._link.principal(key, is_known=is_known), LinkDown
         )
-        context.purses = Purses(LinkLender(self._link), LinkDown, spawn)
-        context.holds = Holds(
-            Permits(LinkGrantor(self._link), LinkDown),
-            Purses(CapLender(self._link), LinkDown, spawn),
+        context.balances = CreditBalances(CreditSource(self._link), LinkDown, spawn)
+        context.holds = RequestHolds(
+            RateLimiter(LimitSource(self._link), LinkDown),
+            CreditBalances(CapSource(self._link), LinkDown, spawn),
             context.loop.time,
         )
         context.rates = Rates(
@@ -326,7 +326,7 @@ class Worker:
                 now = context.loop.time()
                 if now - measured_at >= HOUSEKEEPING_SECONDS:
                     measured_at = now
-                    for lease_id, amount_nano in context.purses.idle_returns(now):
+                    for lease_id, amount_nano in context.balances.idle_returns(now):
                         await self._link.return_credit(lease_id, amount_nano)
                     for lease_id, amount_nano in context.holds.caps.idle_returns(now):
                         await self._link.return_cap(lease_id, amount_nano)
@@ -371,9 +371,9 @@ class Worker:
         context = self._context
         try:
             async with asyncio.timeout(RETURNS_SECONDS):
-                for lease_id, amount_nano in context.purses.drain_returns():
+                for lease_id, amount_nano in context.balances.take_all_free():
                     await self._link.return_credit(lease_id, amount_nano)
-                for lease_id, amount_nano in context.holds.caps.drain_returns():
+                for lease_id, amount_nano in context.holds.caps.take_all_free():
                     await self._link.return_cap(lease_id, amount_nano)
                 await context.holds.permits.return_idle(context.loop.time(), is_last=True)
         except (TimeoutError, LinkDown):

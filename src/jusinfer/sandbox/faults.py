@@ -65,7 +65,7 @@ KNOWN: Final[Mapping[str, str]] = {
     "refusal": "declines politely",
     "reset": "resets in the middle",
     "role_only": "says its role and no more",
-    "set_cookie": "sends a cookie and headers of the house",
+    "set_cookie": "sends a cookie and headers of its own",
     "slow": "waits before each token",
     "slow_head": "sends the head byte by byte",
     "split": "writes so many bytes at a time",

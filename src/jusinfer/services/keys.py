@@ -26,7 +26,7 @@ class Issued(msgspec.Struct, frozen=True):
 
 
 class Rates(msgspec.Struct, frozen=True):
-    """Limits of one key; None means the house's default."""
+    """Limits of one key; None means the configured default."""
 
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None

@@ -1,4 +1,4 @@
-"""The gateway's one door to PostgreSQL: keys, leases, heartbeats, notices. psycopg alone.
+"""The gateway's only client of PostgreSQL: keys, leases, heartbeats, notices. psycopg alone.
 
 Every call is a function of the database that the gateway's login may execute; it can read and
 change nothing else. Every call ends within a deadline, and any outage is `LinkDown`.

@@ -52,7 +52,7 @@ class Balance(msgspec.Struct, frozen=True):
 class Grant(msgspec.Struct, frozen=True):
     """Credit to be given as one lot; the amount is in nano-USD and above zero.
 
-    `from_kind` is the account of the house that it comes from. Lots are drawn by priority (0
+    `from_kind` is our own account that it comes from. Lots are drawn by priority (0
     first), soonest expiry, source, and age.
     """
 
@@ -86,7 +86,7 @@ class Lot(msgspec.Struct, frozen=True):
 
 
 def open_accounts(tx: Writer, tenant_id: str) -> None:
-    """Open a tenant's accounts in both modes, and the house's if they are missing."""
+    """Open a tenant's accounts in both modes, and our own if they are missing."""
     rows = [
         {"tenant_id": None, "mode": mode, "kind": kind} for mode in MODES for kind in HOUSE_KINDS
     ] + [

@@ -1,4 +1,4 @@
-"""The reconciler's one door to PostgreSQL: which completions to ask about, and what was said.
+"""The reconciler's only client of PostgreSQL: which completions to ask about, and what was said.
 
 Every call is a function of the database that the reconciler's login may execute; it can read and
 change nothing else. Every call ends within a deadline, and any outage is `ReportLinkDown`.

@@ -7,7 +7,7 @@ import msgspec
 
 from jusinfer.domain.completion import CompletionRequest
 from jusinfer.domain.errors import InvalidRequest
-from jusinfer.domain.stamps import Stamp
+from jusinfer.domain.sender import Stamp
 from jusinfer.wire.call_ids import portable
 from jusinfer.wire.member_table import table_of
 from jusinfer.wire.messages_tools import without_searches

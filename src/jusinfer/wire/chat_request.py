@@ -13,7 +13,7 @@ import msgspec
 from jusinfer.domain.completion import CompletionRequest
 from jusinfer.domain.errors import InvalidRequest
 from jusinfer.domain.preferences import NO_PREFERENCES
-from jusinfer.domain.stamps import NO_STAMP, Stamp
+from jusinfer.domain.sender import NO_STAMP, Stamp
 from jusinfer.domain.tokens import estimate_json_tokens, worst_json_tokens
 from jusinfer.domain.traits import Traits
 from jusinfer.wire.chat_content import Message, Reading, last_of_user, read_messages

@@ -14,7 +14,7 @@ import msgspec
 from jusinfer.domain.completion import CompletionRequest
 from jusinfer.domain.errors import InvalidRequest
 from jusinfer.domain.money import format_usd
-from jusinfer.domain.stamps import Stamp, opaque
+from jusinfer.domain.sender import Stamp, opaque
 from jusinfer.wire.member_table import table_of
 from jusinfer.wire.plain_chat import plain_content
 from jusinfer.wire.tolerant import member, objects

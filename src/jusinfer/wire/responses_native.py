@@ -13,7 +13,7 @@ import msgspec
 
 from jusinfer.domain.completion import CompletionRequest
 from jusinfer.domain.errors import InvalidRequest
-from jusinfer.domain.stamps import Stamp
+from jusinfer.domain.sender import Stamp
 from jusinfer.wire.chat_misfits import misplaced
 from jusinfer.wire.chat_request import OURS
 from jusinfer.wire.quirks import ADAPTERS, Fields, name_sender, refuse_member, refuse_unpriced

@@ -4,12 +4,12 @@ import pytest
 
 from jusinfer import config, rules
 from jusinfer.domain.errors import InvalidRequest, ModelNotFound
-from jusinfer.domain.health import Calm, no_dice
 from jusinfer.domain.preferences import NO_PREFERENCES, Preferences
 from jusinfer.domain.route_plan import RoutePlan
 from jusinfer.domain.routing.decision import Router
 from jusinfer.domain.routing.wishes import RoutingPolicy
 from jusinfer.domain.traits import Traits
+from jusinfer.domain.upstream_health import HealthyView, zero_random
 
 OFFERS = config.offers(config.load(config.Overrides(), {"DEEPSEEK_API_KEY": "k"}), 1)
 ROUTERS = {
@@ -24,7 +24,7 @@ def plan(
 ) -> RoutePlan:
     asked = Traits(input_tokens=100, input_tokens_max=400, output_tokens_max=500, message_count=1)
     policy = RoutingPolicy(name, preferences=preferences, is_cheapest=is_cheapest)
-    return ROUTERS[mode].decide(asked, policy, Calm(), no_dice)
+    return ROUTERS[mode].decide(asked, policy, HealthyView(), zero_random)
 
 
 @pytest.mark.parametrize("is_cheapest", [False, True])

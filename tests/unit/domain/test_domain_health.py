@@ -10,17 +10,6 @@ from hypothesis import strategies as st
 
 from jusinfer.domain.catalog import Catalog, Model, Price, Route, Upstream, UpstreamFacts
 from jusinfer.domain.errors import InvalidRequest, PolicyRefused, Unavailable
-from jusinfer.domain.health import (
-    COLD_SECONDS,
-    CONSECUTIVE_MAX,
-    FAILED_SECONDS,
-    OPEN_SECONDS_MAX,
-    QUOTA_SECONDS,
-    RETRIES_FLOOR,
-    Calm,
-    Health,
-    Way,
-)
 from jusinfer.domain.preferences import (
     NO_POLICY,
     NO_PREFERENCES,
@@ -33,6 +22,17 @@ from jusinfer.domain.routing.named import plan_named
 from jusinfer.domain.routing.routes import by_health, serving
 from jusinfer.domain.routing.wishes import RoutingPolicy
 from jusinfer.domain.traits import Traits, Warmth
+from jusinfer.domain.upstream_health import (
+    COLD_SECONDS,
+    CONSECUTIVE_MAX,
+    FAILED_SECONDS,
+    OPEN_SECONDS_MAX,
+    QUOTA_SECONDS,
+    RETRIES_FLOOR,
+    Health,
+    HealthyView,
+    UpstreamEndpoint,
+)
 
 PRICE = Price(1, 2)
 
@@ -43,7 +43,7 @@ def health(value: float = 0.5) -> Health:
 
 def fail(subject: Health, times: int, now: float = 0.0, upstream: str = "a") -> None:
     for _ in range(times):
-        subject.ended(subject.began(upstream, "m", now), now, is_good=False)
+        subject.record_result(subject.record_start(upstream, "m", now), now, is_good=False)
 
 
 def test_a_breaker_opens_after_failures_lets_one_probe_through_and_closes() -> None:
@@ -56,9 +56,9 @@ def test_a_breaker_opens_after_failures_lets_one_probe_through_and_closes() -> N
     assert subject.state("a", "other", 1.0) == "up"
     late = 6.0
     assert subject.state("a", "m", late) == "trying"
-    probe = subject.began("a", "m", late)
+    probe = subject.record_start("a", "m", late)
     assert subject.is_open("a", "m", late)
-    subject.ended(probe, late, is_good=True)
+    subject.record_result(probe, late, is_good=True)
     assert subject.state("a", "m", late) == "up"
 
 
@@ -71,7 +71,7 @@ def test_a_failed_probe_waits_longer_up_to_a_bound() -> None:
         while subject.is_open("a", "m", now):
             now += 0.5
         waits.append(now - begun)
-        subject.ended(subject.began("a", "m", now), now, is_good=False)
+        subject.record_result(subject.record_start("a", "m", now), now, is_good=False)
     assert waits == sorted(waits)
     assert waits[-1] <= OPEN_SECONDS_MAX * 1.25
 
@@ -80,13 +80,13 @@ def test_one_success_forgives_failures_in_a_row() -> None:
     subject = health()
     for _ in range(3):
         fail(subject, CONSECUTIVE_MAX - 1)
-        subject.ended(subject.began("a", "m", 0.0), 0.0, is_good=True)
+        subject.record_result(subject.record_start("a", "m", 0.0), 0.0, is_good=True)
     assert not subject.is_open("a", "m", 0.0)
 
 
 def served(subject: Health, times: int, now: float) -> None:
     for _ in range(times):
-        subject.ended(subject.began("a", "m", now), now, is_good=True)
+        subject.record_result(subject.record_start("a", "m", now), now, is_good=True)
 
 
 def test_a_fifth_of_failures_opens_a_breaker_too() -> None:
@@ -109,18 +109,18 @@ def test_a_fifth_of_failures_opens_a_breaker_too() -> None:
 
 def test_only_a_probe_closes_a_breaker_and_a_clock_that_goes_back_does_no_harm() -> None:
     subject = health()
-    old = subject.began("a", "m", 0.0)
+    old = subject.record_start("a", "m", 0.0)
     fail(subject, CONSECUTIVE_MAX, 10.0)
-    subject.ended(old, 10.0, is_good=True)
+    subject.record_result(old, 10.0, is_good=True)
     assert subject.is_open("a", "m", 10.5)
-    subject.answered(subject.began("a", "m", 3.0), 0.1, 3.0)
-    subject.ended(subject.began("a", "m", 3.0), 3.0, is_good=False)
+    subject.record_first_byte(subject.record_start("a", "m", 3.0), 0.1, 3.0)
+    subject.record_result(subject.record_start("a", "m", 3.0), 3.0, is_good=False)
     assert subject.state("a", "m", 3.0) == "down"
     late = 1_000.0
-    probe, other = subject.began("a", "m", late), subject.began("a", "m", late)
+    probe, other = subject.record_start("a", "m", late), subject.record_start("a", "m", late)
     assert probe is other
     assert subject.state("a", "m", late) == "down", "one probe at a time"
-    subject.ended(probe, late, is_good=True)
+    subject.record_result(probe, late, is_good=True)
     assert subject.state("a", "m", late) == "up"
 
 
@@ -135,31 +135,31 @@ def test_a_failure_counts_as_slow_and_is_forgotten() -> None:
 
 def test_latency_rises_at_once_and_fades() -> None:
     subject = health()
-    way = subject.began("a", "m", 0.0)
-    subject.answered(way, 3.0, 0.0)
-    assert way.latency_seconds == 3.0
-    subject.answered(way, 0.1, 1.0)
-    assert 2.0 < way.latency_seconds < 3.0
-    subject.answered(way, 0.1, 100.0)
-    assert way.latency_seconds < 0.2
+    endpoint = subject.record_start("a", "m", 0.0)
+    subject.record_first_byte(endpoint, 3.0, 0.0)
+    assert endpoint.latency_seconds == 3.0
+    subject.record_first_byte(endpoint, 0.1, 1.0)
+    assert 2.0 < endpoint.latency_seconds < 3.0
+    subject.record_first_byte(endpoint, 0.1, 100.0)
+    assert endpoint.latency_seconds < 0.2
 
 
 def test_retries_are_a_fifth_of_requests_and_a_floor() -> None:
     subject = health()
-    taken = sum(subject.take_retry(0.0) for _ in range(100))
+    taken = sum(subject.try_consume_retry(0.0) for _ in range(100))
     assert taken == RETRIES_FLOOR
     for _ in range(50):
-        subject.began("a", "m", 0.0)
-    assert sum(subject.take_retry(0.0) for _ in range(100)) in {9, 10}
-    assert sum(subject.take_retry(0.5) for _ in range(100)) in {5, 6}
+        subject.record_start("a", "m", 0.0)
+    assert sum(subject.try_consume_retry(0.0) for _ in range(100)) in {9, 10}
+    assert sum(subject.try_consume_retry(0.5) for _ in range(100)) in {5, 6}
 
 
 def test_second_attempts_at_once_are_one_in_fifty() -> None:
     subject = health()
-    assert [subject.take_hedge() for _ in range(3)] == [True, False, False]
+    assert [subject.try_consume_hedge() for _ in range(3)] == [True, False, False]
     for _ in range(100):
-        subject.began("a", "m", 0.0)
-    assert sum(subject.take_hedge() for _ in range(10)) in {1, 2}
+        subject.record_start("a", "m", 0.0)
+    assert sum(subject.try_consume_hedge() for _ in range(10)) in {1, 2}
 
 
 def test_waits_are_jittered_and_no_shorter_than_asked() -> None:
@@ -176,12 +176,12 @@ def test_waits_are_jittered_and_no_shorter_than_asked() -> None:
 
 def test_an_account_that_is_used_up_is_shut_for_a_while() -> None:
     subject = health()
-    assert subject.is_calm
-    subject.used_up("a", 0.0, None)
+    assert subject.is_all_healthy
+    subject.record_quota_exhausted("a", 0.0, None)
     assert subject.account_shut_seconds("a", 1.0) == QUOTA_SECONDS - 1
     assert subject.state("a", "m", 1.0) == "down"
     assert subject.account_shut_seconds("a", QUOTA_SECONDS) == 0
-    assert subject.is_calm
+    assert subject.is_all_healthy
 
 
 # ---------------------------------------------------------------- orders
@@ -211,7 +211,7 @@ def order(
 
 def test_of_two_drawn_the_better_leads() -> None:
     subject = health()
-    subject.answered(subject.began("a", "m", 0.0), 5.0, 0.0)
+    subject.record_first_byte(subject.record_start("a", "m", 0.0), 5.0, 0.0)
     draws = itertools.cycle([0.0, 0.4, 0.9])
     view = subject.at(0.0, 0)
     leads = {
@@ -231,21 +231,21 @@ def test_a_dearer_route_is_no_replica() -> None:
 def test_open_routes_go_last_but_never_more_than_half() -> None:
     subject = health()
     fail(subject, CONSECUTIVE_MAX, upstream="a")
-    assert not subject.is_calm
+    assert not subject.is_all_healthy
     assert order(steps("a", "b"), subject)[-1] == "a"
     fail(subject, CONSECUTIVE_MAX, upstream="b")
     assert sorted(order(steps("a", "b"), subject)) == ["a", "b"]
     assert order(steps("a"), subject) == ["a"]
     for name in "ab":
-        subject.ended(subject.began(name, "m", 9.0), 9.0, is_good=True)
-    assert subject.is_calm
+        subject.record_result(subject.record_start(name, "m", 9.0), 9.0, is_good=True)
+    assert subject.is_all_healthy
 
 
 def test_used_up_accounts_are_left_out_and_all_of_them_is_an_error() -> None:
     subject = health()
-    subject.used_up("a", 0.0, None)
+    subject.record_quota_exhausted("a", 0.0, None)
     assert order(steps("a", "b"), subject) == ["b"]
-    subject.used_up("b", 0.0, 7)
+    subject.record_quota_exhausted("b", 0.0, 7)
     with pytest.raises(Unavailable) as caught:
         order(steps("a", "b"), subject)
     assert caught.value.retry_after_seconds == 7
@@ -271,7 +271,7 @@ def test_an_order_that_was_asked_for_is_kept_but_for_what_fails() -> None:
 
 def test_a_warm_route_that_is_much_slower_is_left() -> None:
     subject = health()
-    subject.answered(subject.began("c", "m", 0.0), 5.0, 0.0)
+    subject.record_first_byte(subject.record_start("c", "m", 0.0), 5.0, 0.0)
     assert order(steps("a", "b", "c"), subject, 0.0, "c")[0] != "c"
 
 
@@ -284,7 +284,7 @@ def test_equal_routes_share_alike_and_a_slow_one_is_spared() -> None:
         shares[found[0].route.upstream] += 1
     # Two are drawn, and of two that are equal the first drawn leads: each as often.
     assert all(abs(share - 3_333) < 333 for share in shares.values()), shares
-    subject.answered(subject.began("c", "m", 0.0), 6 * 0.2, 0.0)
+    subject.record_first_byte(subject.record_start("c", "m", 0.0), 6 * 0.2, 0.0)
     slow = sum(
         by_health(steps("a", "b", "c"), subject.at(0.0, 0), dice.random, None, "")[0].route.upstream
         == "c"
@@ -299,7 +299,7 @@ def simulated(
     """Send twenty requests a second to routes that take their time; count who served them."""
     dice = random.Random(11)  # noqa: S311
     subject = Health(dice.random)
-    ends: list[tuple[float, str, Way]] = []
+    ends: list[tuple[float, str, UpstreamEndpoint]] = []
     shares = dict.fromkeys(service, 0)
     now = 0.0
     while now < seconds:
@@ -308,14 +308,14 @@ def simulated(
             ends.remove(end)
             is_good = end[1] != failing
             if is_good:
-                subject.answered(end[2], service[end[1]], end[0])
-            subject.ended(end[2], end[0], is_good=is_good)
+                subject.record_first_byte(end[2], service[end[1]], end[0])
+            subject.record_result(end[2], end[0], is_good=is_good)
         found = by_health(steps(*service), subject.at(now, 0), dice.random, None, "")
         name = found[0].route.upstream
         if now >= since:
             shares[name] += 1
         took = 0.001 if name == failing else service[name]
-        ends.append((now + took, name, subject.began(name, "m", now)))
+        ends.append((now + took, name, subject.record_start(name, "m", now)))
     return shares
 
 
@@ -362,7 +362,7 @@ def named(
         Traits(1, 1, 1, 1),
         RoutingPolicy("m", policy, preferences),
         Catalog("v", upstreams, {"m": made}),
-        Calm(),
+        HealthyView(),
         lambda: 0.99,
         lambda model, route: PlannedRoute(model, route, 1),
     )

@@ -21,7 +21,6 @@ from jusinfer.domain.errors import (
     PolicyRefused,
     Unavailable,
 )
-from jusinfer.domain.health import CONSECUTIVE_MAX, Calm, Health, no_dice
 from jusinfer.domain.preferences import NO_POLICY, NO_PREFERENCES, Preferences, TenantPolicy
 from jusinfer.domain.route_plan import RoutePlan, coded, read_codes
 from jusinfer.domain.routing.decision import Router, decide
@@ -29,6 +28,7 @@ from jusinfer.domain.routing.explaining import sentence, sentence_of
 from jusinfer.domain.routing.wishes import RoutingPolicy
 from jusinfer.domain.rule_table import Pair, Signal
 from jusinfer.domain.traits import Traits, Warmth
+from jusinfer.domain.upstream_health import CONSECUTIVE_MAX, Health, HealthyView, zero_random
 
 TABLE = rules.builtin().table
 OFFERS = config.offers(config.load(config.Overrides(), {"DEEPSEEK_API_KEY": "k"}), 1)
@@ -80,7 +80,7 @@ def plan(
     **more: object,
 ) -> RoutePlan:
     policy = RoutingPolicy(name, tenant, preferences, **more)  # type: ignore[arg-type]
-    return decide(asked or traits(), policy, TABLE, CATALOG, Calm(), no_dice)
+    return decide(asked or traits(), policy, TABLE, CATALOG, HealthyView(), zero_random)
 
 
 def first(found: RoutePlan) -> str:
@@ -116,7 +116,9 @@ def test_named_models_are_judged_by_their_window_and_by_policy() -> None:
 
 def test_any_script_of_the_sandbox_is_served_in_test_mode() -> None:
     router = Router(TABLE, OFFERS.test)
-    found = router.decide(traits(), RoutingPolicy("sandbox/cut?after=3"), Calm(), no_dice)
+    found = router.decide(
+        traits(), RoutingPolicy("sandbox/cut?after=3"), HealthyView(), zero_random
+    )
     assert found.routes[0].route.upstream_model == "sandbox/cut?after=3"
 
 
@@ -139,7 +141,7 @@ def test_a_catalog_of_nothing_serves_nothing() -> None:
     for name, is_cheapest in (("jusinfer/auto", False), ("jusinfer/auto", True), ("x", True)):
         policy = RoutingPolicy(name, is_cheapest=is_cheapest)
         with pytest.raises(ModelNotFound):
-            decide(traits(), policy, TABLE, empty, Calm(), no_dice)
+            decide(traits(), policy, TABLE, empty, HealthyView(), zero_random)
 
 
 # ---------------------------------------------------------------- names that say how
@@ -205,7 +207,7 @@ def test_rows_of_pairs_count_but_never_for_a_weaker_or_a_dominated_model() -> No
         signal = Signal(id="made_up", sentence="made up", points=score, input_from=0)
         table = msgspec.structs.replace(TABLE, pair=TABLE.pair | rows, signal=(signal,))
         policy = RoutingPolicy("jusinfer/auto", TenantPolicy(worth_micro=1_000_000))
-        return first(decide(traits(), policy, table, catalog, Calm(), no_dice))
+        return first(decide(traits(), policy, table, catalog, HealthyView(), zero_random))
 
     assert chosen(1) == "m3"
     assert chosen(1, m1_m2=(0.9, 0.0)) == "m2"
@@ -319,43 +321,45 @@ def failing(*names: tuple[str, str]) -> Health:
     health = Health(lambda: 0.5)
     for upstream_name, name in names:
         for _ in range(CONSECUTIVE_MAX):
-            way = health.began(upstream_name, name, 0.0)
-            health.ended(way, 0.0, is_good=False)
+            way = health.record_start(upstream_name, name, 0.0)
+            health.record_result(way, 0.0, is_good=False)
     return health
 
 
 def test_a_model_whose_routes_fail_is_left_out_unless_it_is_all_there_is() -> None:
     router = Router(TABLE, CATALOG)
     view = failing(("u", "small")).at(1.0, 0)
-    found = router.decide(traits(), RoutingPolicy("jusinfer/auto:cheap"), view, no_dice)
+    found = router.decide(traits(), RoutingPolicy("jusinfer/auto:cheap"), view, zero_random)
     assert first(found) == "twin"
     assert "health-1" in found.codes
     every = [("u", "small"), ("u", "twin"), ("e", "twin"), ("u", "strong"), ("u", "waste")]
     view = failing(*every).at(1.0, 0)
-    found = router.decide(traits(), RoutingPolicy("jusinfer/auto:cheap"), view, no_dice)
+    found = router.decide(traits(), RoutingPolicy("jusinfer/auto:cheap"), view, zero_random)
     assert first(found) == "small"
 
 
 def test_an_account_that_is_used_up_is_not_asked() -> None:
     router, health = Router(TABLE, CATALOG), Health(lambda: 0.5)
-    health.used_up("u", 0.0, 9)
-    found = router.decide(traits(), RoutingPolicy("jusinfer/auto:best"), health.at(0.0, 0), no_dice)
+    health.record_quota_exhausted("u", 0.0, 9)
+    found = router.decide(
+        traits(), RoutingPolicy("jusinfer/auto:best"), health.at(0.0, 0), zero_random
+    )
     assert [step.route.upstream for step in found.routes] == ["e"]
-    health.used_up("e", 0.0, 5)
+    health.record_quota_exhausted("e", 0.0, 5)
     with pytest.raises(Unavailable) as caught:
-        router.decide(traits(), RoutingPolicy("jusinfer/auto"), health.at(0.0, 0), no_dice)
+        router.decide(traits(), RoutingPolicy("jusinfer/auto"), health.at(0.0, 0), zero_random)
     assert caught.value.retry_after_seconds == 5
 
 
 def test_the_fastest_is_taken_where_that_was_asked_for() -> None:
     health = Health(lambda: 0.5)
     for name, seconds in (("small", 2.0), ("strong", 0.1), ("twin", 1.0), ("waste", 1.0)):
-        way = health.began("u", name, 0.0)
-        health.answered(way, seconds, 0.0)
-        health.answered(way, seconds, 1_000.0)
+        way = health.record_start("u", name, 0.0)
+        health.record_first_byte(way, seconds, 0.0)
+        health.record_first_byte(way, seconds, 1_000.0)
     router = Router(TABLE, CATALOG)
     view = health.at(1_000.0, 0)
-    found = router.decide(traits(), RoutingPolicy("jusinfer/auto:fast"), view, no_dice)
+    found = router.decide(traits(), RoutingPolicy("jusinfer/auto:fast"), view, zero_random)
     assert first(found) == "strong"
     assert "fastest" in found.codes
 
@@ -390,7 +394,7 @@ def test_what_is_cached_is_cheaper() -> None:
 
     def estimate(warm: Warmth | None) -> int | None:
         asked = traits(input_tokens=1_000, warm=warm)
-        return router.decide(asked, policy, Calm(), no_dice).routes[0].estimate_pico
+        return router.decide(asked, policy, HealthyView(), zero_random).routes[0].estimate_pico
 
     assert estimate(None) == 1_000 * 1_000_000 + 500 * 2_000_000
     assert estimate(Warmth("u", "m", 900)) == 100 * 1_000_000 + 900 * 10_000 + 500 * 2_000_000
@@ -410,7 +414,7 @@ def test_prices_are_those_of_the_hour_and_of_the_price_list() -> None:
 
     def chosen(at: int, **more: str) -> str:
         own = msgspec.structs.replace(policy, **more)
-        return first(decide(traits(), own, TABLE, catalog, Calm(at), no_dice))
+        return first(decide(traits(), own, TABLE, catalog, HealthyView(at), zero_random))
 
     assert chosen(7_200) == "small"
     assert chosen(60) == "twin"
@@ -438,11 +442,11 @@ def test_what_is_decisive_is_told_from_what_is_not() -> None:
     router = Router(TABLE, CATALOG)
     policy = RoutingPolicy("jusinfer/auto")
     asked = traits(hints=("code",))
-    found = router.decide(asked, policy, Calm(), no_dice)
-    assert router.decisive(found, asked, policy, Calm()) == {"code"}
+    found = router.decide(asked, policy, HealthyView(), zero_random)
+    assert router.decisive(found, asked, policy, HealthyView()) == {"code"}
     both = traits(hints=("careful", "code"))
-    found = router.decide(both, policy, Calm(), no_dice)
-    assert router.decisive(found, both, policy, Calm()) == frozenset()
+    found = router.decide(both, policy, HealthyView(), zero_random)
+    assert router.decisive(found, both, policy, HealthyView()) == frozenset()
 
 
 def test_the_built_in_catalog_is_routed_by_the_built_in_table() -> None:
@@ -450,7 +454,7 @@ def test_the_built_in_catalog_is_routed_by_the_built_in_table() -> None:
         router = Router(TABLE, offers)
         for hints in ((), ("code", "careful")):
             found = router.decide(
-                traits(hints=hints), RoutingPolicy("jusinfer/auto"), Calm(), no_dice
+                traits(hints=hints), RoutingPolicy("jusinfer/auto"), HealthyView(), zero_random
             )
             assert found.routes
             assert sentence_of(found, TABLE).count(TABLE.version) == 1

@@ -7,7 +7,7 @@ import pytest
 from jusinfer.domain.catalog import Price
 from jusinfer.domain.completion import CompletionRequest
 from jusinfer.domain.errors import InvalidRequest
-from jusinfer.domain.stamps import NO_STAMP, Stamp, opaque
+from jusinfer.domain.sender import NO_STAMP, Stamp, opaque
 from jusinfer.wire.chat_request import decode_request, encode_request
 
 CANARY = "canary-7f3a"

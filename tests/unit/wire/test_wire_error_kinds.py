@@ -6,8 +6,8 @@ import pytest
 
 from jusinfer.domain.errors import ContextTooLong, Unavailable, UpstreamRefused
 from jusinfer.domain.inference.failures import code_of, error_of
-from jusinfer.gateway.doors import ANTHROPIC
-from jusinfer.gateway.speech import rendered
+from jusinfer.gateway.endpoints import ANTHROPIC
+from jusinfer.gateway.translator import render_error
 from jusinfer.wire.anthropic_native import error_event
 from jusinfer.wire.error_kinds import failed_error, too_long
 from jusinfer.wire.upstream_errors import read_error, read_inner_error
@@ -79,14 +79,14 @@ def test_an_input_that_is_too_long_is_known_by_its_words(
     assert (failure.kind, failure.is_callers_fault) == ("context_length_exceeded", True)
     error = error_of(failure, (7, 9))
     assert isinstance(error, ContextTooLong)
-    status, _, shown = rendered(None, error, "r")
+    status, _, shown = render_error(None, error, "r")
     told = json.loads(shown)["error"]
     assert (status, told["type"], told["code"]) == (
         400,
         "invalid_request_error",
         "context_length_exceeded",
     )
-    status, _, shown = rendered(ANTHROPIC, error, "r")
+    status, _, shown = render_error(ANTHROPIC, error, "r")
     told = json.loads(shown)["error"]
     most = sizes[1] or 9
     asked = max(sizes[0] or 7, most + 1)
@@ -141,12 +141,12 @@ def test_what_is_wrong_with_our_account_is_ours_and_final(
 ) -> None:
     found = error_of(read_error(status, [], json.dumps({"error": error}).encode(), 0.0))
     assert isinstance(found, Unavailable)
-    shown, block, body = rendered(None, found, "r")
+    shown, block, body = render_error(None, found, "r")
     assert shown == 503
     assert b"x-should-retry: false\r\n" in block
     assert b"quota" not in body
     busy = error_of(read_error(429, [], b'{"error":{"message":"slow down"}}', 0.0))
-    assert b"x-should-retry" not in rendered(None, busy, "r")[1]
+    assert b"x-should-retry" not in render_error(None, busy, "r")[1]
 
 
 @pytest.mark.parametrize(

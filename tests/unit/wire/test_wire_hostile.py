@@ -3,7 +3,7 @@
 import pytest
 
 from jusinfer.domain.errors import InvalidRequest
-from jusinfer.gateway.doors import DOORS
+from jusinfer.gateway.endpoints import ENDPOINTS
 
 BASES = {
     "/v1/chat/completions": {"model": b'"m"', "messages": b'[{"role":"user","content":"x"}]'},
@@ -123,7 +123,7 @@ def test_every_member_of_every_path_is_read_or_refused(path: str, name: str) -> 
     refusals: list[str] = []
     for value in ODD:
         try:
-            DOORS[path].decode(body_of(path, name, value))
+            ENDPOINTS[path].decode(body_of(path, name, value))
         except InvalidRequest as error:
             refusals.append(error.message)
     assert all(0 < len(message) < 500 for message in refusals)
@@ -133,12 +133,12 @@ def test_every_member_of_every_path_is_read_or_refused(path: str, name: str) -> 
 @pytest.mark.parametrize("value", [b"1e400", b"9" * 5_000, b'"\xff"', b"[1e400]"])
 def test_a_legacy_member_beyond_all_bounds_is_named(name: str, value: bytes) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        DOORS["/v1/completions"].decode(body_of("/v1/completions", name, value))
+        ENDPOINTS["/v1/completions"].decode(body_of("/v1/completions", name, value))
     assert caught.value.param == name
 
 
 @pytest.mark.parametrize("value", ODD)
 def test_messages_have_no_place_in_embeddings(value: bytes) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        DOORS["/v1/embeddings"].decode(body_of("/v1/embeddings", "messages", value))
+        ENDPOINTS["/v1/embeddings"].decode(body_of("/v1/embeddings", "messages", value))
     assert caught.value.param == "messages" or "JSON" in caught.value.message

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from jusinfer.domain.errors import InvalidRequest
-from jusinfer.domain.stamps import Stamp
-from jusinfer.gateway.doors import DOORS
+from jusinfer.domain.sender import Stamp
+from jusinfer.gateway.endpoints import ENDPOINTS
 from jusinfer.wire.dialects import DIALECTS
 
 MESSAGE = {"type": "message", "role": "user", "content": "hi"}
@@ -19,10 +19,10 @@ def sent(
     path: str, request: dict[str, Any], dialect: str = "chat", quirks: tuple[str, ...] = ()
 ) -> dict[str, Any]:
     body = json.dumps({"model": "m", **request}).encode()
-    door = DOORS[path]
-    asked = door.decode(body)
-    speech = door.speech(DIALECTS.get(dialect), quirks=quirks, completion_id="c")
-    return json.loads(speech.encode(asked, body, "up", None, quirks, Stamp(sender="s")))
+    endpoint = ENDPOINTS[path]
+    asked = endpoint.decode(body)
+    translator = endpoint.translator(DIALECTS.get(dialect), quirks=quirks, completion_id="c")
+    return json.loads(translator.encode(asked, body, "up", None, quirks, Stamp(sender="s")))
 
 
 def responses(request: dict[str, Any], *where: Any) -> dict[str, Any]:
@@ -244,7 +244,7 @@ def test_null_names_nobody(name: str, quirks: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("value", [b'["\xff"]', b'"\xff"', b'["a"],"of_tomorrow":"\xff"'])
 def test_an_embedding_of_bytes_that_are_no_text_is_refused(value: bytes) -> None:
     with pytest.raises(InvalidRequest, match=r"`(input|of_tomorrow)` holds .* not UTF-8"):
-        DOORS["/v1/embeddings"].decode(b'{"model":"m","input":%b}' % value)
+        ENDPOINTS["/v1/embeddings"].decode(b'{"model":"m","input":%b}' % value)
 
 
 @pytest.mark.parametrize(
@@ -267,11 +267,11 @@ def test_a_number_beyond_all_bounds_passes_or_is_named(
         value,
     )
     dialect, quirks = where
-    door = DOORS["/v1/chat/completions"]
+    endpoint = ENDPOINTS["/v1/chat/completions"]
     try:
-        asked = door.decode(body)
-        speech = door.speech(DIALECTS.get(dialect), quirks=quirks)
-        assert b"1e999" in speech.encode(asked, body, "up", None, quirks, Stamp())
+        asked = endpoint.decode(body)
+        translator = endpoint.translator(DIALECTS.get(dialect), quirks=quirks)
+        assert b"1e999" in translator.encode(asked, body, "up", None, quirks, Stamp())
     except InvalidRequest as error:
         refusal = error
     else:

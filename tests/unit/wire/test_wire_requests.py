@@ -6,8 +6,8 @@ from typing import Any, Final
 import pytest
 
 from jusinfer.domain.errors import InvalidRequest
-from jusinfer.domain.stamps import Stamp
-from jusinfer.gateway.doors import DOORS
+from jusinfer.domain.sender import Stamp
+from jusinfer.gateway.endpoints import ENDPOINTS
 from jusinfer.wire.call_ids import portable
 from jusinfer.wire.call_order import LOST
 from jusinfer.wire.dialects import DIALECTS
@@ -23,12 +23,12 @@ def sent(
     path: str, request: dict[str, Any], provider: str = "", quirks: tuple[str, ...] = ()
 ) -> dict[str, Any]:
     """Return what a provider of an API gets for a request."""
-    door = DOORS[path]
+    endpoint = ENDPOINTS[path]
     body = json.dumps({"model": "m"} | request).encode()
-    asked = door.decode(body)
-    speech = door.speech(DIALECTS.get(provider), quirks=quirks)
+    asked = endpoint.decode(body)
+    translator = endpoint.translator(DIALECTS.get(provider), quirks=quirks)
     stamp = Stamp(sender="someone")
-    found: dict[str, Any] = json.loads(speech.encode(asked, body, "u", None, quirks, stamp))
+    found: dict[str, Any] = json.loads(translator.encode(asked, body, "u", None, quirks, stamp))
     return found
 
 

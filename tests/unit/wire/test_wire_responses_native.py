@@ -8,19 +8,19 @@ import pytest
 
 from jusinfer.domain.catalog import Price
 from jusinfer.domain.errors import InvalidRequest
-from jusinfer.domain.stamps import Stamp
-from jusinfer.gateway.doors import DOORS, RESPONSES_PATH
-from jusinfer.gateway.speech import NativeResponses, Translated
+from jusinfer.domain.sender import Stamp
+from jusinfer.gateway.endpoints import ENDPOINTS, RESPONSES_PATH
+from jusinfer.gateway.translator import CrossFormatTranslator, ResponsesPassthrough
 from jusinfer.wire.anthropic_dialect import AnthropicDialect
 from jusinfer.wire.responses_native import Target, native_request
 from jusinfer.wire.sealed import seal
 
-DOOR = DOORS["/v1/responses"]
+DOOR = ENDPOINTS["/v1/responses"]
 OPENAI = ("responses", "store_false", "no_obfuscation", "max_completion_tokens")
 OPENROUTER = ("openrouter", "responses")
 PRICE = Price(input_micro_per_mtok=1_000_000, output_micro_per_mtok=2_000_000)
 OWN = "0123456789abcdef0123456789abcdef"
-PLAIN = DOOR.decode(b'{"model":"m","input":"hi"}')
+CHAT_TRANSLATOR = DOOR.decode(b'{"model":"m","input":"hi"}')
 STREAMED = DOOR.decode(b'{"model":"m","input":"hi","stream":true}')
 FUNCTION = {"type": "function", "name": "f", "parameters": {"type": "object"}}
 SEARCH = {"type": "web_search"}
@@ -29,7 +29,7 @@ SEARCH = {"type": "web_search"}
 def sent(fields: dict[str, Any], **target: Any) -> Any:
     """Give what reaches the provider of a request with these members."""
     body = json.dumps({"model": "m", "input": "hi", **fields}).encode()
-    asked = STREAMED if fields.get("stream") else PLAIN
+    asked = STREAMED if fields.get("stream") else CHAT_TRANSLATOR
     target = {"quirks": OPENAI, "stamp": Stamp(sender="opaque-name")} | target
     return json.loads(native_request(asked, body, Target("gpt-x", **target)))
 
@@ -45,17 +45,19 @@ def items(*rows: Any, **target: Any) -> Any:
 
 
 def test_a_provider_says_in_its_quirks_that_it_speaks_responses() -> None:
-    assert isinstance(DOOR.speech(None, quirks=OPENAI), NativeResponses)
+    assert isinstance(DOOR.translator(None, quirks=OPENAI), ResponsesPassthrough)
     assert DOOR.path(None, "m", is_stream=True, quirks=OPENAI) == RESPONSES_PATH
-    assert type(DOOR.speech(None, quirks=("store_false",))) is Translated
+    assert type(DOOR.translator(None, quirks=("store_false",))) is CrossFormatTranslator
     assert DOOR.path(None, "m", is_stream=True) == "/chat/completions"
     anthropic = AnthropicDialect()
-    assert type(DOOR.speech(anthropic, quirks=OPENAI)) is Translated
+    assert type(DOOR.translator(anthropic, quirks=OPENAI)) is CrossFormatTranslator
     assert DOOR.path(anthropic, "m", is_stream=True, quirks=OPENAI) == "/messages"
     for path in ("/v1/chat/completions", "/v1/messages", "/v1/completions"):
-        assert not isinstance(DOORS[path].speech(None, quirks=OPENAI), NativeResponses)
-        assert DOORS[path].path(None, "m", is_stream=True, quirks=OPENAI) == "/chat/completions"
-    assert DOORS["/v1/embeddings"].path(None, "m", is_stream=False, quirks=OPENAI) == "/embeddings"
+        assert not isinstance(ENDPOINTS[path].translator(None, quirks=OPENAI), ResponsesPassthrough)
+        assert ENDPOINTS[path].path(None, "m", is_stream=True, quirks=OPENAI) == "/chat/completions"
+    assert (
+        ENDPOINTS["/v1/embeddings"].path(None, "m", is_stream=False, quirks=OPENAI) == "/embeddings"
+    )
 
 
 def test_members_pass_as_they_came_under_the_providers_name_of_the_model() -> None:
@@ -74,7 +76,7 @@ def test_members_pass_as_they_came_under_the_providers_name_of_the_model() -> No
 
 def test_values_of_members_pass() -> None:
     body = b'{"model":"m","input":"\\u00e4 \\/","temperature":1.50e0,"text":{ "verbosity" : "low"}}'
-    made = native_request(PLAIN, body, Target("gpt-x"))
+    made = native_request(CHAT_TRANSLATOR, body, Target("gpt-x"))
     assert json.loads(made) == json.loads(body) | {"model": "gpt-x", "store": False}
 
 
@@ -370,7 +372,7 @@ def test_files_of_our_account_are_out_of_reach(item: dict[str, Any]) -> None:
     assert "file_id" in (refused({"input": [item]}).param or "")
     body = json.dumps({"model": "m", "input": [item]}).replace('"file_id"', '"file\\u005fid"')
     with pytest.raises(InvalidRequest):
-        native_request(PLAIN, body.encode(), Target("gpt-x"))
+        native_request(CHAT_TRANSLATOR, body.encode(), Target("gpt-x"))
 
 
 def test_a_citation_may_name_a_file() -> None:

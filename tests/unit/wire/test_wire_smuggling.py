@@ -5,8 +5,8 @@ import json
 import pytest
 
 from jusinfer.domain.errors import InvalidRequest
-from jusinfer.domain.stamps import NO_STAMP
-from jusinfer.gateway.doors import DOORS
+from jusinfer.domain.sender import NO_STAMP
+from jusinfer.gateway.endpoints import ENDPOINTS
 from jusinfer.wire.anthropic_dialect import AnthropicDialect
 from jusinfer.wire.pivot import Dialect
 
@@ -26,11 +26,11 @@ CROWD = ",".join(f'"zz{number}":1' for number in range(100))
 
 def sent(path: str, body: str) -> bytes:
     dialect, quirks = OWN[path]
-    door = DOORS[path]
+    endpoint = ENDPOINTS[path]
     raw = body.encode()
-    asked = door.decode(raw)
-    speech = door.speech(dialect, quirks=quirks, completion_id="0" * 32)
-    return speech.encode(asked, raw, "upstream-model", 5, quirks, NO_STAMP)
+    asked = endpoint.decode(raw)
+    translator = endpoint.translator(dialect, quirks=quirks, completion_id="0" * 32)
+    return translator.encode(asked, raw, "upstream-model", 5, quirks, NO_STAMP)
 
 
 def chat_of(parts: str) -> str:

@@ -89,7 +89,7 @@ class AdmittedRequest:
         if self._overhead_seconds < 0:
             self._overhead_seconds = now - settlement.started_at
         route = self.planned.plan.routes[attempt.index].route
-        attempt.endpoint = effects.health.began(route.upstream, route.upstream_model, now)
+        attempt.endpoint = effects.health.record_start(route.upstream, route.upstream_model, now)
         if effects.is_paused:
             attempt.pause()
         hedge_seconds = attempt.upstream.hedge_seconds
@@ -119,7 +119,7 @@ class AdmittedRequest:
         if self._settlement.first_byte_at < 0:
             self._settlement.first_byte_at = now
         if attempt.endpoint is not None:
-            effects.health.answered(attempt.endpoint, now - attempt.sent_at, now)
+            effects.health.record_first_byte(attempt.endpoint, now - attempt.sent_at, now)
 
     def answer_received(
         self, attempt: Attempt, answer: WholeAnswer, provider_headers: list[tuple[bytes, bytes]]
@@ -322,7 +322,7 @@ class AdmittedRequest:
         if not has_next:
             upstream = effects.upstream(routes[self._index].route.upstream)
             wait = repeat_wait(effects.health, upstream, failure, self._tries)
-        if wait is None or not effects.health.take_retry(effects.now()):
+        if wait is None or not effects.health.try_consume_retry(effects.now()):
             return False
         self._settlement.note_attempt(self._index, failure.code)
         if has_next:
@@ -352,7 +352,7 @@ class AdmittedRequest:
         first = self._attempt
         if self.is_over or first is None or self._settlement.first_byte_at >= 0:
             return
-        if not self._effects.health.take_hedge():
+        if not self._effects.health.try_consume_hedge():
             return
         self._rival = first
         self._send(first.index + 1)
@@ -436,7 +436,7 @@ class AdmittedRequest:
         effects, attempt = self._effects, self._attempt
         for one in (attempt, self._rival):
             if one is not None and one.endpoint is not None:
-                effects.health.left(one.endpoint)
+                effects.health.record_neutral(one.endpoint)
                 one.endpoint = None
         self._settlement.end(
             self._index,

@@ -5,11 +5,11 @@ from typing import Protocol
 
 from jusinfer.domain.catalog import Upstream
 from jusinfer.domain.errors import JusinferError
-from jusinfer.domain.health import Health, Way
 from jusinfer.domain.journal import Ended
 from jusinfer.domain.secrets import OwnSecrets
 from jusinfer.domain.stream import StreamAttempt, UpstreamFailure
 from jusinfer.domain.traits import Warmth
+from jusinfer.domain.upstream_health import Health, UpstreamEndpoint
 from jusinfer.domain.usage import TokenUsage
 
 
@@ -58,7 +58,7 @@ class Attempt(Protocol):
     # Monotonic seconds.
     sent_at: float
     upstream: Upstream
-    endpoint: Way | None
+    endpoint: UpstreamEndpoint | None
 
     @property
     def stream(self) -> StreamAttempt | None:

@@ -3,35 +3,41 @@
 from typing import Final
 
 from jusinfer.domain.catalog import Upstream
-from jusinfer.domain.health import Health, Way
 from jusinfer.domain.inference.failures import RATE_STATUS, STOPPING
 from jusinfer.domain.stream import UpstreamFailure
+from jusinfer.domain.upstream_health import Health, UpstreamEndpoint
 
 ATTEMPTS_MAX: Final = 3
 
 
 def note_end(
-    health: Health, endpoint: Way, upstream: Upstream, failure: UpstreamFailure | None, now: float
+    health: Health,
+    endpoint: UpstreamEndpoint,
+    upstream: Upstream,
+    failure: UpstreamFailure | None,
+    now: float,
 ) -> None:
     """Note the end of an attempt; `failure` is None where it was good."""
     if failure is None:
-        health.ended(endpoint, now, is_good=True)
+        health.record_result(endpoint, now, is_good=True)
         return
     if failure.is_callers_fault or failure.status == RATE_STATUS or failure is STOPPING:
-        health.left(endpoint)
+        health.record_neutral(endpoint)
     else:
-        health.ended(endpoint, now, is_good=False)
+        health.record_result(endpoint, now, is_good=False)
     # The sandbox plays every account and stays open.
     if failure.is_quota and not upstream.is_sandbox:
-        health.used_up(upstream.name, now, failure.retry_after_seconds)
+        health.record_quota_exhausted(upstream.name, now, failure.retry_after_seconds)
 
 
-def note_loser(health: Health, endpoint: Way, failure: UpstreamFailure | None, now: float) -> None:
+def note_loser(
+    health: Health, endpoint: UpstreamEndpoint, failure: UpstreamFailure | None, now: float
+) -> None:
     """Note the end of one of two attempts; `failure` is None where the other was faster."""
     if failure is None or failure.is_callers_fault:
-        health.left(endpoint)
+        health.record_neutral(endpoint)
     else:
-        health.ended(endpoint, now, is_good=False)
+        health.record_result(endpoint, now, is_good=False)
 
 
 def repeat_wait(

@@ -7,12 +7,12 @@ import msgspec
 
 from jusinfer.domain.catalog import Catalog
 from jusinfer.domain.errors import JusinferError
-from jusinfer.domain.health import Calm, no_dice
 from jusinfer.domain.route_plan import AUTO
 from jusinfer.domain.routing.decision import Router
 from jusinfer.domain.routing.wishes import RoutingPolicy
 from jusinfer.domain.rule_table import RuleTable
 from jusinfer.domain.traits import Traits
+from jusinfer.domain.upstream_health import HealthyView, zero_random
 
 SIZES: Final = (5, 20, 60, 200, 1_000, 8_000, 60_000)
 BUDGETS: Final = (None, 20, 200, 2_000)
@@ -72,7 +72,7 @@ def _made_up(now: RuleTable, then: RuleTable) -> list[Traits]:
 
 def _tier(router: Router, traits: Traits) -> int:
     try:
-        plan = router.decide(traits, RoutingPolicy(AUTO), Calm(), no_dice)
+        plan = router.decide(traits, RoutingPolicy(AUTO), HealthyView(), zero_random)
     except JusinferError:
         return -1
     return plan.routes[0].model.tier

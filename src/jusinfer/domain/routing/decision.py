@@ -14,7 +14,6 @@ from jusinfer.domain.errors import (
     JusinferError,
     ModelNotFound,
 )
-from jusinfer.domain.health import HealthSnapshot, no_dice
 from jusinfer.domain.preferences import NO_PREFERENCES
 from jusinfer.domain.route_plan import (
     ATTEMPTS_MAX,
@@ -49,6 +48,7 @@ from jusinfer.domain.routing.scoring import Scorer
 from jusinfer.domain.routing.wishes import RoutingPolicy, Wish, is_auto, wish_of, worth_of
 from jusinfer.domain.rule_table import OUTCOMES, RuleTable
 from jusinfer.domain.traits import Traits
+from jusinfer.domain.upstream_health import HealthSnapshot, zero_random
 
 Dice = Callable[[], float]
 WHY: Final[Mapping[str, Reason]] = {name: reason(name) for name in OUTCOMES}
@@ -136,7 +136,7 @@ class Router:
         found: set[str] = set()
         for one in plan.reasons:
             if one.amount and one.reason_id not in self.fitting.gate_order:
-                other = self.decide(traits, policy, health, no_dice, (one.reason_id,))
+                other = self.decide(traits, policy, health, zero_random, (one.reason_id,))
                 if other.routes[0].model.model_id != chosen:
                     found.add(one.reason_id)
         return frozenset(found)

@@ -7,7 +7,6 @@ import msgspec
 
 from jusinfer.domain.catalog import Capability, Catalog, Model, Route, price_at
 from jusinfer.domain.errors import InvalidRequest, JusinferError, PolicyRefused, Unavailable
-from jusinfer.domain.health import HealthSnapshot
 from jusinfer.domain.preferences import NO_POLICY, NO_PREFERENCES, TenantPolicy
 from jusinfer.domain.pricing import expected_pico
 from jusinfer.domain.route_plan import Exclusion, PlannedRoute, Reason, reason
@@ -26,6 +25,7 @@ from jusinfer.domain.routing.routes import used_up
 from jusinfer.domain.routing.wishes import RoutingPolicy, Wish
 from jusinfer.domain.rule_table import RuleTable
 from jusinfer.domain.traits import Traits
+from jusinfer.domain.upstream_health import HealthSnapshot
 
 POLICY_GATES: Final = frozenset({"residency", "upstreams", "retention", "training", "price_cap"})
 FIELDS_MAX: Final = 256
@@ -229,7 +229,7 @@ class Fitting:
         """Leave out models whose every route is failing, unless no other is left."""
         if not fits:
             raise self._refusal(excluded, health)
-        if health.is_calm:
+        if health.is_all_healthy:
             return fits, excluded
         sound = [fit for fit in fits if not _is_failing(fit, health)]
         if not sound or len(sound) == len(fits):
@@ -290,7 +290,7 @@ def may_be_chosen(model: Model) -> bool:
 def _is_quick(policy: RoutingPolicy, wish: Wish, health: HealthSnapshot) -> bool:
     """Tell whether nothing but everyone's prices can matter to most costs."""
     return (
-        health.is_calm
+        health.is_all_healthy
         and not policy.price_list
         and policy.tenant.call_nano_max is None
         and wish.dial != FAST

@@ -12,7 +12,6 @@ from jusinfer.domain.errors import (
     ModelNotFound,
     PolicyRefused,
 )
-from jusinfer.domain.health import HealthSnapshot
 from jusinfer.domain.preferences import NO_POLICY, NO_PREFERENCES, ordered, refused
 from jusinfer.domain.route_plan import (
     ATTEMPTS_MAX,
@@ -28,6 +27,7 @@ from jusinfer.domain.routing.routes import by_health, serving
 from jusinfer.domain.routing.wishes import RoutingPolicy
 from jusinfer.domain.sandbox_names import SANDBOX_PREFIX, sandbox_name
 from jusinfer.domain.traits import Traits
+from jusinfer.domain.upstream_health import HealthSnapshot
 
 EXPLICIT: Final = (reason("explicit"),)
 EXPLICIT_CODE: Final = "explicit"

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from typing import Final
 
 from jusinfer.domain.errors import Unavailable
-from jusinfer.domain.health import HealthSnapshot
 from jusinfer.domain.route_plan import PlannedRoute
 from jusinfer.domain.traits import Warmth
+from jusinfer.domain.upstream_health import HealthSnapshot
 
 PAIR: Final = 2
 # A warm route goes first unless it costs, in money and time, so much more than the best one.
@@ -53,7 +53,7 @@ def by_health(
         steps = _drawn(steps, health, random)
     if warm is not None and not sort:
         steps = _warm_first(steps, health, warm)
-    if health.is_calm:
+    if health.is_all_healthy:
         return steps
     steps = list(steps)
     failing = [step for step in steps if _is_open(health, step)]

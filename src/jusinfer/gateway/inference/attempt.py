@@ -3,7 +3,6 @@
 from typing import ClassVar, Final
 
 from jusinfer.domain.catalog import Upstream
-from jusinfer.domain.health import Way
 from jusinfer.domain.inference.admitted_request import AdmittedRequest
 from jusinfer.domain.provider_report import QUIRK
 from jusinfer.domain.stream import (
@@ -14,11 +13,12 @@ from jusinfer.domain.stream import (
     UpstreamFailure,
     Verdict,
 )
+from jusinfer.domain.upstream_health import UpstreamEndpoint
 from jusinfer.domain.usage import TokenUsage
 from jusinfer.gateway.generation import Generation
 from jusinfer.gateway.inference.event_writer import Client, EventWriter
 from jusinfer.gateway.pool import Exchange, Failure, FailureKind
-from jusinfer.gateway.speech import Speech
+from jusinfer.gateway.translator import Translator
 from jusinfer.wire.answer_ident import AnswerIdent
 from jusinfer.wire.generation_id import repeats
 from jusinfer.wire.pivot import DialectStream, Headers, SurfaceStream
@@ -64,7 +64,7 @@ class ExchangeAttempt:
         "_client",
         "_generation",
         "_request",
-        "_speech",
+        "_translator",
         "endpoint",
         "exchange",
         "held_since",
@@ -77,18 +77,18 @@ class ExchangeAttempt:
         self,
         client: Client,
         request: AdmittedRequest,
-        speech: Speech,
+        translator: Translator,
         upstream: Upstream,
         index: int,
     ) -> None:
         self._client = client
         self._request = request
-        self._speech = speech
+        self._translator = translator
         self._generation = Generation(upstream.name) if QUIRK in upstream.quirks else None
         self.upstream = upstream
         self.index = index
         self.sent_at = client.now()
-        self.endpoint: Way | None = None
+        self.endpoint: UpstreamEndpoint | None = None
         self.exchange: Exchange | None = None
         # Since when it is not read because of all answers together; below 0: it is.
         self.held_since = -1.0
@@ -144,11 +144,11 @@ class UnaryAttempt(ExchangeAttempt):
         self,
         client: Client,
         request: AdmittedRequest,
-        speech: Speech,
+        translator: Translator,
         upstream: Upstream,
         index: int,
     ) -> None:
-        super().__init__(client, request, speech, upstream, index)
+        super().__init__(client, request, translator, upstream, index)
         self._deadline = self.sent_at + upstream.total_seconds
         self._wall = client.wall_seconds()
         self._collected = Collected()
@@ -174,10 +174,12 @@ class UnaryAttempt(ExchangeAttempt):
         if self._generation is not None:
             self._generation.heard(body)
         if collected.status != OK:
-            failure = self._speech.failure(collected.status, collected.headers, body, self._wall)
+            failure = self._translator.failure(
+                collected.status, collected.headers, body, self._wall
+            )
             self._request.attempt_failed(self, failure)
             return
-        answer, self._answer_body = self._speech.answer(as_utf8(body))
+        answer, self._answer_body = self._translator.answer(as_utf8(body))
         if answer.failure is not None:
             self._request.attempt_failed(self, answer.failure)
         else:
@@ -191,7 +193,7 @@ class UnaryAttempt(ExchangeAttempt):
         """Write the answer for the client; None where it cannot be written."""
         client, asked = self._client, self._request.planned.asked
         try:
-            body = self._speech.whole(
+            body = self._translator.whole(
                 self._answer_body, asked, client.body, usage, cost_usd, client.ident(self.index)
             )
         except (ChunkMalformed, ValueError, RecursionError):
@@ -234,7 +236,7 @@ class StreamingAttempt(ExchangeAttempt):
         self,
         client: Client,
         request: AdmittedRequest,
-        speech: Speech,
+        translator: Translator,
         upstream: Upstream,
         index: int,
         names: tuple[AnswerIdent, SurfaceStream | None],
@@ -243,13 +245,13 @@ class StreamingAttempt(ExchangeAttempt):
 
         That writer was made first: the reader and the decoder of a passthrough come from it.
         """
-        super().__init__(client, request, speech, upstream, index)
+        super().__init__(client, request, translator, upstream, index)
         self._wall = client.wall_seconds()
         ident, writer = names
-        decoder = speech.decoder(ident)
+        decoder = translator.decoder(ident)
         asked = request.planned.asked
         self._events = EventWriter(client, request, index, ident, writer)
-        self._reader = speech.reader(ident)
+        self._reader = translator.reader(ident)
         self._sse = SseDecoder()
         # Collects an answer that is no event stream: an error, or plain JSON.
         self._collected: Collected | None = Collected()
@@ -330,15 +332,17 @@ class StreamingAttempt(ExchangeAttempt):
         if self._generation is not None:
             self._generation.heard(body)
         if collected.status != OK:
-            failure = self._speech.failure(collected.status, collected.headers, body, self._wall)
+            failure = self._translator.failure(
+                collected.status, collected.headers, body, self._wall
+            )
             self._request.attempt_failed(self, failure)
             return
-        answer, body = self._speech.answer(as_utf8(body))
+        answer, body = self._translator.answer(as_utf8(body))
         if answer.failure is not None:
             self._request.attempt_failed(self, answer.failure)
             return
         stream = self.stream
-        out = stream.feed(self._speech.as_events(body), self._client.now())
+        out = stream.feed(self._translator.as_events(body), self._client.now())
         if not stream.is_over:
             out += stream.end(self._client.now())
         self._request.stream_ended(self, out)

@@ -6,7 +6,7 @@ from jusinfer.domain.inference.admitted_request import AdmittedRequest
 from jusinfer.domain.inference.failures import code_of
 from jusinfer.domain.secrets import OwnSecrets
 from jusinfer.domain.stream import StreamAttempt, UpstreamFailure
-from jusinfer.gateway.speech import worded
+from jusinfer.gateway.translator import client_message
 from jusinfer.wire.answer_ident import AnswerIdent
 from jusinfer.wire.openai_chat import error_chunk, named_so, usage_chunk
 from jusinfer.wire.pivot import Surface, SurfaceStream
@@ -115,7 +115,7 @@ class EventWriter:
 
     def error_event(self, machine: StreamAttempt, failure: UpstreamFailure) -> bytes:
         """Write the one error event that ends a stream which broke after it had begun."""
-        message = worded(self._client.surface, self._request.error_of(failure))
+        message = client_message(self._client.surface, self._request.error_of(failure))
         return self.write_error(machine, code_of(failure), message)
 
     def write_error(self, machine: StreamAttempt, code: str, message: str) -> bytes:

@@ -9,7 +9,6 @@ import msgspec
 from jusinfer.domain.catalog import Upstream
 from jusinfer.domain.completion import CompletionRequest
 from jusinfer.domain.errors import JusinferError, Unavailable
-from jusinfer.domain.health import Health
 from jusinfer.domain.identity import Principal, fingerprint
 from jusinfer.domain.inference.admitted_request import AdmittedRequest
 from jusinfer.domain.inference.effects import Attempt, Hold, Reservation, Timer
@@ -19,23 +18,24 @@ from jusinfer.domain.inference.settlement import US_PER_SECOND
 from jusinfer.domain.journal import Admitted, Ended
 from jusinfer.domain.secrets import OwnSecrets
 from jusinfer.domain.traits import Warmth
+from jusinfer.domain.upstream_health import Health
 from jusinfer.gateway.admission import examine, read
 from jusinfer.gateway.context import Context
-from jusinfer.gateway.doors import Door
+from jusinfer.gateway.credit_leases import nothing_reserved
+from jusinfer.gateway.endpoints import Endpoint
 from jusinfer.gateway.entrance import credential, identify
 from jusinfer.gateway.explained import route_json
 from jusinfer.gateway.heavy import LARGE_BYTES_MIN
-from jusinfer.gateway.holds import Hold as RequestHold
 from jusinfer.gateway.inference.attempt import StreamingAttempt, UnaryAttempt
 from jusinfer.gateway.inference.event_writer import Collecting
 from jusinfer.gateway.inference.route_request import Asked, RouteRequest, write_request
 from jusinfer.gateway.inference.settled import append_ended
 from jusinfer.gateway.journal import Segment
-from jusinfer.gateway.leases import nothing_reserved
 from jusinfer.gateway.origin import country_of
 from jusinfer.gateway.rates import RateWindow
+from jusinfer.gateway.request_holds import RequestHold
 from jusinfer.gateway.responder import Request, Responder
-from jusinfer.gateway.speech import rendered
+from jusinfer.gateway.translator import render_error
 from jusinfer.wire.answer_ident import AnswerIdent
 from jusinfer.wire.errors import status_of
 from jusinfer.wire.pivot import Surface
@@ -60,7 +60,7 @@ class InferenceHandler:
         "_admitted",
         "_collecting",
         "_context",
-        "_door",
+        "_endpoint",
         "_passed_lines",
         "_pending",
         "_responder",
@@ -70,10 +70,15 @@ class InferenceHandler:
     )
 
     def __init__(
-        self, context: Context, request: Request, responder: Responder, request_id: str, door: Door
+        self,
+        context: Context,
+        request: Request,
+        responder: Responder,
+        request_id: str,
+        endpoint: Endpoint,
     ) -> None:
         self._context = context
-        self._door = door
+        self._endpoint = endpoint
         self._responder = responder
         self._passed_lines = b""
         self._task: bytes | None = None
@@ -113,7 +118,7 @@ class InferenceHandler:
         return Said(
             key,
             fingerprint(key),
-            self._door.header_lines(request.headers),
+            self._endpoint.header_lines(request.headers),
             request.header(b"x-jusinfer-task"),
         )
 
@@ -185,15 +190,15 @@ class InferenceHandler:
     def read(self) -> CompletionRequest | None:
         """Read the request, beside the loop if it is large; raises InvalidRequest."""
         if not self.is_large:
-            return read(self._door, self.body)
-        pending, door, body = self._pending, self._door, self.body
-        self._beside(lambda: read(door, body), pending.request_read, pending.failed)
+            return read(self._endpoint, self.body)
+        pending, endpoint, body = self._pending, self._endpoint, self.body
+        self._beside(lambda: read(endpoint, body), pending.request_read, pending.failed)
         return None
 
     def plan(self, principal: Principal, asked: CompletionRequest) -> PlannedRequest:
         """Plan the request's routes and bound its cost; raises what is wrong with it."""
         epoch_seconds = self._context.clock_us() // US_PER_SECOND
-        return examine(self._context, principal, asked, epoch_seconds, self._door, self._task)
+        return examine(self._context, principal, asked, epoch_seconds, self._endpoint, self._task)
 
     def take_rate(self, principal: Principal, planned: PlannedRequest) -> RateWindow:
         """Take a request and its tokens of the key's rate; raises RateLimited."""
@@ -232,19 +237,19 @@ class InferenceHandler:
 
     def take_credit(self, principal: Principal, bound_nano: int) -> Reservation | None:
         """Reserve the bound from the credit that is lent here; borrows more before it runs out."""
-        purses, now = self._context.purses, self._context.loop.time()
-        purse = purses.purse(principal.tenant_id, principal.mode)
-        reservation = purse.reserve(bound_nano, now)
-        if reservation is not None and purse.is_low:
-            purses.top_up(purse, bound_nano, now)
+        balances, now = self._context.balances, self._context.loop.time()
+        balance = balances.balance(principal.tenant_id, principal.mode)
+        reservation = balance.reserve(bound_nano, now)
+        if reservation is not None and balance.is_low:
+            balances.refill_in_background(balance, bound_nano, now)
         return reservation
 
     def fetch_credit(self, principal: Principal, bound_nano: int) -> None:
         """Borrow more credit."""
-        purses = self._context.purses
-        purse = purses.purse(principal.tenant_id, principal.mode)
+        balances = self._context.balances
+        balance = balances.balance(principal.tenant_id, principal.mode)
         self._later(
-            purses.refill(purse, bound_nano, self._context.loop.time()),
+            balances.refill(balance, bound_nano, self._context.loop.time()),
             self._pending.credit_fetched,
         )
 
@@ -317,11 +322,11 @@ class InferenceHandler:
             self.ident(index) if planned.asked.is_stream else None,
         )
         if not self.is_large:
-            sent = write_request(self._door, dispatch, principal, planned, index, asked)
+            sent = write_request(self._endpoint, dispatch, principal, planned, index, asked)
             return self._open(dispatch.upstream, index, sent)
-        door = self._door
+        endpoint = self._endpoint
         self._beside(
-            lambda: write_request(door, dispatch, principal, planned, index, asked),
+            lambda: write_request(endpoint, dispatch, principal, planned, index, asked),
             lambda sent: request.attempt_sent(self._open(dispatch.upstream, index, sent)),
             request.cannot_carry,
         )
@@ -333,10 +338,10 @@ class InferenceHandler:
         request = self._request()
         attempt: UnaryAttempt | StreamingAttempt
         if sent.ident is None:
-            attempt = UnaryAttempt(self, request, sent.speech, upstream, index)
+            attempt = UnaryAttempt(self, request, sent.translator, upstream, index)
         else:
             names = (sent.ident, sent.writer)
-            attempt = StreamingAttempt(self, request, sent.speech, upstream, index, names)
+            attempt = StreamingAttempt(self, request, sent.translator, upstream, index, names)
         self._collecting = None
         attempt.exchange = self._context.pool.open(sent.target, sent.head, sent.body, attempt)
         return attempt
@@ -417,7 +422,7 @@ class InferenceHandler:
     def _send_error(self, error: JusinferError, headers: str) -> None:
         if not self._responder.is_gone:
             request_id = self._pending.request_id
-            status, block, body = rendered(self._door.surface, error, request_id)
+            status, block, body = render_error(self._endpoint.surface, error, request_id)
             self._responder.send(status, block + headers.encode("ascii"), body)
 
     def status_of(self, error: JusinferError) -> int:
@@ -460,7 +465,7 @@ class InferenceHandler:
     @property
     def surface(self) -> Surface | None:
         """The client API that is spoken; None for Chat Completions."""
-        return self._door.surface
+        return self._endpoint.surface
 
     def wall_seconds(self) -> float:
         """Return seconds since 1970."""

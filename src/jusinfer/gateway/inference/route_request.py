@@ -8,11 +8,11 @@ from jusinfer.domain.catalog import Capability
 from jusinfer.domain.errors import InvalidRequest
 from jusinfer.domain.identity import Principal
 from jusinfer.domain.inference.planned_request import PlannedRequest
-from jusinfer.gateway.doors import CHAT_PATH, Door
+from jusinfer.gateway.endpoints import CHAT_PATH, Endpoint
 from jusinfer.gateway.outbound import gateway_lines, stamp_of
 from jusinfer.gateway.pool import Target
 from jusinfer.gateway.snapshot import Dispatch
-from jusinfer.gateway.speech import Speech
+from jusinfer.gateway.translator import Translator
 from jusinfer.wire.answer_ident import AnswerIdent
 from jusinfer.wire.pivot import SurfaceStream
 
@@ -23,7 +23,7 @@ class RouteRequest(msgspec.Struct, frozen=True, gc=False):
     """What is sent to a provider, and how its answer is read."""
 
     target: Target
-    speech: Speech
+    translator: Translator
     head: bytes
     body: bytes
     # How a streamed answer names itself, and what writes it where the client reads another form.
@@ -41,7 +41,7 @@ class Asked(msgspec.Struct, frozen=True, gc=False):
 
 
 def write_request(
-    door: Door,
+    endpoint: Endpoint,
     dispatch: Dispatch,
     principal: Principal,
     planned: PlannedRequest,
@@ -53,14 +53,14 @@ def write_request(
     step, price = planned.plan.routes[index], planned.prices[index]
     upstream, model = dispatch.upstream, step.route.upstream_model
     quirks = upstream.quirks
-    speech = door.speech(
+    translator = endpoint.translator(
         dispatch.dialect,
         quirks=quirks,
         completion_id=completion_id,
         is_reasoning=Capability.REASONING in step.model.capabilities,
     )
     try:
-        body = speech.encode(
+        body = translator.encode(
             planned.asked,
             client.body,
             model,
@@ -74,16 +74,16 @@ def write_request(
             "a value of this request cannot be read: a number beyond all bounds, or no text",
             hint="Send JSON in UTF-8, with numbers that fit 64 bits.",
         ) from None
-    path = door.path(dispatch.dialect, model, is_stream=planned.asked.is_stream, quirks=quirks)
+    path = endpoint.path(dispatch.dialect, model, is_stream=planned.asked.is_stream, quirks=quirks)
     head = dispatch.chat_head if path is CHAT_PATH else dispatch.head(path)
     if dispatch.is_gateway:
         lines = gateway_lines(upstream, principal, step.model.model_id, completion_id, price)
         head = with_lines(head, lines)
-    if client.passed_lines and speech.passes_headers:
+    if client.passed_lines and translator.passes_headers:
         head = with_lines(head, client.passed_lines)
     head = b"%b%d\r\n\r\n" % (head, len(body))
-    writer = None if ident is None else speech.writer(client.body, ident)
-    return RouteRequest(dispatch.target, speech, head, body, ident, writer)
+    writer = None if ident is None else translator.writer(client.body, ident)
+    return RouteRequest(dispatch.target, translator, head, body, ident, writer)
 
 
 def with_lines(head: bytes, lines: bytes) -> bytes:

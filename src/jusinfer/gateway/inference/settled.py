@@ -17,7 +17,7 @@ def append_ended(context: Context, segment: Segment, record: Ended, overrun_nano
     counters = context.counters
     if overrun_nano > 0:
         counters.overruns += 1
-        context.purses.overrun_nano += overrun_nano
+        context.balances.overrun_nano += overrun_nano
     try:
         context.journal.end(segment, record)
     except OSError:

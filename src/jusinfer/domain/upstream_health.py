@@ -1,9 +1,9 @@
-"""How well each way to an upstream works: breakers, latencies and a budget for retries.
+"""How well each endpoint works: breakers, latencies and a budget for retries.
 
-Pure: the clock and the dice come in. A way is one account at one upstream with one model; its
-breaker opens after failures and lets one probe through when its time has passed. An account whose
-credit is used up is shut as a whole. At most half of the ways to a model are ever shut for
-failures, so that a bad judgement cannot take a model away.
+Pure: the clock and the random numbers come in. An endpoint is one account at one upstream with one
+model; its breaker opens after failures and lets one probe through when its time has passed. An
+account whose credit is used up is shut as a whole. At most half of a model's endpoints are ever
+shut for failures, so that a bad judgement cannot take a model away.
 """
 
 import math
@@ -22,7 +22,7 @@ OPEN_SECONDS_MAX: Final = 120.0
 QUOTA_SECONDS: Final = 60.0
 DECAY_SECONDS: Final = 10.0
 COLD_SECONDS: Final = 0.2
-WAYS_MAX: Final = 4_096
+ENDPOINTS_MAX: Final = 4_096
 # Retries may be a fifth of the requests, and a few more however little is going on.
 RETRY_SHARE: Final = 0.2
 RETRIES_FLOOR: Final = 10.0
@@ -35,8 +35,8 @@ BACKOFF_SECONDS_MAX: Final = 2.0
 WAIT_SECONDS_MAX: Final = 5.0
 
 
-class Way:
-    """What is known of one way: its breaker, and a latency that rises at once and falls slowly."""
+class UpstreamEndpoint:
+    """An upstream account with one model: its breaker and its latency, which falls slowly."""
 
     __slots__ = (
         "counted",
@@ -82,7 +82,7 @@ class Way:
         return COLD_SECONDS + (known - COLD_SECONDS) * math.exp(-age / DECAY_SECONDS)
 
     def score(self, now: float) -> float:
-        """Give what is compared between ways; less is better."""
+        """Give what is compared between endpoints; less is better."""
         return self.latency(now) * (self.inflight + 1)
 
     def count(self, now: float, *, is_good: bool) -> bool:
@@ -104,7 +104,7 @@ class HealthSnapshot(Protocol):
     """What a decision may know of health, at one instant; nothing known excludes nothing."""
 
     @property
-    def is_calm(self) -> bool:
+    def is_all_healthy(self) -> bool:
         """Whether no breaker is open and no account is shut."""
         ...
 
@@ -118,7 +118,7 @@ class HealthSnapshot(Protocol):
         ...
 
     def is_open(self, upstream: str, model: str) -> bool:
-        """Tell whether a way's breaker keeps requests out."""
+        """Tell whether a endpoint's breaker keeps requests out."""
         ...
 
     def score(self, upstream: str, model: str) -> float:
@@ -130,10 +130,10 @@ class HealthSnapshot(Protocol):
         ...
 
 
-class Calm:
+class HealthyView:
     """A snapshot in which all is well and nothing is known yet."""
 
-    is_calm: Final = True
+    is_all_healthy: Final = True
 
     def __init__(self, epoch_seconds: int = 0) -> None:
         self.epoch_seconds = epoch_seconds
@@ -159,7 +159,7 @@ class Calm:
         return COLD_SECONDS
 
 
-def no_dice() -> float:
+def zero_random() -> float:
     """Draw always the same: dice order the routes of a model and never choose one."""
     return 0.0
 
@@ -167,20 +167,20 @@ def no_dice() -> float:
 class HealthView:
     """Health as it is at one instant; valid until something happens."""
 
-    __slots__ = ("_health", "_now", "epoch_seconds", "is_calm")
+    __slots__ = ("_health", "_now", "epoch_seconds", "is_all_healthy")
 
     def __init__(self, health: "Health", now: float, epoch_seconds: int) -> None:
         self._health = health
         self._now = now
         self.epoch_seconds = epoch_seconds
-        self.is_calm = health.is_calm
+        self.is_all_healthy = health.is_all_healthy
 
     def shut_seconds(self, upstream: str) -> float:
         """Give for how long an account is still shut; 0 when it is not."""
         return self._health.account_shut_seconds(upstream, self._now)
 
     def is_open(self, upstream: str, model: str) -> bool:
-        """Tell whether a way's breaker keeps requests out."""
+        """Tell whether a endpoint's breaker keeps requests out."""
         return self._health.is_open(upstream, model, self._now)
 
     def score(self, upstream: str, model: str) -> float:
@@ -193,19 +193,19 @@ class HealthView:
 
 
 class Health:
-    """The ways of one worker, and its budget of retries."""
+    """The endpoints of one worker, and its budget of retries."""
 
     def __init__(self, random: Callable[[], float]) -> None:
         self.random = random
-        self._ways: dict[tuple[str, str], Way] = {}
+        self._endpoints: dict[tuple[str, str], UpstreamEndpoint] = {}
         self._accounts: dict[str, float] = {}
-        self._troubled: set[Way] = set()
+        self._troubled: set[UpstreamEndpoint] = set()
         self._retries = RETRIES_FLOOR
         self._refilled_at = 0.0
         self._hedges = 1.0
 
     @property
-    def is_calm(self) -> bool:
+    def is_all_healthy(self) -> bool:
         """Whether no account is shut and no breaker open, so that nothing needs a look."""
         return not self._accounts and not self._troubled
 
@@ -215,58 +215,64 @@ class Health:
 
     # ------------------------------------------------------------------ what is noted
 
-    def began(self, upstream: str, model: str, now: float) -> Way:
-        """Note that an attempt begins; the first on a half-open way is its probe."""
-        way = self._way(upstream, model)
-        if way.state(now) == "half_open":
-            way.is_probing = True
-        way.inflight += 1
+    def record_start(self, upstream: str, model: str, now: float) -> UpstreamEndpoint:
+        """Note that an attempt begins; the first on a half-open endpoint is its probe."""
+        endpoint = self._endpoint(upstream, model)
+        if endpoint.state(now) == "half_open":
+            endpoint.is_probing = True
+        endpoint.inflight += 1
         self._retries = min(self._retries + RETRY_SHARE, RETRIES_MAX)
         self._hedges = min(self._hedges + HEDGE_SHARE, HEDGES_MAX)
-        return way
+        return endpoint
 
-    def answered(self, way: Way, latency_seconds: float, now: float) -> None:
+    def record_first_byte(
+        self, endpoint: UpstreamEndpoint, latency_seconds: float, now: float
+    ) -> None:
         """Note a first byte: the peak counts at once, and fades with time."""
-        age = max(now - way.seen_at, 0.0)
-        way.seen_at = now
-        if latency_seconds > way.latency_seconds:
-            way.latency_seconds = latency_seconds
+        age = max(now - endpoint.seen_at, 0.0)
+        endpoint.seen_at = now
+        if latency_seconds > endpoint.latency_seconds:
+            endpoint.latency_seconds = latency_seconds
         else:
             kept = math.exp(-age / DECAY_SECONDS)
-            way.latency_seconds = way.latency_seconds * kept + latency_seconds * (1 - kept)
+            endpoint.latency_seconds = endpoint.latency_seconds * kept + latency_seconds * (
+                1 - kept
+            )
 
-    def ended(self, way: Way, now: float, *, is_good: bool) -> None:
+    def record_result(self, endpoint: UpstreamEndpoint, now: float, *, is_good: bool) -> None:
         """Note an end that tells of the upstream: good, or its own fault."""
-        way.inflight = max(way.inflight - 1, 0)
-        is_failing = way.count(now, is_good=is_good)
+        endpoint.inflight = max(endpoint.inflight - 1, 0)
+        is_failing = endpoint.count(now, is_good=is_good)
         if is_good:
-            way.served += 1
-            way.failures = 0
+            endpoint.served += 1
+            endpoint.failures = 0
             # What began before the breaker opened does not close it: a probe does.
-            if way.is_probing or way.open_until == 0.0:
-                way.is_probing = False
-                way.open_until = 0.0
-                way.open_seconds = OPEN_SECONDS
-                self._troubled.discard(way)
+            if endpoint.is_probing or endpoint.open_until == 0.0:
+                endpoint.is_probing = False
+                endpoint.open_until = 0.0
+                endpoint.open_seconds = OPEN_SECONDS
+                self._troubled.discard(endpoint)
             return
-        way.failed += 1
-        way.failures += 1
-        way.latency_seconds = max(way.latency_seconds, FAILED_SECONDS)
-        way.seen_at = now
-        if way.is_probing or is_failing or way.failures >= CONSECUTIVE_MAX:
-            if way.is_probing:
-                way.open_seconds = min(way.open_seconds * 2, OPEN_SECONDS_MAX)
-            way.is_probing = False
-            way.counted = way.counted_failed = 0
-            way.open_until = now + way.open_seconds * (0.75 + 0.5 * self.random())
-            self._troubled.add(way)
+        endpoint.failed += 1
+        endpoint.failures += 1
+        endpoint.latency_seconds = max(endpoint.latency_seconds, FAILED_SECONDS)
+        endpoint.seen_at = now
+        if endpoint.is_probing or is_failing or endpoint.failures >= CONSECUTIVE_MAX:
+            if endpoint.is_probing:
+                endpoint.open_seconds = min(endpoint.open_seconds * 2, OPEN_SECONDS_MAX)
+            endpoint.is_probing = False
+            endpoint.counted = endpoint.counted_failed = 0
+            endpoint.open_until = now + endpoint.open_seconds * (0.75 + 0.5 * self.random())
+            self._troubled.add(endpoint)
 
-    def left(self, way: Way) -> None:
+    def record_neutral(self, endpoint: UpstreamEndpoint) -> None:
         """Note an end that tells nothing of the upstream: a caller that left, or its fault."""
-        way.inflight = max(way.inflight - 1, 0)
-        way.is_probing = False
+        endpoint.inflight = max(endpoint.inflight - 1, 0)
+        endpoint.is_probing = False
 
-    def used_up(self, upstream: str, now: float, retry_after_seconds: int | None) -> None:
+    def record_quota_exhausted(
+        self, upstream: str, now: float, retry_after_seconds: int | None
+    ) -> None:
         """Shut an account whose credit or quota is used up."""
         seconds = min(float(retry_after_seconds or QUOTA_SECONDS), QUOTA_SECONDS)
         self._accounts[upstream] = now + seconds
@@ -286,30 +292,30 @@ class Health:
         return until - now
 
     def is_open(self, upstream: str, model: str, now: float) -> bool:
-        """Tell whether a way's breaker keeps requests out."""
-        way = self._ways.get((upstream, model))
-        return way is not None and way.open_until > 0.0 and way.state(now) == "open"
+        """Tell whether a endpoint's breaker keeps requests out."""
+        endpoint = self._endpoints.get((upstream, model))
+        return endpoint is not None and endpoint.open_until > 0.0 and endpoint.state(now) == "open"
 
     def state(self, upstream: str, model: str, now: float) -> str:
-        """Say how a way does: up, trying (one probe at a time), or down."""
+        """Say how a endpoint does: up, trying (one probe at a time), or down."""
         if self.account_shut_seconds(upstream, now):
             return "down"
-        way = self._ways.get((upstream, model))
-        if way is None:
+        endpoint = self._endpoints.get((upstream, model))
+        if endpoint is None:
             return "up"
-        return {"closed": "up", "half_open": "trying"}.get(way.state(now), "down")
+        return {"closed": "up", "half_open": "trying"}.get(endpoint.state(now), "down")
 
     def score(self, upstream: str, model: str, now: float) -> float:
-        """Give a way's score; less is better."""
-        way = self._ways.get((upstream, model))
-        return COLD_SECONDS if way is None else way.score(now)
+        """Give a endpoint's score; less is better."""
+        endpoint = self._endpoints.get((upstream, model))
+        return COLD_SECONDS if endpoint is None else endpoint.score(now)
 
     def latency_seconds(self, upstream: str, model: str, now: float) -> float:
-        """Give a way's time to the first byte."""
-        way = self._ways.get((upstream, model))
-        return COLD_SECONDS if way is None else way.latency(now)
+        """Give a endpoint's time to the first byte."""
+        endpoint = self._endpoints.get((upstream, model))
+        return COLD_SECONDS if endpoint is None else endpoint.latency(now)
 
-    def take_retry(self, now: float) -> bool:
+    def try_consume_retry(self, now: float) -> bool:
         """Take one retry from the budget, if there is one."""
         elapsed = max(now - self._refilled_at, 0.0)
         self._refilled_at = now
@@ -319,7 +325,7 @@ class Health:
         self._retries -= 1.0
         return True
 
-    def take_hedge(self) -> bool:
+    def try_consume_hedge(self) -> bool:
         """Take a second attempt at once from its budget, if there is one."""
         if self._hedges < 1.0:
             return False
@@ -336,15 +342,15 @@ class Health:
         return None if wait > WAIT_SECONDS_MAX else wait
 
     def states(self, now: float) -> dict[tuple[str, str], str]:
-        """Give the state of every way that was used."""
-        return {way: self.state(*way, now) for way in self._ways}
+        """Give the state of every endpoint that was used."""
+        return {endpoint: self.state(*endpoint, now) for endpoint in self._endpoints}
 
-    def _way(self, upstream: str, model: str) -> Way:
-        way = self._ways.get((upstream, model))
-        if way is None:
-            if len(self._ways) >= WAYS_MAX:
-                idle = [key for key, known in self._ways.items() if not known.inflight]
-                for key in idle[: WAYS_MAX // 4]:
-                    self._troubled.discard(self._ways.pop(key))
-            way = self._ways[upstream, model] = Way()
-        return way
+    def _endpoint(self, upstream: str, model: str) -> UpstreamEndpoint:
+        endpoint = self._endpoints.get((upstream, model))
+        if endpoint is None:
+            if len(self._endpoints) >= ENDPOINTS_MAX:
+                idle = [key for key, known in self._endpoints.items() if not known.inflight]
+                for key in idle[: ENDPOINTS_MAX // 4]:
+                    self._troubled.discard(self._endpoints.pop(key))
+            endpoint = self._endpoints[upstream, model] = UpstreamEndpoint()
+        return endpoint

@@ -1,6 +1,6 @@
-"""The worker's purses of credit: spent at once, refilled in the background before they run out.
+"""The worker's balances of credit: spent at once, refilled in the background before they run out.
 
-A purse belongs to one tenant in one mode. All its arithmetic is synchronous, so that nothing can
+A balance belongs to one tenant in one mode. All its arithmetic is synchronous, so that nothing can
 be cancelled in the middle of it. What is free may be reserved; a reservation ends exactly once.
 """
 
@@ -13,10 +13,10 @@ from jusinfer.domain.journal import NO_LEASE_ID
 
 REFILL_SHARE: Final = 4
 IDLE_RETURN_SECONDS: Final = 60.0
-LEASES_PER_PURSE_MAX: Final = 64
+LEASES_PER_BALANCE_MAX: Final = 64
 
 
-class Taken(Protocol):
+class GrantedLease(Protocol):
     """A lease as the database gives it."""
 
     @property
@@ -30,10 +30,10 @@ class Taken(Protocol):
         ...
 
 
-class Lender(Protocol):
-    """What a purse asks of the database; None means that the credit does not cover the need."""
+class CreditLeaseSource(Protocol):
+    """What a balance asks of the database; None means that the credit does not cover the need."""
 
-    def take(self, tenant_id: str, mode: str, need_nano: int) -> Awaitable["Taken | int"]:
+    def take(self, tenant_id: str, mode: str, need_nano: int) -> Awaitable["GrantedLease | int"]:
         """Take a lease of at least the need, or give what is available (an int)."""
         ...
 
@@ -43,7 +43,7 @@ class Lender(Protocol):
 
 
 class Lease:
-    """One lease in a purse: what is free of it, and how many reservations are open on it."""
+    """One lease in a balance: what is free of it, and how many reservations are open on it."""
 
     __slots__ = ("free_nano", "granted_nano", "lease_id", "open_count", "used_at")
 
@@ -56,7 +56,7 @@ class Lease:
 
 
 class Reservation:
-    """A bound taken from a lease; ends settled or released, exactly once."""
+    """A bound granted from a lease; ends settled or released, exactly once."""
 
     __slots__ = ("bound_nano", "is_open", "lease")
 
@@ -67,7 +67,7 @@ class Reservation:
 
     @property
     def lease_id(self) -> str:
-        """The lease that the bound was taken from."""
+        """The lease that the bound was granted from."""
         return self.lease.lease_id
 
     def end(self, charge_nano: int) -> int:
@@ -90,7 +90,7 @@ def nothing_reserved(now: float) -> Reservation:
     return Reservation(Lease(NO_LEASE_ID, 0, now), 0)
 
 
-class Purse:
+class CreditBalance:
     """The credit lent to this worker for one tenant in one mode."""
 
     __slots__ = ("leases", "mode", "refill", "tenant_id")
@@ -125,114 +125,114 @@ class Purse:
         return last.free_nano * REFILL_SHARE < last.granted_nano
 
 
-class Purses:
-    """All purses of this worker. `spawn` runs a coroutine in the worker's task group."""
+class CreditBalances:
+    """All balances of this worker. `spawn` runs a coroutine in the worker's task group."""
 
     def __init__(
         self,
-        lender: Lender,
+        source: CreditLeaseSource,
         outage: type[Exception],
         spawn: Callable[[Coroutine[None, None, None]], None],
     ) -> None:
-        self._lender = lender
+        self._source = source
         self._outage = outage
         self._spawn = spawn
-        self._purses: dict[tuple[str, str], Purse] = {}
+        self._balances: dict[tuple[str, str], CreditBalance] = {}
         self.overrun_nano = 0
 
-    def purse(self, tenant_id: str, mode: str) -> Purse:
-        """Give the purse of a tenant in a mode, made on first use."""
-        purse = self._purses.get((tenant_id, mode))
-        if purse is None:
-            purse = self._purses[tenant_id, mode] = Purse(tenant_id, mode)
-        return purse
+    def balance(self, tenant_id: str, mode: str) -> CreditBalance:
+        """Give the balance of a tenant in a mode, made on first use."""
+        balance = self._balances.get((tenant_id, mode))
+        if balance is None:
+            balance = self._balances[tenant_id, mode] = CreditBalance(tenant_id, mode)
+        return balance
 
-    async def refill(self, purse: Purse, need_nano: int, now: float) -> int | None:
+    async def refill(self, balance: CreditBalance, need_nano: int, now: float) -> int | None:
         """Take one more lease; gives None, or what is available when that is below the need.
 
         Callers that come while a refill is under way wait for it and then try again themselves.
         """
-        while purse.refill is not None:
-            await asyncio.shield(purse.refill)
-            if any(lease.free_nano >= need_nano for lease in purse.leases):
+        while balance.refill is not None:
+            await asyncio.shield(balance.refill)
+            if any(lease.free_nano >= need_nano for lease in balance.leases):
                 return None
-        if len(purse.leases) >= LEASES_PER_PURSE_MAX:
-            self._compact(purse)
+        if len(balance.leases) >= LEASES_PER_BALANCE_MAX:
+            self._compact(balance)
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        purse.refill = future
+        balance.refill = future
         try:
-            taken = await self._take(purse, need_nano)
+            granted = await self._take(balance, need_nano)
         except self._outage as error:
             raise Unavailable(
                 "credit cannot be checked right now", retry_after_seconds=2
             ) from error
         finally:
-            purse.refill = None
+            balance.refill = None
             if not future.done():
                 future.set_result(None)
-        if isinstance(taken, int):
-            return taken + purse.free_nano
-        purse.leases.append(Lease(taken.lease_id, taken.granted_nano, now))
+        if isinstance(granted, int):
+            return granted + balance.free_nano
+        balance.leases.append(Lease(granted.lease_id, granted.granted_nano, now))
         return None
 
-    async def _take(self, purse: Purse, need_nano: int) -> Taken | int:
-        taken = await self._lender.take(purse.tenant_id, purse.mode, need_nano)
-        if not isinstance(taken, int) or taken + purse.free_nano < need_nano:
-            return taken
+    async def _take(self, balance: CreditBalance, need_nano: int) -> GrantedLease | int:
+        granted = await self._source.take(balance.tenant_id, balance.mode, need_nano)
+        if not isinstance(granted, int) or granted + balance.free_nano < need_nano:
+            return granted
         # Enough is there, but in pieces: give the pieces back and take them as one.
-        for lease in purse.leases:
+        for lease in balance.leases:
             amount_nano, lease.free_nano = lease.free_nano, 0
             if amount_nano > 0:
-                await self._lender.give_back(lease.lease_id, amount_nano)
-        return await self._lender.take(purse.tenant_id, purse.mode, need_nano)
+                await self._source.give_back(lease.lease_id, amount_nano)
+        return await self._source.take(balance.tenant_id, balance.mode, need_nano)
 
-    def top_up(self, purse: Purse, need_nano: int, now: float) -> None:
-        """Begin a refill in the background when the purse is nearly empty."""
-        if purse.refill is None:
-            self._spawn(self._top_up(purse, need_nano, now))
+    def refill_in_background(self, balance: CreditBalance, need_nano: int, now: float) -> None:
+        """Begin a refill in the background when the balance is nearly empty."""
+        if balance.refill is None:
+            self._spawn(self._refill_now(balance, need_nano, now))
 
-    async def _top_up(self, purse: Purse, need_nano: int, now: float) -> None:
+    async def _refill_now(self, balance: CreditBalance, need_nano: int, now: float) -> None:
         try:
-            await self.refill(purse, need_nano, now)
+            await self.refill(balance, need_nano, now)
         except Unavailable:
             # The next request that needs credit will ask again and say so to its caller.
             return
 
-    def _compact(self, purse: Purse) -> None:
-        purse.leases = [lease for lease in purse.leases if lease.open_count or lease.free_nano]
+    def _compact(self, balance: CreditBalance) -> None:
+        balance.leases = [lease for lease in balance.leases if lease.open_count or lease.free_nano]
 
     def idle_returns(self, now: float) -> list[tuple[str, int]]:
-        """Take what idle leases still hold out of their purses: (lease id, amount) to return.
+        """Take what idle leases still hold out of their balances: (lease id, amount) to return.
 
-        A lease leaves its purse only when nothing is reserved on it, so that a settlement can
+        A lease leaves its balance only when nothing is reserved on it, so that a settlement can
         always find it.
         """
         returns: list[tuple[str, int]] = []
-        for key, purse in list(self._purses.items()):
+        for key, balance in list(self._balances.items()):
             kept: list[Lease] = []
-            for lease in purse.leases:
-                is_spare = lease is not purse.leases[-1] and lease.free_nano == 0
+            for lease in balance.leases:
+                is_spare = lease is not balance.leases[-1] and lease.free_nano == 0
                 is_idle = now - lease.used_at > IDLE_RETURN_SECONDS
                 if lease.open_count == 0 and (is_spare or is_idle):
                     returns.append((lease.lease_id, lease.free_nano))
                     lease.free_nano = 0
                 else:
                     kept.append(lease)
-            purse.leases = kept
-            if not kept and purse.refill is None:
-                del self._purses[key]
+            balance.leases = kept
+            if not kept and balance.refill is None:
+                del self._balances[key]
         return returns
 
-    def drain_returns(self) -> list[tuple[str, int]]:
-        """Take everything free out of every purse, for a worker that stops."""
+    def take_all_free(self) -> list[tuple[str, int]]:
+        """Take everything free out of every balance, for a worker that stops."""
         returns = [
             (lease.lease_id, lease.free_nano)
-            for purse in self._purses.values()
-            for lease in purse.leases
+            for balance in self._balances.values()
+            for lease in balance.leases
         ]
-        self._purses.clear()
+        self._balances.clear()
         return returns
 
     def free_total_nano(self) -> int:
-        """Sum what is free in all purses (a metric)."""
-        return sum(purse.free_nano for purse in self._purses.values())
+        """Sum what is free in all balances (a metric)."""
+        return sum(balance.free_nano for balance in self._balances.values())

@@ -1,4 +1,4 @@
-"""Permits of this worker under limits by the minute and at once, leased from the database.
+"""RateLimiter of this worker under limits by the minute and at once, leased from the database.
 
 A worker takes as many permits as it is likely to need in the next seconds, in one call for all
 limits of a request, and never more than a share of what is left; what it does not use it gives
@@ -23,7 +23,7 @@ _NOUNS: Final[Mapping[str, str]] = {
 }
 
 
-class Grantor(Protocol):
+class QuotaSource(Protocol):
     """What permits ask of the database."""
 
     def take(self, asks: list[Ask]) -> Awaitable[list[Permit]]:
@@ -35,8 +35,8 @@ class Grantor(Protocol):
         ...
 
 
-class Bucket:
-    """Permits of one limit that this worker holds.
+class LeasedQuota:
+    """RateLimiter of one limit that this worker holds.
 
     `stock` may fall below zero by what answers took over their estimate: the next permits pay.
     """
@@ -84,15 +84,15 @@ class Bucket:
             self.wait_ms = 1_000 if is_slot else max(permit.left_ms, 1)
 
 
-class Permits:
+class RateLimiter:
     """All buckets of this worker."""
 
-    def __init__(self, grantor: Grantor, outage: type[Exception]) -> None:
-        self._grantor = grantor
+    def __init__(self, source: QuotaSource, outage: type[Exception]) -> None:
+        self._source = source
         self._outage = outage
-        self._buckets: dict[tuple[str, str], Bucket] = {}
+        self._buckets: dict[tuple[str, str], LeasedQuota] = {}
 
-    def take(self, limits: tuple[Limit, ...], tokens: int, now: float) -> list[Bucket] | None:
+    def take(self, limits: tuple[Limit, ...], tokens: int, now: float) -> list[LeasedQuota] | None:
         """Take one request's permits under all limits, or none; None means to `fetch` first.
 
         Raises RateLimited when the database has just said that there are none.
@@ -129,7 +129,7 @@ class Permits:
         if not asks:
             return
         try:
-            granted = await self._grantor.take(asks)
+            granted = await self._source.take(asks)
         except self._outage as error:
             raise Unavailable(
                 "limits cannot be checked right now", retry_after_seconds=2
@@ -137,7 +137,9 @@ class Permits:
         for bucket, permit in zip(lacking, granted, strict=True):
             bucket.fill(permit, now, clock())
 
-    def give_back(self, buckets: list[Bucket], tokens_taken: int, tokens_used: int | None) -> None:
+    def give_back(
+        self, buckets: list[LeasedQuota], tokens_taken: int, tokens_used: int | None
+    ) -> None:
         """End a request: slots are free again, tokens are counted as they came to be.
 
         `tokens_used` is None when the request was not served: it then counts for nothing.
@@ -159,17 +161,17 @@ class Permits:
                 amount, bucket.stock = bucket.stock, 0
                 left = bucket.ends_at - now
                 within_ms = 0 if math.isinf(left) else int(left * 1000)
-                await self._grantor.give_back(bucket.limit, amount, within_ms)
+                await self._source.give_back(bucket.limit, amount, within_ms)
             elif bucket.stock == 0 and now >= bucket.ends_at:
                 del self._buckets[key]
 
-    def _bucket(self, limit: Limit, now: float) -> Bucket:
+    def _bucket(self, limit: Limit, now: float) -> LeasedQuota:
         key = (limit.scope_id, limit.kind)
         bucket = self._buckets.get(key)
         if bucket is None:
             if len(self._buckets) >= BUCKETS_MAX:
                 raise Unavailable("too many limits are in use", retry_after_seconds=60)
-            bucket = self._buckets[key] = Bucket(limit, now)
+            bucket = self._buckets[key] = LeasedQuota(limit, now)
         elif bucket.limit != limit:
             bucket.limit = limit
         return bucket
@@ -181,7 +183,7 @@ def _need(limit: Limit, tokens: int) -> int:
     return min(tokens, limit.amount)
 
 
-def _refusal(bucket: Bucket) -> RateLimited:
+def _refusal(bucket: LeasedQuota) -> RateLimited:
     limit = bucket.limit
     return RateLimited(
         f"the {limit.scope}'s {_NOUNS[limit.kind]} ({limit.amount}) are used up",

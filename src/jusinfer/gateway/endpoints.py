@@ -8,13 +8,13 @@ import msgspec
 
 from jusinfer.domain.completion import CompletionRequest
 from jusinfer.domain.errors import InvalidRequest
-from jusinfer.gateway.speech import (
-    EMBEDDING,
-    PLAIN,
-    Native,
-    NativeResponses,
-    Speech,
-    Translated,
+from jusinfer.gateway.translator import (
+    CHAT_TRANSLATOR,
+    EMBEDDINGS_TRANSLATOR,
+    CrossFormatTranslator,
+    MessagesPassthrough,
+    ResponsesPassthrough,
+    Translator,
 )
 from jusinfer.wire.anthropic_passed import beta_line
 from jusinfer.wire.anthropic_surface import AnthropicSurface
@@ -32,7 +32,7 @@ EMBEDDINGS_PATH: Final = "/embeddings"
 RESPONSES_PATH: Final = "/responses"
 
 
-class Door(msgspec.Struct, frozen=True):
+class Endpoint(msgspec.Struct, frozen=True):
     """One path; `surface` is None where the neutral form itself is spoken."""
 
     decode: Callable[[bytes], CompletionRequest]
@@ -46,24 +46,24 @@ class Door(msgspec.Struct, frozen=True):
             return b""
         return beta_line([value for name, value in headers if name == self.passed_header])
 
-    def speech(
+    def translator(
         self,
         dialect: Dialect | None,
         *,
         quirks: tuple[str, ...] = (),
         completion_id: str = "",
         is_reasoning: bool = False,
-    ) -> Speech:
-        """Give how an attempt speaks between this door and a dialect with its quirks."""
+    ) -> Translator:
+        """Give how an attempt speaks between this endpoint and a dialect with its quirks."""
         if self.is_embedding:
-            return EMBEDDING
+            return EMBEDDINGS_TRANSLATOR
         if self.surface is not None and self._speaks_responses(dialect, quirks):
-            return NativeResponses(self.surface, completion_id, is_reasoning=is_reasoning)
+            return ResponsesPassthrough(self.surface, completion_id, is_reasoning=is_reasoning)
         if self.surface is None and dialect is None:
-            return PLAIN
+            return CHAT_TRANSLATOR
         if self.surface is not None and dialect is not None and self.surface.name == dialect.name:
-            return Native(self.surface, dialect)
-        return Translated(self.surface, dialect)
+            return MessagesPassthrough(self.surface, dialect)
+        return CrossFormatTranslator(self.surface, dialect)
 
     def path(
         self,
@@ -86,7 +86,7 @@ class Door(msgspec.Struct, frozen=True):
         return self.surface is RESPONSES and dialect is None and "responses" in quirks
 
 
-def through(surface: Surface) -> Callable[[bytes], CompletionRequest]:
+def via_chat(surface: Surface) -> Callable[[bytes], CompletionRequest]:
     """Read requests that come in the shape of a surface."""
 
     def decode(body: bytes) -> CompletionRequest:
@@ -116,12 +116,12 @@ def through(surface: Surface) -> Callable[[bytes], CompletionRequest]:
 ANTHROPIC: Final = AnthropicSurface()
 COMPLETIONS: Final = CompletionsSurface()
 RESPONSES: Final = ResponsesSurface()
-DOORS: Final[Mapping[str, Door]] = MappingProxyType(
+ENDPOINTS: Final[Mapping[str, Endpoint]] = MappingProxyType(
     {
-        "/v1/chat/completions": Door(decode_request),
-        "/v1/completions": Door(through(COMPLETIONS), COMPLETIONS),
-        "/v1/embeddings": Door(decode_embeddings, is_embedding=True),
-        "/v1/messages": Door(through(ANTHROPIC), ANTHROPIC, passed_header=b"anthropic-beta"),
-        "/v1/responses": Door(through(RESPONSES), RESPONSES),
+        "/v1/chat/completions": Endpoint(decode_request),
+        "/v1/completions": Endpoint(via_chat(COMPLETIONS), COMPLETIONS),
+        "/v1/embeddings": Endpoint(decode_embeddings, is_embedding=True),
+        "/v1/messages": Endpoint(via_chat(ANTHROPIC), ANTHROPIC, passed_header=b"anthropic-beta"),
+        "/v1/responses": Endpoint(via_chat(RESPONSES), RESPONSES),
     }
 )

@@ -7,19 +7,21 @@ from jusinfer.domain.errors import CapReached, Unavailable
 from jusinfer.domain.identity import Principal
 from jusinfer.domain.journal import Ended
 from jusinfer.domain.limits import Cap, CapAction
-from jusinfer.gateway.leases import Purses, Reservation
-from jusinfer.gateway.permits import Bucket, Permits
+from jusinfer.gateway.credit_leases import CreditBalances, Reservation
+from jusinfer.gateway.rate_limiter import LeasedQuota, RateLimiter
 
 TRIES_MAX: Final = 4
 SLOW_SECONDS: Final = 2.0
 
 
-class Hold:
+class RequestHold:
     """Ends once: with the record of a completion, or released when none came of it."""
 
     __slots__ = ("_buckets", "_is_open", "_permits", "_tokens", "caps")
 
-    def __init__(self, permits: Permits | None, buckets: list[Bucket], tokens: int) -> None:
+    def __init__(
+        self, permits: RateLimiter | None, buckets: list[LeasedQuota], tokens: int
+    ) -> None:
         self._permits = permits
         self._buckets = buckets
         self._tokens = tokens
@@ -59,23 +61,25 @@ class Hold:
 
 
 # What a request holds that has neither limits nor caps: ending it does nothing, ever.
-NO_HOLD: Final = Hold(None, [], 0)
+NO_HOLD: Final = RequestHold(None, [], 0)
 
 
-class Holds:
+class RequestHolds:
     """Takes holds for requests of principals that have limits or hard caps."""
 
-    def __init__(self, permits: Permits, caps: Purses, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, permits: RateLimiter, caps: CreditBalances, clock: Callable[[], float]
+    ) -> None:
         self.permits = permits
         self.caps = caps
         self._clock = clock
 
-    def take(self, principal: Principal, tokens: int) -> Hold | None:
+    def take(self, principal: Principal, tokens: int) -> RequestHold | None:
         """Take all permits at once if they are here; None means to `fetch`. Raises RateLimited."""
         buckets = self.permits.take(principal.limits, tokens, self._clock())
-        return None if buckets is None else Hold(self.permits, buckets, tokens)
+        return None if buckets is None else RequestHold(self.permits, buckets, tokens)
 
-    async def fetch(self, principal: Principal, tokens: int) -> Hold:
+    async def fetch(self, principal: Principal, tokens: int) -> RequestHold:
         """Take permits with the database's help; raises RateLimited or Unavailable."""
         for _ in range(TRIES_MAX):
             hold = self.take(principal, tokens)
@@ -85,7 +89,7 @@ class Holds:
         raise Unavailable("limits are contended right now", retry_after_seconds=1)
 
     async def reserve(
-        self, principal: Principal, hold: Hold, bound_nano: int, epoch_seconds: int
+        self, principal: Principal, hold: RequestHold, bound_nano: int, epoch_seconds: int
     ) -> None:
         """Reserve the bound under every hard cap; raises CapReached with when it resets."""
         for cap in principal.caps:
@@ -93,13 +97,13 @@ class Holds:
                 hold.caps.append(await self._reserve(cap, bound_nano, epoch_seconds))
 
     async def _reserve(self, cap: Cap, bound_nano: int, epoch_seconds: int) -> Reservation:
-        # A lease belongs to one period: the purse of the period before is left to be returned.
-        purse = self.caps.purse(cap.cap_id, str(cap.resets_at))
+        # A lease belongs to one period: the balance of the period before is left to be returned.
+        balance = self.caps.balance(cap.cap_id, str(cap.resets_at))
         for _ in range(TRIES_MAX):
-            reservation = purse.reserve(bound_nano, self._clock())
+            reservation = balance.reserve(bound_nano, self._clock())
             if reservation is not None:
                 return reservation
-            available_nano = await self.caps.refill(purse, bound_nano, self._clock())
+            available_nano = await self.caps.refill(balance, bound_nano, self._clock())
             if available_nano is not None:
                 raise CapReached(
                     f"the {cap.scope}'s cap on spending by {cap.period} would be exceeded",

@@ -9,7 +9,7 @@ import msgspec
 
 from jusinfer.domain.completion import CompletionRequest
 from jusinfer.domain.errors import ContextTooLong, InvalidRequest, JusinferError
-from jusinfer.domain.stamps import Stamp
+from jusinfer.domain.sender import Stamp
 from jusinfer.domain.stream import ChunkMalformed, UpstreamFailure
 from jusinfer.domain.usage import TokenUsage
 from jusinfer.wire.answer_ident import AnswerIdent
@@ -46,7 +46,7 @@ from jusinfer.wire.responses_relay import ResponsesRelay, response_as_events
 from jusinfer.wire.upstream_errors import read_error
 
 
-class Speech:
+class Translator:
     """Chat Completions on both sides; the others change what differs."""
 
     __slots__ = ()
@@ -117,7 +117,7 @@ class Speech:
         return None
 
 
-class Translated(Speech):
+class CrossFormatTranslator(Translator):
     """Another surface, another dialect, or both, by way of the neutral form."""
 
     __slots__ = ("_dialect", "_surface")
@@ -217,7 +217,7 @@ class Translated(Speech):
         return None if self._surface is None else self._surface.stream(asked_body, ident)
 
 
-class Native(Translated):
+class MessagesPassthrough(CrossFormatTranslator):
     """Anthropic Messages on both sides: bytes pass."""
 
     __slots__ = ()
@@ -269,7 +269,7 @@ class Native(Translated):
         return NativeWriter(ident)
 
 
-class NativeResponses(Translated):
+class ResponsesPassthrough(CrossFormatTranslator):
     """Responses on both sides: bytes pass. One for each attempt, as a stream has a state."""
 
     __slots__ = ("_is_reasoning", "_relay", "_response_id")
@@ -332,7 +332,7 @@ class NativeResponses(Translated):
         return self._relay
 
 
-class Embedding(Speech):
+class EmbeddingsTranslator(Translator):
     """Embeddings, which are answered whole."""
 
     __slots__ = ()
@@ -368,28 +368,28 @@ class Embedding(Speech):
         return as_asked(body, asked, usage)
 
 
-EMBEDDING: Final = Embedding()
+EMBEDDINGS_TRANSLATOR: Final = EmbeddingsTranslator()
 NOT_AN_ANSWER: Final = UpstreamFailure(
     code="not_an_answer", message="the upstream's answer is no completion", status=502
 )
-PLAIN: Final = Speech()
+CHAT_TRANSLATOR: Final = Translator()
 
 
-def worded(surface: Surface | None, error: JusinferError) -> str:
+def client_message(surface: Surface | None, error: JusinferError) -> str:
     """Give the words of an error, those that Anthropic's clients look for where it is spoken."""
     if surface is None or surface.name != "anthropic" or not isinstance(error, ContextTooLong):
         return error.message
     return f"{prompt_too_long(error.asked_tokens, error.context_tokens)}."
 
 
-def rendered(
+def render_error(
     surface: Surface | None, error: JusinferError, request_id: str
 ) -> tuple[int, bytes, bytes]:
     """Give status, header lines and body of an error in the caller's wire format."""
     status, block, body = render(error, request_id)
     if surface is None:
         return status, block, body
-    message = worded(surface, error)
+    message = client_message(surface, error)
     if error.hint:
         message = f"{message.rstrip('.')}. {error.hint}"
     return (
