@@ -180,6 +180,17 @@ def test_a_body_over_the_bound_in_small_chunks_is_refused(serve: Serve) -> None:
     assert (answer.status, answer.cause) == (413, "body_too_large")
 
 
+@pytest.mark.parametrize("more", [0, 1])
+def test_what_frames_chunks_is_no_part_of_the_body(serve: Serve, more: int) -> None:
+    server = serve(body_bytes_max=1000)
+    wire = server.dial().send(chunks(b""))
+    sizes = [1] * 500 + [500 + more]
+    for size in sizes:
+        wire.send(b"%x\r\n%b\r\n" % (size, b"x" * size))
+    answer = wire.send(b"0\r\n\r\n").answer()
+    assert answer.status == (413 if more else 200)
+
+
 def test_a_refusal_waits_for_the_answer_under_way(serve: Serve) -> None:
     server = serve()
     wire = server.dial()

@@ -92,13 +92,15 @@ class Body:
             self.owner = owner
             self._server.uploads[self] = self._end
         self._allowed_bytes = min(bytes_max, self._server.limits.body_bytes_max)
-        if max(self._head.body_bytes or 0, self.held_bytes) > self._allowed_bytes:
+        # What frames chunks is not a part of the body.
+        size = (self._head.body_bytes or 0) if self._chunks is None else self._chunks.size
+        if size > self._allowed_bytes:
             raise too_large(self._allowed_bytes)
 
     @property
     def is_ahead(self) -> bool:
         """Whether more has come than may be taken before the request is admitted."""
-        return self.held_bytes > self._allowed_bytes
+        return self.request is not None and self.held_bytes > self._allowed_bytes
 
     def feed(self, data: bytes) -> tuple[bytes, bytes] | None:
         """Take bytes; gives the body and what follows it once it is whole; raises Refused."""
