@@ -13,7 +13,7 @@ from jusinfer.wire.answer_ident import AnswerIdent
 from jusinfer.wire.chat_calls import whole_calls
 from jusinfer.wire.chat_choice import Choice, final_reason, read_choice
 from jusinfer.wire.chat_loose import NULL, object_of, plain, rows_of, whole_number
-from jusinfer.wire.chat_stream import CREATED_MAX, NOT_CARRIED
+from jusinfer.wire.chat_stream import CREATED_MAX, NOT_CARRIED, NOTE_BYTES, with_note
 from jusinfer.wire.openai_chat import Answer, decode_answer, shown_usage
 from jusinfer.wire.usual_answer import read_usual, write_usual
 
@@ -64,6 +64,9 @@ def _row(choice: Choice, seed: bytes, *, is_chat: bool) -> dict[str, object]:
     if not is_chat:
         message.pop("images", None)
         message.pop("audio", None)
+        if choice.has_media and (choice.text_bytes or calls):
+            message["content"] = with_note(message.get("content"))
+            choice.text_bytes += NOTE_BYTES
         old = message.pop("function_call", None)
         calls = calls if old is None else [*calls, msgspec.Raw(_encode({"function": old}))]
     elif choice.has_function_call:

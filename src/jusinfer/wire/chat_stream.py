@@ -43,6 +43,9 @@ NOT_CARRIED: Final = UpstreamFailure(
     status=502,
     is_retryable=False,
 )
+# What stands in the text in place of images and sound that a client's API cannot carry.
+NOTE: Final = "\n\n[The model also made media that this API cannot carry; Chat Completions can.]"
+NOTE_BYTES: Final = len(_encode(NOTE)) - 2
 
 
 class _Delta(msgspec.Struct, gc=False):
@@ -84,6 +87,11 @@ class _Event(msgspec.Struct, gc=False):
 
 
 _usual: Final = msgspec.json.Decoder(_Event).decode
+
+
+def with_note(content: object) -> str:
+    """Add the note on media to the strict content of a message or delta, which may be null."""
+    return (plain(content) if isinstance(content, msgspec.Raw) else "") + NOTE
 
 
 class ChatStreamDecoder:
@@ -214,7 +222,7 @@ class ChatStreamDecoder:
         tracker = self._trackers.get(index)
         return (
             (tracker is None or tracker.is_settled)
-            and (self._has_content or not self._has_media)
+            and not self._has_media
             and self._final(index, reason) == reason
         )
 
@@ -287,6 +295,9 @@ class ChatStreamDecoder:
         reason = choice.reason
         if reason is not None:
             reason = self._final(choice.index, reason)
+            if self._has_media and (size or self._has_content):
+                delta["content"] = with_note(delta.get("content"))
+                size += NOTE_BYTES
             chunk.finish_reason = reason
             chunk.finished_choices = (*chunk.finished_choices, choice.index)
             self._end(choice.index)
