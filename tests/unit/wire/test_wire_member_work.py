@@ -9,12 +9,12 @@ from types import FrameType
 import pytest
 
 from jusinfer.domain.errors import InvalidRequest
-from jusinfer.gateway.doors import DOORS
+from jusinfer.gateway.endpoints import ENDPOINTS
 from jusinfer.wire.member_table import UNKNOWN_NOTES_MAX, table_of
 
 NAMES = ("u{}", "!{}")
 FEW, MANY = 10_000, 40_000
-COMPLETIONS = DOORS["/v1/completions"].decode
+COMPLETIONS = ENDPOINTS["/v1/completions"].decode
 
 
 @pytest.fixture(params=NAMES)
