@@ -252,3 +252,56 @@ def test_what_is_pipelined_counts_with_all_bodies(serve: Serve) -> None:
     assert wire.answer().body == b"done"
     assert wire.send(b"x" * 30_000).answer().status == 200
     assert server.call(lambda: server.server.held_bytes) == 0
+
+
+def test_heads_that_are_not_whole_count_with_the_bodies_of_strangers(serve: Serve) -> None:
+    server = serve(request_bytes_total_max=400_000)
+    begun = b"GET / HTTP/1.1\r\nhost: a\r\nx: "
+    slow = []
+    for count in range(3):
+        slow.append(server.dial().send(begun + b"x" * (30_000 - len(begun))))
+        held = 30_000 * (count + 1)
+        eventually(lambda held=held: server.call(lambda: server.server.stranger_bytes) == held)
+    assert server.call(lambda: server.server.held_bytes) == 90_000
+    # What comes in pieces is counted once.
+    slow[1].send(b"y" * 2_000)
+    eventually(lambda: server.call(lambda: server.server.stranger_bytes) == 92_000)
+    # The one that began first makes room, for bodies too; whoever is known is served.
+    slow.append(server.dial().send(post("/pending", 60_000) + b"x" * 30_000))
+    answer = slow[0].answer()
+    assert (answer.status, answer.cause) == (503, "request_memory")
+    known = server.dial().send(post("/a", 300_000)).send(b"y" * 300_000)
+    assert known.answer().status == 200
+    # A head that becomes whole, one that is refused and one whose caller leaves count no more.
+    assert slow[1].send(b"\r\n\r\n").answer().status == 200
+    assert slow[2].send(b"z\n").answer().cause == "bare_newline"
+    slow[3].reset()
+    late = server.dial().send(begun)
+    eventually(lambda: server.call(lambda: server.server.stranger_bytes) == len(begun))
+    late.reset()
+    eventually(lambda: server.call(lambda: server.server.held_bytes) == 0)
+    assert server.call(lambda: (server.server.stranger_bytes, server.server.strangers)) == (0, {})
+
+
+def test_a_head_after_blank_lines_counts_too(serve: Serve) -> None:
+    server = serve()
+    wire = server.dial().send(b"\r")
+    eventually(lambda: server.call(lambda: server.server.stranger_bytes) == 1)
+    wire.send(b"\nGET / HT")
+    eventually(lambda: server.call(lambda: server.server.stranger_bytes) == 8)
+    assert wire.send(b"TP/1.1\r\nhost: a\r\n\r\n").answer().status == 200
+    assert server.call(lambda: (server.server.held_bytes, server.server.strangers)) == (0, {})
+
+
+def test_what_is_pipelined_counts_while_its_caller_takes_nothing(serve: Serve) -> None:
+    server = serve()
+    wire = server.dial(SMALL).send(b"GET /hold HTTP/1.1\r\nhost: a\r\n\r\n")
+    held = server.app.wait_held()
+    wire.send(post("/a", 50_000) + b"x" * 20_000)
+    eventually(lambda: server.call(lambda: server.server.held_bytes) > 20_000)
+    waiting = server.call(lambda: server.server.held_bytes)
+    server.call(lambda: held.responder.send(200, b"", b"b" * 8 * MIB))
+    assert server.call(lambda: server.server.held_bytes) == waiting
+    assert len(wire.answer().body) == 8 * MIB
+    assert wire.send(b"x" * 30_000).answer().status == 200
+    assert server.call(lambda: server.server.held_bytes) == 0

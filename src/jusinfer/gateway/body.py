@@ -5,7 +5,7 @@ from typing import Final
 
 from jusinfer.gateway.framing import ChunkReader, Head, Refusal, Refused, too_large
 from jusinfer.gateway.responder import Request
-from jusinfer.gateway.served import Served
+from jusinfer.gateway.served import Served, Stranger
 
 FULL: Final = Refusal(
     503, "request_memory", "the bodies of all requests together are too large right now; try again"
@@ -41,6 +41,21 @@ def _give_up(server: Served, owner: str) -> bool:
     oldest.let_go()
     end(FULL)
     return True
+
+
+def make_room(server: Served, own: Stranger, size: int) -> None:
+    """Refuse what strangers began to send longest ago: a good key is known at once.
+
+    Raises Refused where that is what needs the room.
+    """
+    most = server.limits.request_bytes_total_max // STRANGERS_SHARE
+    while server.stranger_bytes + size > most:
+        oldest = next(iter(server.strangers), own)
+        if oldest is own:
+            raise Refused(FULL)
+        end = server.strangers[oldest]
+        oldest.let_go()
+        end(FULL)
 
 
 class Body:
@@ -129,24 +144,12 @@ class Body:
     def _hold(self, size: int) -> None:
         server = self._server
         if self._is_stranger:
-            self._make_room(size)
+            make_room(server, self, size)
         hold(server, size, self.owner)
         self.held_bytes += size
         if self._is_stranger:
             server.stranger_bytes += size
             server.strangers[self] = self._end
-
-    def _make_room(self, size: int) -> None:
-        """Refuse the bodies of strangers that have waited longest: a good key is known at once."""
-        server = self._server
-        most = server.limits.request_bytes_total_max // STRANGERS_SHARE
-        while server.stranger_bytes + size > most:
-            oldest = next(iter(server.strangers), self)
-            if oldest is self:
-                raise Refused(FULL)
-            end = server.strangers[oldest]
-            oldest.let_go()
-            end(FULL)
 
     def _be_known(self) -> None:
         if self._is_stranger:

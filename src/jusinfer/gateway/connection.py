@@ -12,7 +12,6 @@ from jusinfer.gateway.framing import (
     Head,
     Refusal,
     Refused,
-    has_bare_newline,
     head_too_large,
     too_large,
     without_blank_lines,
@@ -21,12 +20,12 @@ from jusinfer.gateway.head_memory import HeadMemory
 from jusinfer.gateway.kernel import is_broken, reset_on_close
 from jusinfer.gateway.responder import Request, Responder
 from jusinfer.gateway.served import Served, ServerLimits
+from jusinfer.gateway.unfinished import HEAD_END, UnfinishedHead
 from jusinfer.gateway.unread import Unread
 
 LINGER_SECONDS: Final = 2.0
 LINGER_BYTES_MAX: Final = 1024 * 1024
 PROBE_SECONDS: Final = 0.5
-HEAD_END: Final = b"\r\n\r\n"
 DRAINING: Final = Refusal(503, "draining", "this server is about to stop; try again")
 
 
@@ -50,9 +49,9 @@ class Connection(asyncio.Protocol):
         "_loop",
         "_peer",
         "_responder",
-        "_seen",
         "_server",
         "_transport",
+        "_unfinished",
         "_unread",
         "deadline",
     )
@@ -62,8 +61,8 @@ class Connection(asyncio.Protocol):
         self._loop = server.loop
         self._transport: asyncio.Transport | None = None
         self._buffer = b""
-        self._seen = 0
         self._blank_lines = 0
+        self._unfinished: UnfinishedHead | None = None
         self._head: Head | None = None
         self._heads = HeadMemory()
         self._body: Body | None = None
@@ -129,7 +128,7 @@ class Connection(asyncio.Protocol):
         if self._is_closing or transport is None or not transport.can_write_eof():
             return None
         responder = self._responder
-        if responder is None and (self._seen or not self._buffer):
+        if responder is None and (self._unfinished is not None or not self._buffer):
             return None
         self._is_half_closed = True
         if responder is None:
@@ -195,8 +194,7 @@ class Connection(asyncio.Protocol):
         try:
             if self._head is None:
                 if self._buffer:
-                    data = self._buffer + data
-                    self._buffer = b""
+                    data, self._buffer = self._buffer + data, b""
                 self._read_head(data)
             elif self._body is not None:
                 self._read_body(self._head, self._body, data)
@@ -206,16 +204,18 @@ class Connection(asyncio.Protocol):
     def _read_head(self, data: bytes) -> None:
         if data.startswith(b"\r\n"):
             data, self._blank_lines = without_blank_lines(data, self._blank_lines)
-            self._seen = 0
-        end = data.find(HEAD_END, self._seen) + len(HEAD_END)
+            self._end_wait()
+        unfinished = self._unfinished
+        end = data.find(HEAD_END, 0 if unfinished is None else unfinished.seen) + len(HEAD_END)
         limits = self._server.limits
         if end < len(HEAD_END):
             self._wait_for_head(data, limits)
             return
+        if unfinished is not None:
+            self._end_wait()
         if end > limits.head_bytes_max:
             raise head_too_large(limits.head_bytes_max)
         head = self._head = self._heads.read(data[:end], limits.head_lines_max)
-        self._seen = 0
         self._blank_lines = 0
         rest = data[end:]
         if head.body_bytes == 0:
@@ -280,29 +280,29 @@ class Connection(asyncio.Protocol):
     def _let_go(self) -> None:
         """Keep no bytes of requests any more."""
         self._uncount()
+        self._end_wait()
         self._buffer = b""
         body, self._body = self._body, None
         if body is not None:
             body.let_go()
 
-    def _uncount(self) -> None:
-        self._server.held_bytes -= self._held_bytes
-        self._held_bytes = 0
+    def _uncount(self, kept: int = 0) -> None:
+        self._server.held_bytes -= self._held_bytes - kept
+        self._held_bytes = kept
 
     def _wait_for_head(self, data: bytes, limits: ServerLimits) -> None:
-        if len(data) > limits.head_bytes_max:
-            raise head_too_large(limits.head_bytes_max)
-        if has_bare_newline(data, self._seen):
-            raise Refused(
-                Refusal(400, "bare_newline", "a line of the head ends without a carriage return")
-            )
+        self._unfinished = self._unfinished or UnfinishedHead(self._server, self._refuse)
+        self._unfinished.wait(data)
         # The clock of an idle connection's next head starts with its first byte.
         self.deadline = min(self.deadline, self._loop.time() + limits.head_seconds)
         self._buffer = data
-        # What was looked at once is not looked at again, or heads sent byte by byte cost dearly.
-        self._seen = max(0, len(data) - len(HEAD_END) + 1)
         if self._is_half_closed:
             self._close()
+
+    def _end_wait(self) -> None:
+        unfinished, self._unfinished = self._unfinished, None
+        if unfinished is not None:
+            unfinished.let_go()
 
     def _serve(self, head: Head, body: bytes, rest: bytes) -> None:
         """Hand a whole request to the application; what follows it waits."""
@@ -333,7 +333,7 @@ class Connection(asyncio.Protocol):
         """Go on with the next request, or close."""
         self._responder = None
         self._head = None
-        self._uncount()
+        self._uncount(kept=len(self._buffer))
         if self._is_closing:
             self._close(is_lingering=True)
             return
