@@ -66,7 +66,7 @@ class UsualUsage(msgspec.Struct, gc=False):
     prompt_cache_hit_tokens: Count | None = None
     prompt_tokens_details: UsualDetails | None = None
     completion_tokens_details: UsualDetails | None = None
-    cost: msgspec.Raw | None = None
+    cost: msgspec.Raw = msgspec.Raw()
     cached_tokens: msgspec.Raw | None = None
     num_cached_tokens: msgspec.Raw | None = None
     reasoning_tokens: msgspec.Raw | None = None
@@ -233,7 +233,7 @@ def usual_usage(usage: UsualUsage) -> TokenUsage | None:
         completion,
         reasoning,
         cache_write_1h_tokens=hour,
-        reported_cost_pico=-1 if usage.cost is None else _reported_cost(usage.cost),
+        reported_cost_pico=_reported_cost(usage.cost) if len(usage.cost) else -1,
     )
 
 

@@ -11,8 +11,8 @@ import msgspec
 from jusinfer.domain.usage import TokenUsage
 from jusinfer.wire.answer_ident import AnswerIdent
 from jusinfer.wire.chat_stream import CREATED_MAX
-from jusinfer.wire.openai_chat import Answer
-from jusinfer.wire.usage_shapes import TOKENS_MAX
+from jusinfer.wire.openai_chat import Answer, shown_usage
+from jusinfer.wire.usage_shapes import TOKENS_MAX, UsualUsage, usual_usage
 
 Some = Annotated[int, msgspec.Meta(gt=0, le=TOKENS_MAX)]
 _encode: Final = msgspec.json.Encoder().encode
@@ -22,6 +22,8 @@ class _Message(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     role: Literal["assistant"]
     content: Annotated[str, msgspec.Meta(min_length=1)]
     refusal: None = None
+    reasoning: None = None
+    annotations: Annotated[list[None], msgspec.Meta(max_length=0)] | None = None
 
 
 class _Choice(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -29,6 +31,7 @@ class _Choice(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     message: _Message
     finish_reason: Literal["stop", "length"]
     logprobs: None = None
+    native_finish_reason: str | None = None
 
 
 class _Counts(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -45,10 +48,14 @@ class UsualAnswer(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     created: Annotated[int, msgspec.Meta(gt=0, le=CREATED_MAX)]
     model: Annotated[str, msgspec.Meta(min_length=1)]
     choices: msgspec.Raw
-    usage: _Counts
+    usage: msgspec.Raw
     system_fingerprint: str | msgspec.UnsetType | None = msgspec.UNSET
+    service_tier: str | msgspec.UnsetType | None = msgspec.UNSET
+    provider: str | msgspec.UnsetType = msgspec.UNSET
 
 
+_counts: Final = msgspec.json.Decoder(_Counts).decode
+_usage: Final = msgspec.json.Decoder(UsualUsage).decode
 _read: Final = msgspec.json.Decoder(UsualAnswer).decode
 _read_choices: Final = msgspec.json.Decoder(tuple[_Choice]).decode
 
@@ -58,13 +65,13 @@ def read_usual(body: bytes) -> Answer | None:
     try:
         usual = _read(body)
         choice = _read_choices(usual.choices)[0]
+        usage = _plain_usage(usual.usage) or usual_usage(_usage(usual.usage))
     except (ValueError, RecursionError):
         return None
-    counts = usual.usage
-    if counts.total_tokens != counts.prompt_tokens + counts.completion_tokens:
+    if usage is None or not usage.prompt_tokens or not usage.completion_tokens:
         return None
     return Answer(
-        TokenUsage(counts.prompt_tokens, 0, 0, counts.completion_tokens),
+        usage,
         choice.finish_reason,
         None,
         True,  # noqa: FBT003 (has_content; by name it costs a third more)
@@ -72,29 +79,47 @@ def read_usual(body: bytes) -> Answer | None:
     )
 
 
+def _plain_usage(raw: msgspec.Raw) -> TokenUsage | None:
+    """Read a usage of three counts that add up; None for any other."""
+    try:
+        counts = _counts(raw)
+    except msgspec.ValidationError:
+        return None
+    if counts.total_tokens != counts.prompt_tokens + counts.completion_tokens:
+        return None
+    return TokenUsage(counts.prompt_tokens, 0, 0, counts.completion_tokens)
+
+
 def write_usual(body: bytes, ident: AnswerIdent, usage: TokenUsage, cost_usd: str) -> bytes | None:
     """Give an answer of the usual shape our id, usage and cost; None for any other."""
-    has_old_call = not ident.takes_function_call and b'"function_call"' in body
-    if has_old_call or usage != TokenUsage(usage.prompt_tokens, 0, 0, usage.completion_tokens):
+    if not ident.takes_function_call and b'"function_call"' in body:
         return None
     try:
         usual = _read(body)
+        is_plain = _plain_usage(usual.usage) == usage
     except (ValueError, RecursionError):
         return None
+    if is_plain:
+        shown = b'{"prompt_tokens":%d,"completion_tokens":%d,"total_tokens":%d,"cost":%b}' % (
+            usage.prompt_tokens,
+            usage.completion_tokens,
+            usage.prompt_tokens + usage.completion_tokens,
+            cost_usd.encode("ascii"),
+        )
+    else:
+        shown = _encode(shown_usage(usage, bytes(usual.usage), cost_usd))
     rest = b""
-    if usual.system_fingerprint is not msgspec.UNSET:
-        rest = b',"system_fingerprint":%b' % _encode(usual.system_fingerprint)
-    return b'{"id":"%b","object":"chat.completion","created":%d,"model":%b,"choices":%b%b,%b}' % (
+    for name in ("system_fingerprint", "service_tier", "provider"):
+        value = getattr(usual, name)
+        if value is not msgspec.UNSET:
+            rest += b',"%b":%b' % (name.encode("ascii"), _encode(value))
+    return (
+        b'{"id":"%b","object":"chat.completion","created":%d,"model":%b,"choices":%b%b,"usage":%b}'
+    ) % (
         ident.chat_id.encode("ascii"),
         usual.created,
         _encode(usual.model),
         usual.choices,
         rest,
-        b'"usage":{"prompt_tokens":%d,"completion_tokens":%d,"total_tokens":%d,"cost":%b}'
-        % (
-            usage.prompt_tokens,
-            usage.completion_tokens,
-            usage.prompt_tokens + usage.completion_tokens,
-            cost_usd.encode("ascii"),
-        ),
+        shown,
     )

@@ -42,6 +42,15 @@ SAME = [
     choice(logprobs=None),
     choice(finish_reason="length"),
     message(refusal=None),
+    message(reasoning=None),
+    message(annotations=[]),
+    choice(native_finish_reason="STOP"),
+    {"service_tier": "default"},
+    {"provider": "Somebody"},
+    usage(prompt_tokens_details={"cached_tokens": 0, "audio_tokens": 0}),
+    usage(completion_tokens_details={"reasoning_tokens": 0, "accepted_prediction_tokens": 0}),
+    usage(prompt_cache_hit_tokens=0, prompt_cache_miss_tokens=9),
+    usage(queue_time=0.1),
     {"model": 'odd "name"'},
 ]
 OTHERS = [
@@ -65,13 +74,14 @@ OTHERS = [
     message(reasoning_content="I think."),
     message(tool_calls=[]),
     message(role="user"),
-    message(annotations=[]),
+    message(annotations=[{"type": "url_citation"}]),
+    message(reasoning="I think."),
+    choice(native_finish_reason=7),
+    {"provider": 7},
     usage(prompt_tokens=0),
     usage(completion_tokens=0),
     usage(total_tokens=14),
-    usage(total_tokens=12),
     usage(prompt_tokens=-9),
-    usage(prompt_tokens_details={"cached_tokens": 1}),
     usage(reasoning_tokens=1),
     {"usage": None},
     {"error": {"message": "no"}},
@@ -115,12 +125,33 @@ def test_what_is_no_answer_goes_the_long_way(body: bytes) -> None:
     assert write_usual(body, IDENT, TokenUsage(9, 0, 0, 4), "0") is None
 
 
-def test_usage_that_has_more_to_say_is_written_the_long_way() -> None:
-    body = json.dumps(USUAL).encode()
-    for said in (
-        TokenUsage(9, 1, 0, 4),
-        TokenUsage(9, 0, 1, 4),
-        TokenUsage(9, 0, 0, 4, 1),
-        TokenUsage(9, 0, 0, 4, is_estimated=True),
-    ):
-        assert write_usual(body, IDENT, said, "0") is None
+@pytest.mark.parametrize(
+    ("said", "counted"),
+    [
+        ({"prompt_tokens_details": {"cached_tokens": 1}}, TokenUsage(9, 1, 0, 4)),
+        ({"completion_tokens_details": {"reasoning_tokens": 2}}, TokenUsage(9, 0, 0, 4, 2)),
+        ({"prompt_cache_hit_tokens": 5}, TokenUsage(9, 5, 0, 4)),
+        ({"cost": 0.5}, TokenUsage(9, 0, 0, 4, reported_cost_pico=500_000_000_000)),
+    ],
+)
+def test_usage_that_has_more_to_say_is_charged_and_shown_the_same(
+    said: dict[str, Any], counted: TokenUsage
+) -> None:
+    body = json.dumps(USUAL | usage(**said)).encode()
+    short = read_usual(body)
+    long, strict = read_answer(json.dumps(USUAL | usage(**said) | {"x": 1}).encode())
+    assert short is not None
+    assert short.final_usage(5) == long.final_usage(5) == counted
+    written = write_usual(body, IDENT, counted, "0.1")
+    assert written is not None
+    assert (
+        json.loads(written)["usage"]
+        == json.loads(named_answer(strict, IDENT, counted, "0.1"))["usage"]
+    )
+
+
+def test_an_estimate_is_shown_as_one() -> None:
+    said = TokenUsage(9, 0, 0, 4, is_estimated=True)
+    written = write_usual(json.dumps(USUAL).encode(), IDENT, said, "0")
+    assert written is not None
+    assert json.loads(written)["usage"]["is_estimated"] is True
