@@ -95,5 +95,5 @@ def test_a_part_that_is_larger_than_a_pipe_is_told_whole(tmp_path: Path) -> None
     try:
         wait_until(child.hear, 30)
     finally:
-        child.stop(5.0)
+        child.end()
     assert place.read_bytes() == text

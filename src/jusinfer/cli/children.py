@@ -4,7 +4,8 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import msgspec
@@ -17,6 +18,10 @@ BACKOFF_SECONDS_MIN: Final = 0.2
 BACKOFF_SECONDS_MAX: Final = 10.0
 # One that served for a while and then died is not one that cannot start.
 HEALTHY_SECONDS: Final = 3.0
+POLL_SECONDS: Final = 0.05
+KILLED_SECONDS: Final = 5.0
+# What is left to children once the operator has asked twice.
+HURRIED_SECONDS: Final = 2.0
 
 
 class Recipe(msgspec.Struct, frozen=True):
@@ -164,19 +169,21 @@ class Child:
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(number)
 
-    def stop(self, seconds: float) -> None:
-        """Ask the process to end, wait, and insist."""
+    def ask_to_end(self) -> None:
+        """Tell the process to end, and start it no more."""
+        self._restart_at = None
+        self.signal(signal.SIGTERM)
+
+    def end(self) -> None:
+        """Note that the process has ended; one that still runs is killed."""
         self._restart_at = None
         process = self._process
         if process is None:
             return
-        self.signal(signal.SIGTERM)
-        try:
-            process.wait(seconds)
-        except subprocess.TimeoutExpired:
+        if process.poll() is None:
             self._events.emit("process_killed", name=self.recipe.name, pid=process.pid)
             process.kill()
-            process.wait(5)
+            process.wait(KILLED_SECONDS)
         self._process = None
         self.is_ready = False
         self._close_pipes()
@@ -197,3 +204,24 @@ class Child:
         if self._ready_read is not None:
             os.close(self._ready_read)
             self._ready_read = None
+
+
+def stop_all(
+    bounds: Iterable[tuple[Child, float]],
+    is_hurried: Callable[[], bool],
+    clock: Callable[[], float] = time.monotonic,
+) -> None:
+    """Ask children to end, all at once, and kill each that has not ended in its seconds from now.
+
+    However many there are, this takes no longer than the slowest of them may.
+    """
+    stopping = [(child, clock() + seconds) for child, seconds in bounds]
+    for child, _ in stopping:
+        child.ask_to_end()
+    latest = float("inf")
+    for child, deadline in sorted(stopping, key=lambda pair: pair[1]):
+        while child.is_running and clock() < min(deadline, latest):
+            if is_hurried():
+                latest = min(latest, clock() + HURRIED_SECONDS)
+            time.sleep(POLL_SECONDS)
+        child.end()

@@ -16,7 +16,7 @@ import msgspec
 from jusinfer import config
 from jusinfer.bootstrap import control, parts
 from jusinfer.cli import banner, operator, paths
-from jusinfer.cli.children import Child, Recipe
+from jusinfer.cli.children import Child, Recipe, stop_all
 from jusinfer.observability import Events, Metric
 
 POLL_SECONDS: Final = 0.05
@@ -272,25 +272,21 @@ class Supervisor:
         if self._stop_count == 1:
             self._events.emit("stopping", signal=signal.Signals(number).name)
 
+    def _is_hurried(self) -> bool:
+        return self._stop_count >= 2  # noqa: PLR2004 (asked twice)
+
     def _reload(self, _number: int, _frame: FrameType | None) -> None:
         for child in self._workers:
             child.signal(signal.SIGHUP)
 
     def _stop(self) -> None:
-        """Stop in order: callers first, then what answers pages, then what posts, then data."""
-        for child in self._workers:
-            child.signal(signal.SIGTERM)
-        for child in self._workers:
-            seconds = child.recipe.drain_seconds if self._stop_count < 2 else 2.0  # noqa: PLR2004
-            child.stop(seconds)
-        for name, seconds in (
-            ("reconciler", STOP_SECONDS),
-            ("console", STOP_SECONDS),
-            ("sandbox", STOP_SECONDS),
-            ("settler", SETTLE_SECONDS),
-        ):
-            if name in self._children:
-                self._children[name].stop(seconds)
+        """Stop in order: callers first, then what answers pages and what posts, then data."""
+        stop_all(((child, child.recipe.drain_seconds) for child in self._workers), self._is_hurried)
+        seconds = {"settler": SETTLE_SECONDS}
+        stop_all(
+            ((child, seconds.get(name, STOP_SECONDS)) for name, child in self._children.items()),
+            self._is_hurried,
+        )
         if self._database is not None:
             self._database.close()
         self._events.emit("stopped", seconds=round(time.monotonic() - self._started_at, 1))
