@@ -1,8 +1,13 @@
 """What is read of strangers, what all requests hold together, and what slow callers are kept."""
 
+import asyncio
 import time
+from typing import cast
 
+import pytest
 from tests.gateway.conftest import Held, Serve
+
+from jusinfer.gateway.unread import Unread
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -169,6 +174,38 @@ def test_a_caller_that_takes_nothing_is_cut_below_the_high_water_mark_too(serve:
     eventually(lambda: server.connections() == 0)
     assert held.gone.is_set()
     assert streamed is not whole
+
+
+class Line:
+    """A transport that holds what its caller has not taken."""
+
+    def __init__(self) -> None:
+        self.waiting_bytes = 0
+
+    def get_write_buffer_size(self) -> int:
+        return self.waiting_bytes
+
+    def get_extra_info(self, name: str) -> None:
+        assert name == "socket"
+
+
+@pytest.mark.parametrize(("taken_bytes", "is_kept"), [(1, False), (16, False), (18, True)])
+def test_a_few_bytes_now_and_then_are_nothing(taken_bytes: int, *, is_kept: bool) -> None:
+    unread, line = Unread(), Line()
+    transport = cast("asyncio.Transport", line)
+    unread.put_bytes = line.waiting_bytes = 100_000
+    stalled = []
+    for second in range(600):
+        assert unread.is_waiting(transport, second)
+        stalled.append(unread.stalled_seconds(second))
+        line.waiting_bytes -= taken_bytes
+    assert (max(stalled) < 60) is is_kept
+    # What was taken to the end is no stall.
+    line.waiting_bytes = 0
+    assert not unread.is_waiting(transport, 1_000)
+    line.waiting_bytes = unread.put_bytes = 100
+    assert unread.is_waiting(transport, 2_000)
+    assert unread.stalled_seconds(2_000) == 0
 
 
 def test_what_waits_for_slow_callers_has_a_bound_and_the_slowest_goes_first(serve: Serve) -> None:

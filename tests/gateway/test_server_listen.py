@@ -4,11 +4,13 @@ import socket
 import ssl
 import stat
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 import trustme
 from tests.gateway.conftest import Serve, Wire
+from tests.gateway.test_server_bounds import eventually
 
 from jusinfer.gateway.listen import CertificateError, TlsReloader, make_socket, unix_socket
 
@@ -110,6 +112,47 @@ def test_a_slow_reader_over_tls_gets_everything(
     assert held.paused.wait(5)
     assert held.written_bytes < 12 * 1024 * 1024
     assert len(wire.answer().body) == 1024 * 16_384
+
+
+@pytest.mark.parametrize("ask", ["/flood?4096", f"/big?{64 * 1024 * 1024}"])
+def test_a_caller_that_takes_nothing_over_tls_is_cut(
+    serve: Serve, files: Files, authority: trustme.CA, ask: str
+) -> None:
+    server = serve(tls=files.reloader().context, caller_write_stall_seconds=0.5)
+    wire = over_tls(server.dial(receive_bytes=4_096), authority)
+    wire.send(f"GET {ask} HTTP/1.1\r\nhost: x\r\n\r\n".encode())
+    if ask.startswith("/flood"):
+        held = server.app.wait_held()
+        assert held.paused.wait(5)
+        assert held.gone.wait(5)
+        assert held.left > 0
+    eventually(lambda: server.connections() == 0)
+    assert server.call(lambda: len(server.server._slow)) == 0
+
+
+def test_what_waits_for_a_slow_caller_over_tls_is_counted(
+    serve: Serve, files: Files, authority: trustme.CA
+) -> None:
+    server = serve(tls=files.reloader().context, unread_bytes_total_max=24 * 1024 * 1024)
+    ask = f"GET /big?{16 * 1024 * 1024} HTTP/1.1\r\nhost: x\r\n\r\n".encode()
+    one, other = (over_tls(server.dial(receive_bytes=4_096), authority) for _ in range(2))
+    one.send(ask)
+    eventually(lambda: server.call(lambda: server.server.collected.unread_bytes) > 8 * 1024 * 1024)
+    other.send(ask)
+    eventually(lambda: server.connections() == 1)
+
+
+def test_a_caller_that_takes_little_by_little_over_tls_is_kept(
+    serve: Serve, files: Files, authority: trustme.CA
+) -> None:
+    server = serve(tls=files.reloader().context, caller_write_stall_seconds=1.0)
+    wire = over_tls(server.dial(receive_bytes=16_384), authority)
+    wire.send(b"GET /flood?4096 HTTP/1.1\r\nhost: x\r\n\r\n")
+    assert server.app.wait_held().paused.wait(5)
+    for _ in range(30):
+        time.sleep(0.1)
+        assert wire.line.recv(16_384)
+    assert server.connections() == 1
 
 
 def test_a_caller_that_ends_its_tls_is_gone(

@@ -17,7 +17,7 @@ from jusinfer.gateway.framing import (
     without_blank_lines,
 )
 from jusinfer.gateway.head_memory import HeadMemory
-from jusinfer.gateway.kernel import is_broken, reset_on_close
+from jusinfer.gateway.kernel import is_broken, reset_on_close, write
 from jusinfer.gateway.responder import Request, Responder
 from jusinfer.gateway.served import Served, ServerLimits
 from jusinfer.gateway.unfinished import HEAD_END, UnfinishedHead
@@ -323,7 +323,7 @@ class Connection(asyncio.Protocol):
         """Send bytes if the connection is still there."""
         if self._transport is not None:
             self._unread.put_bytes += len(data)
-            self._transport.write(data)
+            write(self._transport, data)
 
     def date_line(self) -> bytes:
         """Give the Date header of this second."""

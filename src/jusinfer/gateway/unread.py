@@ -7,6 +7,9 @@ from jusinfer.gateway.kernel import untaken_bytes
 
 # A caller that was not slow a moment ago is not judged by its pace.
 PACE_SECONDS_MIN: Final = 2.0
+# Whoever takes less in the time after which a caller is cut takes nothing: a few bytes now and then
+# would keep an answer, and the provider's connection behind it, for as long as it likes.
+TAKEN_BYTES_MIN: Final = 1024
 
 
 class Unread:
@@ -40,18 +43,18 @@ class Unread:
         return (self._taken_now(transport) - self._slow_taken) / seconds
 
     def is_waiting(self, transport: asyncio.Transport, now: float) -> bool:
-        """Tell whether something waits to be taken, and note what has been taken meanwhile."""
+        """Tell whether something waits to be taken, and note when enough of it was taken last."""
         if not transport.get_write_buffer_size():
             self._since = -1.0
             return False
         taken = self._taken_now(transport)
-        if self._since < 0 or taken > self._taken:
+        if self._since < 0 or taken - self._taken >= TAKEN_BYTES_MIN:
             self._since = now
-        self._taken = taken
+            self._taken = taken
         return True
 
     def stalled_seconds(self, now: float) -> float:
-        """Give for how long a caller has taken nothing of what waits for it."""
+        """Give for how long a caller has taken next to nothing of what waits for it."""
         return now - self._since
 
     def _taken_now(self, transport: asyncio.Transport) -> int:
