@@ -118,9 +118,8 @@ def decode_chunk(payload: bytes) -> Chunk:
     choices = event.choices
     has_usage = event.x_groq is not None or event.usage is not _UNSAID
     if choices:
-        for choice in choices:
-            _read_choice(choice, chunk)
-            has_usage = has_usage or choice.usage is not _UNSAID
+        _read_choices(choices, chunk)
+        has_usage = has_usage or any(choice.usage is not _UNSAID for choice in choices)
     if has_usage:
         _read_event_usage(event, chunk)
         chunk.is_usage_only = not choices and chunk.raw_usage is not None
@@ -160,6 +159,14 @@ def _choice_of(row: dict[str, msgspec.Raw]) -> _Choice:
     )
 
 
+def _read_choices(choices: list[_Choice], chunk: Chunk) -> None:
+    finished = [choice.index or 0 for choice in choices if choice.finish_reason]
+    if finished:
+        chunk.finished_choices = tuple(finished)
+    for choice in choices:
+        _read_choice(choice, chunk)
+
+
 def _read_choice(choice: _Choice, chunk: Chunk) -> None:
     delta = choice.delta or choice.message
     if delta is not None:
@@ -171,7 +178,6 @@ def _read_choice(choice: _Choice, chunk: Chunk) -> None:
     # Some upstreams write an empty reason where others write none.
     if reason:
         chunk.finish_reason = reason
-        chunk.finished_choices = (*chunk.finished_choices, choice.index or 0)
         if reason in FAILING_REASONS and chunk.failure is None:
             chunk.failure = _failed("upstream_error", "the upstream reported an error")
     if choice.error is not _UNSAID and bytes(choice.error) not in _ABSENT:
@@ -232,7 +238,7 @@ def decode_answer(body: bytes) -> Answer:
         return _decode_unusual(body)
     if usual.error is not None or usual.x_groq is not None or not usual.choices:
         return _decode_unusual(body)
-    answer = _read_choices(usual.choices)
+    answer = _answer_of(usual.choices)
     if answer.failure is None:
         answer.usage = usual_usage(usual.usage)
         if answer.usage is None:
@@ -249,16 +255,15 @@ def _decode_unusual(body: bytes) -> Answer:
         return Answer(failure=read_inner_error(bytes(event.error)))
     if not event.choices:
         return Answer(failure=_failed("empty_answer", "the upstream produced nothing"))
-    answer = _read_choices(event.choices)
+    answer = _answer_of(event.choices)
     if answer.failure is None:
         _read_event_usage(event, answer)
     return answer
 
 
-def _read_choices(choices: list[_Choice]) -> Answer:
+def _answer_of(choices: list[_Choice]) -> Answer:
     whole = Chunk()
-    for choice in choices:
-        _read_choice(choice, whole)
+    _read_choices(choices, whole)
     failure = whole.failure
     if failure is None and not whole.has_content and whole.finish_reason is None:
         failure = _failed("empty_answer", "the upstream produced nothing")
