@@ -148,16 +148,6 @@ def test_no_mixture_of_pieces_keeps_a_run(prompt: str, data: st.DataObject) -> N
     assert not runs(kept) & runs(prompt)
 
 
-@given(PROMPTS, PROMPTS)
-def test_what_was_answered_so_far_is_kept_no_more_than_the_request(
-    prompt: str, answer: str
-) -> None:
-    prompt, answer = (text.encode("utf-8", "ignore").decode() for text in (prompt, answer))
-    answered = json.dumps({"choices": [{"delta": {"content": answer}}]}).encode()
-    kept = clean(f"failed after {answer} to {prompt}", as_request(prompt), answered=answered)
-    assert not runs(kept) & (runs(prompt) | runs(answer))
-
-
 @given(st.text(max_size=600), st.binary(max_size=300))
 def test_no_text_and_no_bytes_make_it_fail(text: str, request_text: bytes) -> None:
     kept = clean(text, request_text)

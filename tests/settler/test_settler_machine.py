@@ -31,7 +31,7 @@ from tests.settler.test_settler_posts import STEPS, Killed, Writer, run_dry, set
 
 from jusinfer.adapters import system
 from jusinfer.domain.identity import Mode
-from jusinfer.services import accounts, audit, billing
+from jusinfer.services import accounts, billing, ledger_proof
 from jusinfer.services.billing import Terms
 from jusinfer.services.world import World
 from jusinfer.store.database import Database
@@ -209,7 +209,7 @@ class MoneyMachine(RuleBasedStateMachine):
                 assert expired is not None
                 left = self.given[tenant_id] - self.charged[tenant_id] - int(expired[0])
                 assert (int(row[0]), int(row[1])) == (0, left)
-        report = audit.verify(self.world, OPERATOR)
+        report = ledger_proof.verify(self.world, OPERATOR)
         assert report.holds, [found for found in report.findings if not found.holds]
         self.world.database.close()
         shutil.rmtree(self.folder)

@@ -13,7 +13,7 @@ from tests.postgres import sign_in
 from jusinfer.domain.actor import Action
 from jusinfer.domain.errors import InvalidRequest
 from jusinfer.domain.identity import Mode
-from jusinfer.services import accounts, audit, billing
+from jusinfer.services import accounts, billing, ledger_proof
 from jusinfer.services.billing import Terms
 from jusinfer.services.world import World
 from jusinfer.store import ledger
@@ -156,7 +156,7 @@ def test_lots_are_drawn_in_one_order_however_they_were_given(world: World, dsn: 
         empty = [lot_id for lot_id in order if lot(dsn, lot_id)[0] == 0]
         assert empty == order[:spent]
     assert_books_are_right(dsn)
-    assert audit.verify(world, OPERATOR).holds
+    assert ledger_proof.verify(world, OPERATOR).holds
 
 
 def test_credit_that_has_not_begun_or_is_over_is_not_lent(world: World, dsn: str) -> None:
@@ -184,7 +184,7 @@ def test_expiry_takes_what_is_free_and_never_what_is_held(world: World, dsn: str
     assert lot(dsn, lot_id) == (35, 0)
     assert expire(dsn) == (1, 35)
     assert balance(dsn, tenant_id) == (0, 0)
-    assert audit.verify(world, OPERATOR).holds
+    assert ledger_proof.verify(world, OPERATOR).holds
 
 
 def test_an_overrun_takes_what_is_free_then_becomes_a_debt_that_is_paid_first(
@@ -201,7 +201,7 @@ def test_an_overrun_takes_what_is_free_then_becomes_a_debt_that_is_paid_first(
     assert lot(dsn, second) == (20, 0)
     assert billing.balances(world, acting(tenant_id))[0].balance_nano == 20
     assert_books_are_right(dsn)
-    assert audit.verify(world, OPERATOR).holds
+    assert ledger_proof.verify(world, OPERATOR).holds
 
 
 def test_usage_of_a_lease_that_is_gone_still_posts(world: World, dsn: str) -> None:
@@ -214,7 +214,7 @@ def test_usage_of_a_lease_that_is_gone_still_posts(world: World, dsn: str) -> No
     assert row == (1, 60)
     assert settle(dsn, tenant_id, str(lease_id), 10, "late:1") == (0, 0)
     assert balance(dsn, tenant_id) == (90, 0)
-    assert audit.verify(world, OPERATOR).holds
+    assert ledger_proof.verify(world, OPERATOR).holds
 
 
 def test_the_same_grant_counts_once_and_another_under_its_id_is_refused(world: World) -> None:
@@ -258,7 +258,7 @@ def test_an_adjustment_needs_a_reason_and_takes_only_what_is_free(world: World, 
     assert "0.00000003 USD are free" in refused.value.message
     billing.adjust(world, acting(tenant_id), -30, Mode.LIVE, "as agreed")
     assert balance(dsn, tenant_id) == (70, 70)
-    assert audit.verify(world, OPERATOR).holds
+    assert ledger_proof.verify(world, OPERATOR).holds
 
 
 def test_terms_that_cannot_be_are_refused(world: World) -> None:
@@ -291,7 +291,7 @@ def test_what_does_not_fit_is_named(
                 billing.adjust(world, who, sign * amount, Mode.LIVE, reason)
             assert refused.value.param == param
     billing.grant(world, who, billing.AMOUNT_NANO_MAX, Mode.LIVE, "x" * 500, Terms(100))
-    assert audit.verify(world, OPERATOR).holds
+    assert ledger_proof.verify(world, OPERATOR).holds
 
 
 @pytest.mark.parametrize("process", LOGINS)
@@ -361,8 +361,10 @@ def test_the_proof_finds_what_was_tampered_with(world: World, dsn: str, name: st
     settle(dsn, tenant_id, str(lease_id), 5, "j:1")
     with psycopg.connect(dsn) as connection:
         connection.execute("SELECT jusinfer_register(%s, 'j')", (worker,))
-    assert audit.verify(world, OPERATOR).holds
+    assert ledger_proof.verify(world, OPERATOR).holds
     with psycopg.connect(dsn) as connection:
         connection.execute(BREAKAGES[name])
-    broken = [found.name for found in audit.verify(world, OPERATOR).findings if not found.holds]
+    broken = [
+        found.name for found in ledger_proof.verify(world, OPERATOR).findings if not found.holds
+    ]
     assert name in broken

@@ -10,7 +10,7 @@ from tests.people import OPERATOR, acting
 from tests.postgres import sign_in
 
 from jusinfer.domain.identity import Mode
-from jusinfer.services import accounts, audit, keys
+from jusinfer.services import accounts, keys, ledger_proof
 from jusinfer.services.keys import Rates
 from jusinfer.services.world import World
 
@@ -58,7 +58,7 @@ def test_a_payment_gives_its_lot_once(world: World, dsn: str, tenant_id: str) ->
     assert not pay(dsn, tenant_id, payment)
     assert balance(dsn, tenant_id) == (5_000, 0)
     assert_books_are_right(dsn)
-    assert audit.verify(world, OPERATOR).holds
+    assert ledger_proof.verify(world, OPERATOR).holds
     with psycopg.connect(dsn) as connection:
         assert connection.execute(
             "SELECT l.source, l.granted_nano, a.kind, t.code FROM credit_lot l"
@@ -73,7 +73,7 @@ def test_eight_webhooks_of_one_payment_give_it_once(world: World, dsn: str, tena
         said = list(pool.map(lambda _: pay(dsn, tenant_id, payment), range(8)))
     assert sorted(said) == [False] * 7 + [True]
     assert balance(dsn, tenant_id) == (5_000, 0)
-    assert audit.verify(world, OPERATOR).holds
+    assert ledger_proof.verify(world, OPERATOR).holds
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from tools.prove_money.verdict import Steady, read_books, verdict
 from jusinfer.adapters import system
 from jusinfer.domain.actor import Operator
 from jusinfer.domain.identity import Mode
-from jusinfer.services import accounts, audit, billing, keys
+from jusinfer.services import accounts, billing, keys, ledger_proof
 from jusinfer.services.keys import Rates
 from jusinfer.services.world import World
 from jusinfer.store.database import Database
@@ -183,7 +183,7 @@ def prove(seconds: float, workers: int, tenants: int, callers: int, seed: int) -
             lines = verdict(tally, read_books(product.dsn), kills, callers, steady)
             assert_books_are_right(product.dsn)
             with world_of(product.dsn) as world:
-                report = audit.verify(world, OPERATOR)
+                report = ledger_proof.verify(world, OPERATOR)
     for line in lines:
         mark = "  <-- WRONG" if line.is_wrong else ""
         sys.stdout.write(f"{line.what:<42}{line.value}{mark}\n")

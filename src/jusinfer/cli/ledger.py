@@ -9,7 +9,7 @@ from jusinfer.cli.opening import opened
 from jusinfer.cli.operate import ConfigFile, DataDir, Json, ModeOption, OneOrAll
 from jusinfer.domain.identity import Mode
 from jusinfer.domain.money import format_pico, format_usd, parse_usd
-from jusinfer.services import audit, billing, receipts
+from jusinfer.services import billing, ledger_proof, receipts
 
 BROKEN_EXIT: Final = 1
 
@@ -29,7 +29,7 @@ def verify(
 ) -> None:
     """Prove every invariant of the ledger on the live database."""
     with output.faults(as_json=as_json), opened(config_file, data_dir, as_json=as_json) as at:
-        report = audit.verify(at.world, at.operator)
+        report = ledger_proof.verify(at.world, at.operator)
     if as_json:
         output.show_json(report)
     else:

@@ -1,6 +1,6 @@
 """Reduces a provider's error text to what can be kept: words of a closed list, and few numbers.
 
-A word stays when `error_words` has it. Then whatever the request or the answer so far says too is
+A word stays when `error_words` has it. Then whatever the request says too is
 taken out: whole texts of four characters or more, runs of twelve letters and digits whatever
 their case, accents, blanks and escapes, and numbers. Anything else becomes a mark.
 
@@ -69,25 +69,24 @@ class _Work:
             raise _TooMuch
 
 
-def clean(error_text: str, request_text: bytes, *, answered: bytes = b"") -> str:
+def clean(error_text: str, request_text: bytes) -> str:
     """Give what may be kept of a provider's error: at most 200 characters; never raises.
 
-    `request_text` is the body as the caller sent it, `answered` what was said to it so far.
+    `request_text` is the body as the caller sent it.
+    Not for an error that comes after an answer has begun: of such a one no words are kept.
     """
-    return clean_counted(error_text, request_text, answered=answered)[0]
+    return clean_counted(error_text, request_text)[0]
 
 
-def clean_counted(
-    error_text: str, request_text: bytes, *, answered: bytes = b""
-) -> tuple[str, int]:
+def clean_counted(error_text: str, request_text: bytes) -> tuple[str, int]:
     """Clean, and tell how many characters were looked at."""
     work = _Work()
     if not error_text.strip():
         return "", 0
-    if len(request_text) + len(answered) > REQUEST_BYTES_MAX:
+    if len(request_text) > REQUEST_BYTES_MAX:
         return WITHHELD, 0
     try:
-        kept = _cleaned(error_text[: 2 * ERROR_CHARS_MAX], request_text, answered, work)
+        kept = _cleaned(error_text[: 2 * ERROR_CHARS_MAX], request_text, work)
     except _TooMuch:
         return WITHHELD, work.done
     except (ValueError, RecursionError, OverflowError):
@@ -95,8 +94,8 @@ def clean_counted(
     return kept, work.done
 
 
-def _cleaned(error_text: str, request_text: bytes, answered: bytes, work: _Work) -> str:
-    known = _Known(request_text, answered, work)
+def _cleaned(error_text: str, request_text: bytes, work: _Work) -> str:
+    known = _Known(request_text, work)
     work.add(len(error_text) * (ROUNDS_MAX + 2))
     words = _Words(unescaped(_said(error_text))[:ERROR_CHARS_MAX])
     words.drop_numbers(known)
@@ -132,16 +131,16 @@ def fold(text: str) -> str:
 class _Known:
     """All that was said before, folded, in each way in which a provider may have read it."""
 
-    def __init__(self, request_text: bytes, answered: bytes, work: _Work) -> None:
+    def __init__(self, request_text: bytes, work: _Work) -> None:
         readings: list[str] = []
         self.values: set[str] = set()
-        for said in filter(None, (request_text, answered)):
+        if request_text:
             strings: list[str] = []
-            work.add(len(said) * (ROUNDS_MAX + 4))
+            work.add(len(request_text) * (ROUNDS_MAX + 4))
             try:
-                _collect(_json(said), strings, 0)
+                _collect(_json(request_text), strings, 0)
             except (msgspec.MsgspecError, ValueError):
-                strings = [said.decode("utf-8", "replace")]
+                strings = [request_text.decode("utf-8", "replace")]
             self.values.update(map(fold, strings))
             text = " ".join(strings)
             readings += [text, unescaped(text)]

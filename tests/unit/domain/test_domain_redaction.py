@@ -53,11 +53,10 @@ SHORT = ["hunter2!", "078-05-1120", "Jane Q Doe", "Müller", "X7KQ2M", "1970-01-
 
 @pytest.mark.parametrize("secret", SHORT)
 @pytest.mark.parametrize("text", ["Invalid value: '{}'", "{}", "no {} or {} please", "x={}=x"])
-@pytest.mark.parametrize("where", ["request", "answer", "neither"])
+@pytest.mark.parametrize("where", ["request", "neither"])
 def test_however_short_what_was_said_is_not_kept(secret: str, text: str, where: str) -> None:
     asked = request(f"it is {secret}, so there" if where == "request" else "harmless")
-    answered = f"they said {secret}".encode() if where == "answer" else b""
-    kept = clean(text.format(secret, secret), asked, answered=answered)
+    kept = clean(text.format(secret, secret), asked)
     for piece in secret.replace("-", " ").split():
         assert len(piece) < 3 or piece not in kept
 
@@ -157,8 +156,8 @@ def test_what_is_kept_is_short_and_can_be_stored_anywhere(count: int) -> None:
 
 @pytest.mark.parametrize("extra", [0, 1])
 def test_a_request_too_large_to_compare_with_keeps_no_text(extra: int) -> None:
-    asked = b" " * (REQUEST_BYTES_MAX + extra - 10)
-    kept = clean("invalid value", asked, answered=b" " * 10)
+    asked = b" " * (REQUEST_BYTES_MAX + extra)
+    kept = clean("invalid value", asked)
     assert kept == (WITHHELD if extra else "invalid value")
 
 

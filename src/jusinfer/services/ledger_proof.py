@@ -4,8 +4,8 @@ import msgspec
 
 from jusinfer.domain.actor import Action, Operator
 from jusinfer.services.world import World
-from jusinfer.store import audit
-from jusinfer.store.audit import Finding, Totals
+from jusinfer.store import ledger_proof
+from jusinfer.store.ledger_proof import Finding, Totals
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -19,6 +19,6 @@ class Report(msgspec.Struct, frozen=True):
 def verify(world: World, operator: Operator) -> Report:
     """Prove the ledger; a report that does not hold names what breaks it."""
     with world.database.snapshot(operator, Action.LEDGER_VERIFY) as tx:
-        findings = audit.verify(tx)
-        totals = audit.totals(tx)
+        findings = ledger_proof.verify(tx)
+        totals = ledger_proof.totals(tx)
     return Report(findings, totals, all(finding.holds for finding in findings))
