@@ -64,7 +64,7 @@ def plain(subject: Subject, folder: Path, *, connections: int, seconds: int) -> 
         f"wrk.body = [==[{request_body(subject.model, is_stream=False)}]==]\n"
     )
     everyone = {"self": subject.pids, **subject.beside}
-    before = {name: machine.cpu_seconds(_family(pids)) for name, pids in everyone.items()}
+    before = {name: machine.cpu_seconds(machine.family(pids)) for name, pids in everyone.items()}
     url = f"http://127.0.0.1:{subject.port}/v1/chat/completions"
     command = [shutil.which("wrk") or "wrk", "-t1", f"-c{connections}", f"-d{seconds}"]
     done = subprocess.run(
@@ -74,12 +74,12 @@ def plain(subject: Subject, folder: Path, *, connections: int, seconds: int) -> 
         check=True,
         timeout=seconds + 60,
     )
-    own = machine.cpu_seconds(_family(subject.pids))
+    own = machine.cpu_seconds(machine.family(subject.pids))
     if subject.beside:
         time.sleep(2)
     count = int(_find(r"(\d+) requests in", done.stdout) or 0)
     spent = {
-        name: (machine.cpu_seconds(_family(pids)) - before[name]) / max(count, 1) * 1e6
+        name: (machine.cpu_seconds(machine.family(pids)) - before[name]) / max(count, 1) * 1e6
         for name, pids in subject.beside.items()
     }
     return Plain(
@@ -91,17 +91,6 @@ def plain(subject: Subject, folder: Path, *, connections: int, seconds: int) -> 
         beside_us=spent,
         failures=int(_find(r"Non-2xx or 3xx responses: (\d+)", done.stdout) or 0),
     )
-
-
-def _family(pids: list[int]) -> list[int]:
-    return [pid for parent in pids for pid in (parent, *_children(parent))]
-
-
-def _children(pid: int) -> list[int]:
-    try:
-        return machine.children(pid)
-    except OSError:
-        return []
 
 
 def _find(pattern: str, text: str) -> str | None:

@@ -37,6 +37,18 @@ def children(pid: int) -> list[int]:
     return found
 
 
+def family(pids: list[int]) -> list[int]:
+    """Give processes and all below them, each once, however often it is named or reached."""
+    everyone: dict[int, None] = {}
+    for pid in pids:
+        everyone[pid] = None
+        try:
+            everyone.update(dict.fromkeys(children(pid)))
+        except OSError:
+            continue
+    return list(everyone)
+
+
 def named(pids: list[int], text: str) -> list[int]:
     """Keep the processes whose command line holds a text."""
     kept = []

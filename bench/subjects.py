@@ -175,7 +175,8 @@ class Stage:
             # It listens on loopback for a minute, with nothing behind it.
             "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true",
         }
-        command = [str(home / "bin" / "litellm"), "--config", str(config), "--port", str(port)]
+        command = [str(home / "bin" / "litellm"), "--config", str(config)]
+        command += ["--host", "127.0.0.1", "--port", str(port)]
         pid = self.start([*command, "--num_workers", "1"], "litellm", env)
         wait_for_port(port)
         return Subject("litellm", port, "x", "bench/model", [pid, *machine.children(pid)])
