@@ -1,32 +1,40 @@
-"""The `jusinfer` command: the list of sub-commands and nothing else."""
+"""The `jusinfer` command."""
 
 import sys
+from types import TracebackType
 
 import typer
 
 from jusinfer import confine
-from jusinfer.cli import audit, doctor, ledger, limits, operate, output, route, rules
+from jusinfer.cli.commands import Commands
 
 app = typer.Typer(
     name="jusinfer",
+    cls=Commands,
     help="An LLM gateway people can trust with money and with prompts.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-operate.add_to(app)
-ledger.add_to(app)
-limits.add_to(app)
-route.add_to(app)
-rules.add_to(app)
-audit.add_to(app)
-doctor.add_to(app)
+
+
+@app.callback()
+def top() -> None:
+    """An LLM gateway people can trust with money and with prompts."""
 
 
 def main() -> None:
     """Run the command line."""
     confine.forbid_dumps()
-    sys.excepthook = output.unexpected
+    sys.excepthook = _unexpected
     app()
+
+
+def _unexpected(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    from jusinfer.cli import output  # noqa: PLC0415 (it loads what most commands need, and help does not)
+
+    output.unexpected(kind, error, trace)
 
 
 if __name__ == "__main__":

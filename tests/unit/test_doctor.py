@@ -59,3 +59,21 @@ def test_root_is_told_what_the_embedded_database_may_read(
     file.write_text(f'[database]\nurl = "{url}"\n')
     settings = config.load(config.Overrides(config_file=str(file)), {})
     assert [one.state for one in doctor._user(settings)] == states
+
+
+@pytest.mark.parametrize(
+    ("arguments", "state"),
+    [
+        ("'--enable-shared' '--enable-optimizations' '--with-lto'", "ok"),
+        ("'--prefix=/opt/python'", "warn"),
+        ("", "ok"),
+        (None, "ok"),
+    ],
+)
+def test_an_interpreter_built_without_profiles_is_a_warning(
+    monkeypatch: pytest.MonkeyPatch, arguments: str | None, state: str
+) -> None:
+    monkeypatch.setattr(doctor.sysconfig, "get_config_var", {"CONFIG_ARGS": arguments}.get)
+    found = doctor._interpreter()
+    assert (found.check, found.state) == ("python", state)
+    assert ("--enable-optimizations" in found.detail) == (state == "warn")
