@@ -11,8 +11,8 @@ from jusinfer.domain.stream import ChunkMalformed, estimate_completion_tokens
 from jusinfer.domain.usage import TokenUsage
 from jusinfer.wire.answer_ident import AnswerIdent
 from jusinfer.wire.chat_calls import whole_calls
-from jusinfer.wire.chat_choice import Choice, final_reason, read_choice
-from jusinfer.wire.chat_loose import NULL, object_of, plain, rows_of, whole_number
+from jusinfer.wire.chat_choice import CHOICES_MAX, Choice, final_reason, read_choice
+from jusinfer.wire.chat_loose import NULL, Members, object_of, plain, rows_of, whole_number
 from jusinfer.wire.chat_stream import CREATED_MAX, NOT_CARRIED, NOTE_BYTES, with_note
 from jusinfer.wire.openai_chat import Answer, decode_answer, shown_usage
 from jusinfer.wire.usual_answer import read_usual, write_usual
@@ -42,8 +42,7 @@ def read_answer(body: bytes, *, is_chat: bool = True) -> tuple[Answer, bytes]:
         if answer.failure is not None:
             return answer, body
     try:
-        raws = rows_of(members.get("choices", NULL))
-        choices = [read_choice(raw, place) for place, raw in enumerate(raws)]
+        choices = _choices(members)
         if len(choices) == 1:
             choices[0].index = 0
         seed = hashlib.blake2b(body, digest_size=SEED_BYTES).digest()
@@ -56,6 +55,13 @@ def read_answer(body: bytes, *, is_chat: bool = True) -> tuple[Answer, bytes]:
     if answer.failure is None:
         _judge(answer, choices, is_chat=is_chat)
     return answer, strict
+
+
+def _choices(members: Members) -> list[Choice]:
+    raws = rows_of(members.get("choices", NULL))
+    if len(raws) > CHOICES_MAX:
+        raise ChunkMalformed("an answer has more choices than can be told apart")
+    return [read_choice(raw, place) for place, raw in enumerate(raws)]
 
 
 def _row(choice: Choice, seed: bytes, *, is_chat: bool) -> dict[str, object]:

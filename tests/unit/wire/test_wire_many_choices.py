@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from jusinfer.wire.chat_answer import read_answer
+from jusinfer.wire.chat_choice import CHOICES_MAX
 from jusinfer.wire.openai_chat import decode_chunk
 
 CPU_SECONDS = 20
@@ -39,3 +41,11 @@ def test_choices_that_end_together_are_all_noted(last: str) -> None:
     rows.append(f'{{"index":3,"delta":{{}},"finish_reason":{last}}}')
     chunk = decode_chunk(f'{{"choices":[{",".join(rows)}]}}'.encode())
     assert chunk.finished_choices == ((0, 1, 2, 3) if last != "null" else (0, 1, 2))
+
+
+def test_a_whole_answer_of_more_choices_than_anybody_asks_for_is_refused() -> None:
+    row = '{"index":%d,"message":{"role":"assistant","content":"w"},"finish_reason":"stop"}'
+    for count, code in ((CHOICES_MAX, None), (CHOICES_MAX + 1, "malformed_answer")):
+        rows = ",".join(row % at for at in range(count))
+        answer, _ = read_answer(f'{{"choices":[{rows}]}}'.encode())
+        assert (None if answer.failure is None else answer.failure.code) == code
