@@ -12,8 +12,8 @@ from tests.postgres import sign_in
 
 from jusinfer.domain.identity import Mode
 from jusinfer.domain.money import NANO_PER_USD
-from jusinfer.gateway.credit_leases import Purses
-from jusinfer.gateway.worker import LinkLender
+from jusinfer.gateway.credit_leases import CreditBalances
+from jusinfer.gateway.worker import CreditSource
 from jusinfer.services import accounts, billing
 from jusinfer.services.billing import Terms
 from jusinfer.services.world import World
@@ -178,13 +178,15 @@ def test_eight_workers_racing_for_twenty_get_exactly_twenty(world: World, dsn: s
         links = [GatewayLink(sign_in(dsn, "gateway"), uuid.uuid4().hex) for _ in range(8)]
 
         async def race(link: GatewayLink) -> int:
-            purses = Purses(LinkLender(link), LinkDown, lambda coroutine: coroutine.close())
-            purse = purses.purse(tenant_id, "live")
+            balances = CreditBalances(
+                CreditSource(link), LinkDown, lambda coroutine: coroutine.close()
+            )
+            balance = balances.balance(tenant_id, "live")
             passed = 0
             for _ in range(10):
-                if purse.reserve(1_000, 0.0) is None:
-                    await purses.refill(purse, 1_000, 0.0)
-                    if purse.reserve(1_000, 0.0) is None:
+                if balance.reserve(1_000, 0.0) is None:
+                    await balances.refill(balance, 1_000, 0.0)
+                    if balance.reserve(1_000, 0.0) is None:
                         continue
                 passed += 1
             return passed
