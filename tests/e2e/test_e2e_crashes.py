@@ -64,6 +64,23 @@ class Load:
         return not self._body.get("stream") or "data: [DONE]" in answer.text
 
 
+@contextmanager
+def held(product: Running, count: int) -> Iterator[None]:
+    """Keep streams under way, however slow the machine is: each takes nearly a minute."""
+    url = f"http://127.0.0.1:{product.port}/v1/chat/completions"
+    headers = {"authorization": f"Bearer {product.key}"}
+    messages = [{"role": "user", "content": "Hi"}]
+    body = {"model": "sandbox/slow?ms=500&n=100", "messages": messages, "stream": True}
+    with contextlib.ExitStack() as open_streams:
+        client = open_streams.enter_context(httpx.Client(timeout=20))
+        for _ in range(count):
+            asked = client.stream("POST", url, json=body, headers=headers)
+            answer = open_streams.enter_context(asked)
+            assert answer.status_code == 200
+            assert next(answer.iter_lines()).startswith("data: ")
+        yield
+
+
 def posted(dsn: str) -> dict[str, str]:
     """Give every posted completion with its outcome; each stands once."""
     with psycopg.connect(dsn) as connection:
@@ -81,7 +98,8 @@ def wait_for_posting(product: Running, answered: list[str]) -> dict[str, str]:
 def test_a_killed_worker_loses_no_finished_completion(tmp_path: Path) -> None:
     with Running(tmp_path, workers=2) as product:
         before = product.gateways
-        with Load(product, "sandbox/slow?ms=50&n=20", 12, stream=True).running() as load:
+        load = Load(product, "sandbox/slow?ms=50&n=20", 12, stream=True)
+        with held(product, 4), load.running():
             wait_until(lambda: len(load.answered) > 20)
             # Both, one after the other: the kernel may have given all connections to one of them.
             for worker in before:
