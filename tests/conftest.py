@@ -5,13 +5,14 @@ from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
-from tests.effort import examples
+from tests.effort import IS_RANDOM, examples
 
 # A busy machine makes examples slowly: no fault of a test, whose own time-out still holds.
 settings.register_profile(
     "any-machine",
     max_examples=examples(100),
     deadline=None,
+    derandomize=not IS_RANDOM,
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("any-machine")

@@ -3,7 +3,7 @@
 import itertools
 
 import msgspec
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tests.playbook.script import (
     DONE,
@@ -169,6 +169,7 @@ def test_any_json_is_read_or_malformed(value: object) -> None:
 
 
 @given(value=SHAPES)
+@example(value={"choices": [{"message": None, "delta": {"content": False}}]})
 def test_any_json_is_an_answer_or_a_failure(value: object) -> None:
     body = msgspec.json.encode(value)
     answer = decode_answer(body)

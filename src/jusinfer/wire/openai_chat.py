@@ -290,7 +290,9 @@ def answer_as_events(body: bytes) -> list[bytes]:
         choice = tried(_members, raw)
         if choice is None:
             continue
-        message = choice.pop("message", choice.pop("delta", _NULL))
+        delta, message = choice.pop("delta", _NULL), choice.pop("message", _NULL)
+        if bytes(message) in _ABSENT:
+            message = delta
         last: dict[str, object] = {
             "index": choice.get("index", 0),
             "delta": {},
