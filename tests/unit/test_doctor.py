@@ -62,18 +62,20 @@ def test_root_is_told_what_the_embedded_database_may_read(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "state"),
+    ("arguments", "prefix", "state"),
     [
-        ("'--enable-shared' '--enable-optimizations' '--with-lto'", "ok"),
-        ("'--prefix=/opt/python'", "warn"),
-        ("", "ok"),
-        (None, "ok"),
+        ("'--enable-shared' '--enable-optimizations' '--with-lto'", "/opt/python", "ok"),
+        ("'--prefix=/opt/python'", "/opt/python", "warn"),
+        ("'--prefix=/usr' '--enable-shared'", "/usr", "ok"),
+        ("", "/opt/python", "ok"),
+        (None, "/opt/python", "ok"),
     ],
 )
 def test_an_interpreter_built_without_profiles_is_a_warning(
-    monkeypatch: pytest.MonkeyPatch, arguments: str | None, state: str
+    monkeypatch: pytest.MonkeyPatch, arguments: str | None, prefix: str, state: str
 ) -> None:
     monkeypatch.setattr(doctor.sysconfig, "get_config_var", {"CONFIG_ARGS": arguments}.get)
+    monkeypatch.setattr(doctor.sys, "base_prefix", prefix)
     found = doctor._interpreter()
     assert (found.check, found.state) == ("python", state)
     assert ("--enable-optimizations" in found.detail) == (state == "warn")
