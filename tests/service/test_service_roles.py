@@ -132,7 +132,7 @@ OPERATORS_ONLY = {
     "accounts.find_tenant",
     "accounts.list_tenants",
     "accounts.tenant_of",
-    "audit.verify",
+    "ledger_proof.verify",
     "audit_log.head",
     "audit_log.note_rules",
     "audit_log.verify",
