@@ -204,6 +204,11 @@ class PendingRequest:
         """Stop for a client that left; what is on its way is returned when it arrives."""
         self.is_over = True
 
+    def detach(self) -> None:
+        """Let go of what points back, once the request is over: nothing is asked of it any more."""
+        if self.is_over and hasattr(self, "_effects"):
+            del self._effects
+
     # ------------------------------------------------------------------ inside
 
     def _reserve(self, principal: Principal, planned: PlannedRequest) -> None:

@@ -158,11 +158,13 @@ class InferenceHandler:
         attempt = self._collecting
         if attempt is not None and attempt.held_since >= 0:
             self._read_on(attempt, now)
-        self._request().tick(now)
+        if self._admitted is not None:
+            self._admitted.tick(now)
 
     def stop(self) -> None:
         """End because the gateway stops."""
-        self._request().stop()
+        if self._admitted is not None:
+            self._admitted.stop()
 
     @property
     def collected_bytes(self) -> int:
@@ -453,6 +455,8 @@ class InferenceHandler:
         """Let go of the client and of the request's text."""
         self._responder.caller = None
         self._collecting = None
+        self._admitted = None
+        self._pending.detach()
         self.body = b""
 
     def _request(self) -> AdmittedRequest:
