@@ -1,10 +1,10 @@
 """What a request held is free once it is over: nothing waits for the garbage collector."""
 
+import asyncio
 import gc
-import json
+from pathlib import Path
 
-import pytest
-from tests.golden.harness import Reply, play
+from bench.journey import ANSWER, SETTLE_SECONDS, Bench, tiny
 
 from jusinfer.domain.completion import CompletionRequest
 from jusinfer.domain.inference.admitted_request import AdmittedRequest
@@ -22,27 +22,33 @@ KINDS = (
     StreamingAttempt,
     UnaryAttempt,
 )
-ASKED = {"model": "chat/model", "messages": [{"role": "user", "content": "Hi"}]}
-WHOLE = (
-    b'{"id":"a","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,'
-    b'"message":{"role":"assistant","content":"Hello"},"finish_reason":"stop"}],'
-    b'"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}}'
-)
-# A played provider keeps the attempts of other answers itself.
-REPLIES = {
-    "whole": (ASKED, Reply(body=WHOLE)),
-    "refused": ({"model": "nothing", "messages": []}, Reply(body=WHOLE)),
-}
 
 
-@pytest.mark.parametrize("name", REPLIES)
-def test_nothing_of_a_request_waits_for_the_collector(name: str) -> None:
-    asked, reply = REPLIES[name]
-    gc.collect()
-    gc.disable()
-    try:
-        play("chat", json.dumps(asked).encode(), reply, {})
-        kept = [type(one).__name__ for one in gc.get_objects() if isinstance(one, KINDS)]
-    finally:
-        gc.enable()
-    assert kept == []
+async def left_by_requests(directory: Path) -> list[str]:
+    """Play an answer and a refusal; give what is still there without a collection."""
+    async with asyncio.TaskGroup() as tasks:
+        bench = Bench(directory, tasks)
+        bench.ask(tiny())
+        await asyncio.sleep(SETTLE_SECONDS)
+        bench.answer(ANSWER)
+        gc.collect()
+        gc.disable()
+        others = [one for one in gc.get_objects() if isinstance(one, KINDS)]
+        try:
+            bench.ask(tiny())
+            bench.answer(ANSWER)
+            bench.ask(tiny(model="nothing"))
+            there = [one for one in gc.get_objects() if isinstance(one, KINDS)]
+            left = [type(one).__name__ for one in there if one not in others]
+        finally:
+            gc.enable()
+        assert bench.client.taken().count(b"HTTP/1.1 200 ") == 2
+        bench.context.journal.close()
+        ticker = bench.server._ticker
+        assert ticker is not None
+        ticker.cancel()
+    return left
+
+
+def test_nothing_of_a_request_waits_for_the_collector(tmp_path: Path) -> None:
+    assert asyncio.run(left_by_requests(tmp_path)) == []
