@@ -11,7 +11,6 @@ from jusinfer.gateway.credit_leases import CreditBalances, Reservation
 from jusinfer.gateway.rate_limiter import LeasedQuota, RateLimiter
 
 TRIES_MAX: Final = 4
-SLOW_SECONDS: Final = 2.0
 
 
 class RequestHold:
@@ -58,10 +57,6 @@ class RequestHold:
     def cap_leases(self) -> str:
         """Name the leases of hard caps that the charge counts against."""
         return ",".join([reservation.lease.lease_id for reservation in self.caps])
-
-
-# What a request holds that has neither limits nor caps: ending it does nothing, ever.
-NO_HOLD: Final = RequestHold(None, [], 0)
 
 
 class RequestHolds:

@@ -21,6 +21,7 @@ from jusinfer.gateway.pool import Exchange, Failure, FailureKind
 from jusinfer.gateway.translator import Translator
 from jusinfer.wire.answer_ident import AnswerIdent
 from jusinfer.wire.generation_id import repeats
+from jusinfer.wire.openai_chat import Answer
 from jusinfer.wire.pivot import DialectStream, Headers, SurfaceStream
 from jusinfer.wire.route_shape import with_route
 from jusinfer.wire.sse import SseDecoder, SseTooLarge
@@ -65,6 +66,7 @@ class ExchangeAttempt:
         "_generation",
         "_request",
         "_translator",
+        "_wall",
         "endpoint",
         "exchange",
         "held_since",
@@ -85,6 +87,7 @@ class ExchangeAttempt:
         self._request = request
         self._translator = translator
         self._generation = Generation(upstream.name) if QUIRK in upstream.quirks else None
+        self._wall = client.wall_seconds()
         self.upstream = upstream
         self.index = index
         self.sent_at = client.now()
@@ -101,6 +104,18 @@ class ExchangeAttempt:
     def was_held_back(self, seconds: float) -> None:
         """Give the provider the time for which it was not read."""
         raise NotImplementedError
+
+    def _answer_of(self, collected: Collected) -> tuple[Answer, bytes]:
+        """Read an answer that came whole, whatever its status; gives it in the neutral form too."""
+        body = collected.body()
+        if self._generation is not None:
+            self._generation.heard(body)
+        if collected.status != OK:
+            failure = self._translator.failure(
+                collected.status, collected.headers, body, self._wall
+            )
+            return Answer(failure=failure), body
+        return self._translator.answer(as_utf8(body))
 
     def generation_id(self, usage: TokenUsage) -> str:
         """Return the provider's name for an answer whose usage it did not report; else empty."""
@@ -137,7 +152,7 @@ class ExchangeAttempt:
 class UnaryAttempt(ExchangeAttempt):
     """One attempt whose answer is read whole."""
 
-    __slots__ = ("_answer_body", "_collected", "_deadline", "_wall")
+    __slots__ = ("_answer_body", "_collected", "_deadline")
     stream: ClassVar[StreamAttempt | None] = None
 
     def __init__(
@@ -150,7 +165,6 @@ class UnaryAttempt(ExchangeAttempt):
     ) -> None:
         super().__init__(client, request, translator, upstream, index)
         self._deadline = self.sent_at + upstream.total_seconds
-        self._wall = client.wall_seconds()
         self._collected = Collected()
         self._answer_body = b""
 
@@ -170,16 +184,7 @@ class UnaryAttempt(ExchangeAttempt):
     def upstream_end(self) -> None:
         """Judge the whole answer."""
         collected = self._collected
-        body = collected.body()
-        if self._generation is not None:
-            self._generation.heard(body)
-        if collected.status != OK:
-            failure = self._translator.failure(
-                collected.status, collected.headers, body, self._wall
-            )
-            self._request.attempt_failed(self, failure)
-            return
-        answer, self._answer_body = self._translator.answer(as_utf8(body))
+        answer, self._answer_body = self._answer_of(collected)
         if answer.failure is not None:
             self._request.attempt_failed(self, answer.failure)
         else:
@@ -230,7 +235,7 @@ class UnaryAttempt(ExchangeAttempt):
 class StreamingAttempt(ExchangeAttempt):
     """One attempt whose answer is relayed as it comes."""
 
-    __slots__ = ("_collected", "_events", "_reader", "_sse", "_wall", "stream")
+    __slots__ = ("_collected", "_events", "_reader", "_sse", "stream")
 
     def __init__(
         self,
@@ -246,7 +251,6 @@ class StreamingAttempt(ExchangeAttempt):
         That writer was made first: the reader and the decoder of a passthrough come from it.
         """
         super().__init__(client, request, translator, upstream, index)
-        self._wall = client.wall_seconds()
         ident, writer = names
         decoder = translator.decoder(ident)
         asked = request.planned.asked
@@ -328,16 +332,7 @@ class StreamingAttempt(ExchangeAttempt):
         self._request.stream_ended(self, out)
 
     def _collected_end(self, collected: Collected) -> None:
-        body = collected.body()
-        if self._generation is not None:
-            self._generation.heard(body)
-        if collected.status != OK:
-            failure = self._translator.failure(
-                collected.status, collected.headers, body, self._wall
-            )
-            self._request.attempt_failed(self, failure)
-            return
-        answer, body = self._translator.answer(as_utf8(body))
+        answer, body = self._answer_of(collected)
         if answer.failure is not None:
             self._request.attempt_failed(self, answer.failure)
             return
