@@ -22,7 +22,7 @@ from jusinfer.domain.errors import (
     Unavailable,
 )
 from jusinfer.domain.identity import Principal
-from jusinfer.domain.inference.settlement import US_PER_SECOND
+from jusinfer.domain.inference.response_headers import US_PER_SECOND
 from jusinfer.gateway.admission import examine, read
 from jusinfer.gateway.console_paths import BODY_BYTES_MAX as CONSOLE_BYTES_MAX
 from jusinfer.gateway.console_paths import judge

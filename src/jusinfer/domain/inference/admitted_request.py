@@ -20,8 +20,8 @@ from jusinfer.domain.inference.failures import (
     error_of,
     finished,
 )
-from jusinfer.domain.inference.response_headers import passed_headers
-from jusinfer.domain.inference.settlement import OK, US_PER_SECOND, Settlement
+from jusinfer.domain.inference.response_headers import US_PER_SECOND, passed_headers
+from jusinfer.domain.inference.settlement import OK, Settlement
 from jusinfer.domain.money import charge_nano, format_usd
 from jusinfer.domain.preferences import NO_POLICY, closed_gate
 from jusinfer.domain.stream import AttemptState, StreamAttempt, UpstreamFailure

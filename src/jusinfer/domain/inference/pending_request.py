@@ -9,12 +9,12 @@ from jusinfer.domain.inference.admitted_request import AdmittedRequest
 from jusinfer.domain.inference.effects import Effects, Hold, Reservation
 from jusinfer.domain.inference.planned_request import PlannedRequest
 from jusinfer.domain.inference.response_headers import (
+    US_PER_SECOND,
     RateWindow,
     answer_headers,
-    cap_header,
     own_ids,
 )
-from jusinfer.domain.inference.settlement import US_PER_SECOND, Settlement
+from jusinfer.domain.inference.settlement import Settlement
 from jusinfer.domain.inference.usage_record import admitted_record
 from jusinfer.domain.journal import Admitted
 from jusinfer.domain.limits import CapAction, in_force
@@ -260,8 +260,6 @@ class PendingRequest:
         names = own_ids(self.request_id, self.completion_id)
         if self._principal is None or self._planned is None:
             return names
-        headers = answer_headers(names, self._planned, 0, self._window)
-        if self._principal.caps:
-            epoch_seconds = self._effects.epoch_us() // US_PER_SECOND
-            headers += cap_header(self._principal.caps, epoch_seconds)
-        return headers
+        return answer_headers(
+            names, self._planned, 0, self._window, self._principal.caps, self._effects.epoch_us
+        )

@@ -1,5 +1,6 @@
 """The header lines of an answer to an inference request: names, route, budget, limits, caps."""
 
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from jusinfer.domain.inference.planned_request import PlannedRequest
@@ -8,6 +9,7 @@ from jusinfer.domain.limits import Cap, highest
 # Headers of a provider's answer that a client may see; all others stop here.
 PASSED_HEADERS: Final = frozenset({b"openai-processing-ms"})
 PASSED_BYTES_MAX: Final = 128
+US_PER_SECOND: Final = 1_000_000
 
 
 class RateWindow(Protocol):
@@ -25,7 +27,12 @@ def own_ids(request_id: str, completion_id: str) -> str:
 
 
 def answer_headers(
-    names: str, planned: PlannedRequest, index: int, window: RateWindow | None
+    names: str,
+    planned: PlannedRequest,
+    index: int,
+    window: RateWindow | None,
+    caps: tuple[Cap, ...],
+    epoch_us: Callable[[], int],
 ) -> str:
     """Write the headers of every answer to a request that was planned; `names` are its ids."""
     plan = planned.plan
@@ -33,10 +40,11 @@ def answer_headers(
     clamped = planned.sent_budget(index)
     budget = "" if clamped is None else f"x-jusinfer-output-tokens-max: {clamped}\r\n"
     rates = "" if window is None else rate_headers(window)
+    cap = cap_header(caps, epoch_us() // US_PER_SECOND) if caps else ""
     return (
         f"{names}x-jusinfer-model: {step.model.model_id}\r\n"
         f"x-jusinfer-upstream: {step.route.upstream}\r\n"
-        f"x-jusinfer-route: {plan.codes};v={plan.version}\r\n{budget}{rates}"
+        f"x-jusinfer-route: {plan.codes};v={plan.version}\r\n{budget}{rates}{cap}"
     )
 
 

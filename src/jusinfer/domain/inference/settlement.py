@@ -7,9 +7,9 @@ from jusinfer.domain.inference.effects import Effects, Hold, Reservation
 from jusinfer.domain.inference.failures import kept_error
 from jusinfer.domain.inference.planned_request import PlannedRequest
 from jusinfer.domain.inference.response_headers import (
+    US_PER_SECOND,
     RateWindow,
     answer_headers,
-    cap_header,
     own_ids,
 )
 from jusinfer.domain.inference.usage_record import Ending, ended_record
@@ -20,7 +20,6 @@ from jusinfer.domain.stream import UpstreamFailure
 from jusinfer.domain.usage import Outcome, TokenUsage
 
 OK: Final = 200
-US_PER_SECOND: Final = 1_000_000
 
 
 class Arrived(Protocol):
@@ -88,11 +87,14 @@ class Settlement:
 
     def headers(self, index: int) -> str:
         """Write the headers of an answer by a route."""
-        names = own_ids(self.request_id, self.completion_id)
-        headers = answer_headers(names, self.planned, index, self._window)
-        if self.principal.caps:
-            headers += cap_header(self.principal.caps, self._effects.epoch_us() // US_PER_SECOND)
-        return headers
+        return answer_headers(
+            own_ids(self.request_id, self.completion_id),
+            self.planned,
+            index,
+            self._window,
+            self.principal.caps,
+            self._effects.epoch_us,
+        )
 
     def end(  # noqa: PLR0913, PLR0917 (what one end is made of)
         self,

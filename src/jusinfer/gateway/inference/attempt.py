@@ -96,15 +96,6 @@ class ExchangeAttempt:
         # Since when it is not read because of all answers together; below 0: it is.
         self.held_since = -1.0
 
-    @property
-    def collected_bytes(self) -> int:
-        """What is held of an answer that is read whole."""
-        return 0
-
-    def was_held_back(self, seconds: float) -> None:
-        """Give the provider the time for which it was not read."""
-        raise NotImplementedError
-
     def _answer_of(self, collected: Collected) -> tuple[Answer, bytes]:
         """Read an answer that came whole, whatever its status; gives it in the neutral form too."""
         body = collected.body()

@@ -14,7 +14,7 @@ from jusinfer.domain.inference.admitted_request import AdmittedRequest
 from jusinfer.domain.inference.effects import Attempt, Hold, Reservation, Timer
 from jusinfer.domain.inference.pending_request import PendingRequest
 from jusinfer.domain.inference.planned_request import PlannedRequest
-from jusinfer.domain.inference.settlement import US_PER_SECOND
+from jusinfer.domain.inference.response_headers import US_PER_SECOND
 from jusinfer.domain.journal import Admitted, Ended
 from jusinfer.domain.secrets import OwnSecrets
 from jusinfer.domain.traits import Warmth
