@@ -55,7 +55,7 @@ class ServedDatabase:
             if self._embedded is None:
                 require_privacy(settings.database_url)
                 migrate(settings.database_url)
-                self.logins = logins.keep(settings.database_url, data_dir)
+                self.logins = logins.keep(settings.database_url, data_dir, may_replace=True)
             else:
                 migrate(self._embedded.admin_dsn)
                 self.logins = logins.renew(self._embedded.admin_dsn, data_dir)
@@ -153,7 +153,7 @@ class BorrowedDatabase:
             undo.callback(self.close)
             if needs_migration and (known is None or not _lets_work(known)):
                 migrate(dsn)
-                known = logins.keep(dsn, data_dir)
+                known = logins.keep(dsn, data_dir, may_replace=self._embedded is not None)
             undo.pop_all()
         self.dsn = dsn if known is None else known.dsn_of("operator")
 
