@@ -21,18 +21,18 @@ from typing import Any, Final, cast
 import jusinfer
 from jusinfer import config, rules
 from jusinfer.domain.identity import KeyId, MemberId, Mode, Principal, TenantId, fingerprint
-from jusinfer.gateway.client import UpstreamConnection
-from jusinfer.gateway.context import Bounds, Context
-from jusinfer.gateway.credit_leases import CreditBalances
-from jusinfer.gateway.forward import ConsoleForward
-from jusinfer.gateway.journal import Journal
-from jusinfer.gateway.key_cache import KeyCache
-from jusinfer.gateway.paths import Gateway
-from jusinfer.gateway.pool import Pool, PoolLimits, Room
-from jusinfer.gateway.rates import Rates
-from jusinfer.gateway.request_holds import RequestHolds
-from jusinfer.gateway.server import HttpServer, ServerLimits
-from jusinfer.gateway.snapshot import Snapshot
+from jusinfer.gateway.accounting.credit_leases import CreditBalances
+from jusinfer.gateway.accounting.journal_writer import Journal
+from jusinfer.gateway.accounting.key_cache import KeyCache
+from jusinfer.gateway.accounting.rates import Rates
+from jusinfer.gateway.accounting.request_holds import RequestHolds
+from jusinfer.gateway.api.console_proxy import ConsoleForward
+from jusinfer.gateway.api.router import Gateway
+from jusinfer.gateway.http.client_connection import UpstreamConnection
+from jusinfer.gateway.http.connection_pool import Pool, PoolLimits, Room
+from jusinfer.gateway.http.server import HttpServer, ServerLimits
+from jusinfer.gateway.runtime_config import Snapshot
+from jusinfer.gateway.state import Bounds, Context
 
 ROOT: Final = str(Path(jusinfer.__file__).parent)
 KEY: Final = b"ji_live_" + b"A" * 43

@@ -5,14 +5,14 @@ import uuid
 from pathlib import Path
 
 from bench import machine
-from jusinfer.bootstrap import control
+from jusinfer.bootstrap import managed_database
 from jusinfer.domain.actor import Operator
 from jusinfer.domain.identity import Mode
 from jusinfer.domain.journal import Admitted, Ended, FrameEncoder, Opened
 from jusinfer.observability import Events
 from jusinfer.services import accounts, billing
 from jusinfer.services.billing import Terms
-from jusinfer.settler.process import Settler
+from jusinfer.settler.main_loop import Settler
 from jusinfer.store import logins
 from jusinfer.store.database import migrate
 from jusinfer.store.embedded import EmbeddedPostgres
@@ -27,7 +27,7 @@ def posting(folder: Path, completions: int) -> dict[str, float]:
     migrate(postgres.start())
     try:
         signed_in = logins.renew(postgres.admin_dsn, folder)
-        world = control.world(signed_in.dsn_of("operator"))
+        world = managed_database.world(signed_in.dsn_of("operator"))
         tenant = accounts.create_tenant(world, OPERATOR, "bench")
         billing.grant(
             world, OPERATOR.on_behalf(tenant.tenant_id), 10**15, Mode.LIVE, "bench", Terms()

@@ -16,26 +16,26 @@ from typing import Any, Final
 
 import msgspec
 
-from jusinfer.domain.stream import (
+from jusinfer.domain.inference.stream_state import (
     ChunkMalformed,
     Deadlines,
     StreamAttempt,
     UpstreamFailure,
 )
 from jusinfer.wire.answer_ident import AnswerIdent
-from jusinfer.wire.anthropic_dialect import AnthropicDialect
-from jusinfer.wire.anthropic_native import NativeDecoder, NativeReader, NativeWriter
-from jusinfer.wire.anthropic_surface import AnthropicSurface
-from jusinfer.wire.chat_answer import read_answer
-from jusinfer.wire.chat_stream import ChatStreamDecoder
-from jusinfer.wire.openai_chat import answer_as_events
-from jusinfer.wire.pivot import DialectStream, StreamDecoder, SurfaceStream
-from jusinfer.wire.responses_answer import read_response
-from jusinfer.wire.responses_relay import ResponsesRelay
-from jusinfer.wire.responses_surface import ResponsesSurface
+from jusinfer.wire.inbound.anthropic.client_api import AnthropicSurface
+from jusinfer.wire.inbound.responses.client_api import ResponsesSurface
+from jusinfer.wire.interfaces import DialectStream, StreamDecoder, SurfaceStream
+from jusinfer.wire.passthrough.anthropic import NativeDecoder, NativeReader, NativeWriter
+from jusinfer.wire.passthrough.responses_answer import read_response
+from jusinfer.wire.passthrough.responses_stream import ResponsesRelay
 from jusinfer.wire.sse import SseDecoder, SseTooLarge
-from jusinfer.wire.upstream_errors import read_error
-from jusinfer.wire.workers_ai import WorkersAiDialect
+from jusinfer.wire.upstream.anthropic.response import AnthropicDialect
+from jusinfer.wire.upstream.chat_answer import read_answer
+from jusinfer.wire.upstream.chat_stream import ChatStreamDecoder
+from jusinfer.wire.upstream.errors import read_error
+from jusinfer.wire.upstream.openai_chat import answer_as_events
+from jusinfer.wire.upstream.workers_ai import WorkersAiDialect
 
 ROOT: Final = str(Path(__file__).resolve().parent.parent / "src" / "jusinfer")
 DEADLINES: Final = Deadlines(30.0, 20.0, 600.0, 15.0)

@@ -17,7 +17,7 @@ from bench.routing.rules import Asked, TableRule
 from bench.routing.speed import speeds
 from bench.routing.writing import tables, write
 from jusinfer import rules
-from jusinfer.domain.rule_table import RuleTable
+from jusinfer.domain.routing.rules import RuleTable
 
 RESULTS = Path(__file__).parent.parent / "results"
 

@@ -13,8 +13,8 @@ import msgspec
 from bench.routing.measures import aiq
 from bench.routing.outcomes import Outcome
 from bench.routing.rules import TableRule, asked, extra_pico
-from jusinfer.domain.routing.choosing import Gains
-from jusinfer.domain.rule_table import RuleTable
+from jusinfer.domain.routing.rules import RuleTable
+from jusinfer.domain.routing.selection import Gains
 
 RISE_LEAST: Final = 0.006
 POINTS_MAX: Final = 3

@@ -30,7 +30,7 @@ from bench.routing.rules import (
     random_mix,
 )
 from bench.routing.speed import Speed, speeds
-from jusinfer.domain.rule_table import RuleTable
+from jusinfer.domain.routing.rules import RuleTable
 
 QUICK_DRAWS: Final = 100
 OURS: Final = "our table"

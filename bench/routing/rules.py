@@ -16,13 +16,13 @@ import msgspec
 
 from bench.routing.outcomes import Outcome
 from jusinfer import rules
-from jusinfer.domain.route_plan import Reason
-from jusinfer.domain.routing.choosing import Gains
+from jusinfer.domain.routing.features import Traits
+from jusinfer.domain.routing.plan import Reason
+from jusinfer.domain.routing.rules import RuleTable
 from jusinfer.domain.routing.scoring import Scorer
-from jusinfer.domain.rule_table import RuleTable
-from jusinfer.domain.traits import Traits
-from jusinfer.wire.hint_scan import HintScanner
-from jusinfer.wire.hint_windows import windows_of
+from jusinfer.domain.routing.selection import Gains
+from jusinfer.wire.routing_hints.scanner import HintScanner
+from jusinfer.wire.routing_hints.windows import windows_of
 
 # What the router's table begins with serves LiteLLM's score too, so that both are alike.
 LITELLM_BASE: Final = 0.10

@@ -9,14 +9,14 @@ from typing import Final
 import msgspec
 
 from jusinfer.domain.catalog import Capability, Catalog, Model, Price, Route
-from jusinfer.domain.route_plan import AUTO
-from jusinfer.domain.routing.decision import Router
-from jusinfer.domain.routing.wishes import RoutingPolicy
-from jusinfer.domain.rule_table import RuleTable
-from jusinfer.domain.traits import Traits
+from jusinfer.domain.routing.features import Traits
+from jusinfer.domain.routing.objective import RoutingPolicy
+from jusinfer.domain.routing.plan import AUTO
+from jusinfer.domain.routing.router import Router
+from jusinfer.domain.routing.rules import RuleTable
 from jusinfer.domain.upstream_health import Health
-from jusinfer.wire.hint_scan import HintScanner
-from jusinfer.wire.hint_windows import windows_of_content
+from jusinfer.wire.routing_hints.scanner import HintScanner
+from jusinfer.wire.routing_hints.windows import windows_of_content
 
 SIZES: Final = (200, 1_024, 10_240, 102_400, 1_048_576)
 ROUNDS: Final = 3_000

@@ -17,14 +17,14 @@ from typing import Final
 import msgspec
 
 from jusinfer.domain.catalog import Upstream
-from jusinfer.domain.offers import (
+from jusinfer.domain.catalog_loader import (
     SANDBOX,
     Offers,
     PriceListEntry,
     UpstreamEntry,
     offers_of,
 )
-from jusinfer.domain.price_entries import OfferError
+from jusinfer.domain.price_parser import OfferError
 from jusinfer.domain.provider_report import QUIRK
 
 FILE_NAME: Final = "jusinfer.toml"

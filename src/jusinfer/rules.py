@@ -11,8 +11,8 @@ from typing import Final
 
 import msgspec
 
-from jusinfer.domain.rule_file import TEXT_BYTES_MAX, RuleFileError, read_table
-from jusinfer.domain.rule_table import VERSION, RuleTable
+from jusinfer.domain.routing.rules import VERSION, RuleTable
+from jusinfer.domain.routing.rules_parser import TEXT_BYTES_MAX, RuleFileError, read_table
 
 BUILTIN: Final = "builtin"
 BUILTIN_NAME: Final = "data/rules.toml"

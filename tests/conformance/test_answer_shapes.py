@@ -7,15 +7,15 @@ import msgspec
 import pytest
 from tests.playbook.script import IDENT
 
-from jusinfer.domain.stream import ChunkMalformed
+from jusinfer.domain.inference.stream_state import ChunkMalformed
 from jusinfer.domain.usage import TokenUsage
-from jusinfer.wire.anthropic_surface import AnthropicSurface
-from jusinfer.wire.chat_answer import named_answer, read_answer
-from jusinfer.wire.chat_stream import ChatStreamDecoder
-from jusinfer.wire.completions_surface import CompletionsSurface
-from jusinfer.wire.openai_chat import Answer, answer_as_events
-from jusinfer.wire.responses_surface import ResponsesSurface
+from jusinfer.wire.inbound.anthropic.client_api import AnthropicSurface
+from jusinfer.wire.inbound.responses.client_api import ResponsesSurface
+from jusinfer.wire.inbound.text_completions import CompletionsSurface
 from jusinfer.wire.sealed import unseal
+from jusinfer.wire.upstream.chat_answer import named_answer, read_answer
+from jusinfer.wire.upstream.chat_stream import ChatStreamDecoder
+from jusinfer.wire.upstream.openai_chat import Answer, answer_as_events
 
 Delta = dict[str, Any]
 APIS = ("chat", "responses", "messages", "legacy")

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import pytest
 from tests.playbook.script import Played, play
 
-from jusinfer.domain.stream import AttemptState
+from jusinfer.domain.inference.stream_state import AttemptState
 from jusinfer.domain.usage import TokenUsage
-from jusinfer.wire.openai_chat import answer_as_events, decode_answer, decode_chunk
 from jusinfer.wire.sse import SseDecoder, encode_event
+from jusinfer.wire.upstream.openai_chat import answer_as_events, decode_answer, decode_chunk
 
 USAGE = {"prompt_tokens": 9, "completion_tokens": 2, "total_tokens": 11}
 STOP = {"index": 0, "delta": {}, "finish_reason": "stop"}

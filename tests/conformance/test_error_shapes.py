@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 import pytest
 
 from jusinfer.domain.inference.failures import error_of
-from jusinfer.domain.stream import UpstreamFailure
+from jusinfer.domain.inference.stream_state import UpstreamFailure
 from jusinfer.wire.errors import status_of
-from jusinfer.wire.openai_chat import decode_answer
-from jusinfer.wire.upstream_errors import read_error
+from jusinfer.wire.upstream.errors import read_error
+from jusinfer.wire.upstream.openai_chat import decode_answer
 
 CANARY = "canary words of a prompt"
 

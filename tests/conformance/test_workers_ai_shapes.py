@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from tests.playbook.script import IDENT, machine_for
 
 from jusinfer.domain.errors import InvalidRequest
-from jusinfer.domain.stream import AttemptState, ChunkMalformed, StreamAttempt
+from jusinfer.domain.inference.stream_state import AttemptState, ChunkMalformed, StreamAttempt
 from jusinfer.domain.usage import TokenUsage
-from jusinfer.wire.chat_request import decode_request
-from jusinfer.wire.openai_chat import decode_answer
-from jusinfer.wire.workers_ai import WorkersAiDialect
+from jusinfer.wire.inbound.openai_chat import decode_request
+from jusinfer.wire.upstream.openai_chat import decode_answer
+from jusinfer.wire.upstream.workers_ai import WorkersAiDialect
 
 DIALECT = WorkersAiDialect()
 USAGE = {"prompt_tokens": 9, "completion_tokens": 2, "total_tokens": 11}

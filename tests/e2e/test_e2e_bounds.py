@@ -11,7 +11,7 @@ import pytest
 from tests.e2e.running import Running
 
 from jusinfer.domain.identity import Mode, format_key
-from jusinfer.gateway.strangers import BURST, PER_SECOND
+from jusinfer.gateway.accounting.unknown_keys import BURST, PER_SECOND
 
 
 @pytest.fixture(scope="module")

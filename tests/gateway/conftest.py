@@ -14,7 +14,14 @@ import msgspec
 import pytest
 import uvloop
 
-from jusinfer.gateway.server import HttpServer, Refusal, Request, Responder, ServerLimits, Visitor
+from jusinfer.gateway.http.server import (
+    HttpServer,
+    Refusal,
+    Request,
+    Responder,
+    ServerLimits,
+    Visitor,
+)
 
 WAIT_SECONDS = 5.0
 PIECE = b"p" * 16_384

@@ -9,9 +9,9 @@ import uvloop
 
 from jusinfer.domain.catalog import Upstream
 from jusinfer.domain.provider_report import NoReport
-from jusinfer.gateway.asking import LIMITS, ask
-from jusinfer.gateway.pool import Pool
-from jusinfer.gateway.snapshot import Dispatch
+from jusinfer.gateway.http.connection_pool import Pool
+from jusinfer.gateway.inference.generation_client import LIMITS, ask
+from jusinfer.gateway.runtime_config import Dispatch
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 GOOD = b'{"data":{"id":"gen-1","total_cost":0.5}}'

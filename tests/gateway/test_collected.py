@@ -6,10 +6,10 @@ from typing import Any, cast
 import pytest
 from tests.golden.harness import NOW, Line, asked, staged
 
-from jusinfer.gateway.context import Context
-from jusinfer.gateway.paths import Gateway
-from jusinfer.gateway.pool import Failure, FailureKind
-from jusinfer.gateway.responder import Responder
+from jusinfer.gateway.api.router import Gateway
+from jusinfer.gateway.http.connection_pool import Failure, FailureKind
+from jusinfer.gateway.http.response_writer import Responder
+from jusinfer.gateway.state import Context
 
 CALLERS = 30
 PIECE = 16 * 1024

@@ -2,8 +2,8 @@
 
 import pytest
 
-from jusinfer.gateway.framing import Head, Refused, parse_head
-from jusinfer.gateway.head_memory import REMEMBERED_BYTES_MAX, HeadMemory
+from jusinfer.gateway.http.head_memory import REMEMBERED_BYTES_MAX, HeadMemory
+from jusinfer.gateway.http.request_parser import Head, Refused, parse_head
 
 LINES_MAX = 100
 GOOD = (

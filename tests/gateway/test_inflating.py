@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jusinfer.gateway.client import ClientLimits, Failure, UpstreamConnection
-from jusinfer.gateway.inflating import PIECE_BYTES, NotInflatable, inflater
+from jusinfer.gateway.http.client_connection import ClientLimits, Failure, UpstreamConnection
+from jusinfer.gateway.http.decompression import PIECE_BYTES, NotInflatable, inflater
 
 
 def raw_deflate(data: bytes) -> bytes:

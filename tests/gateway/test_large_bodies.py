@@ -9,12 +9,12 @@ from typing import Any, cast
 import pytest
 from tests.golden.harness import Line, asked, staged
 
-from jusinfer.domain.completion import CompletionRequest
-from jusinfer.gateway import paths
-from jusinfer.gateway.heavy import LARGE_BYTES_MIN
+from jusinfer.domain.inference.request import CompletionRequest
+from jusinfer.gateway.api import router
+from jusinfer.gateway.api.router import Gateway
+from jusinfer.gateway.http.response_writer import Responder
 from jusinfer.gateway.inference import handler
-from jusinfer.gateway.paths import Gateway
-from jusinfer.gateway.responder import Responder
+from jusinfer.gateway.off_loop import LARGE_BYTES_MIN
 
 LONG = "words and words " * (LARGE_BYTES_MIN // 16)
 TURNS = [{"role": "user", "content": LONG}]
@@ -73,8 +73,8 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
         monkeypatch.setattr(module, name, noting)
 
     noted(handler, "read")
-    noted(paths, "read")
-    noted(paths, "_counted")
+    noted(router, "read")
+    noted(router, "_counted")
     noted(handler, "write_request")
     return seen
 

@@ -14,11 +14,17 @@ from hypothesis import strategies as st
 from jusinfer.domain.errors import InvalidKey, RateLimited, Unavailable
 from jusinfer.domain.identity import KeyId, MemberId, Mode, Principal, TenantId
 from jusinfer.domain.journal import Admitted, FrameDecoder
-from jusinfer.gateway.credit_leases import CreditBalance, CreditBalances, Lease
-from jusinfer.gateway.journal import Journal, JournalUnwritable
-from jusinfer.gateway.key_cache import FRESH_SECONDS, STALE_SECONDS_MAX, KeyCache
-from jusinfer.gateway.rates import RateWindow
-from jusinfer.gateway.strangers import BURST, NETWORKS_MAX, PER_SECOND, Strangers, network_of
+from jusinfer.gateway.accounting.credit_leases import CreditBalance, CreditBalances, Lease
+from jusinfer.gateway.accounting.journal_writer import Journal, JournalUnwritable
+from jusinfer.gateway.accounting.key_cache import FRESH_SECONDS, STALE_SECONDS_MAX, KeyCache
+from jusinfer.gateway.accounting.rates import RateWindow
+from jusinfer.gateway.accounting.unknown_keys import (
+    BURST,
+    NETWORKS_MAX,
+    PER_SECOND,
+    Strangers,
+    network_of,
+)
 
 WHO = Principal(TenantId("t"), MemberId("m"), KeyId("k"), Mode.TEST)
 
@@ -279,7 +285,7 @@ def test_a_journal_is_locked_appended_and_let_go(tmp_path: Path) -> None:
 def test_a_disk_that_refuses_a_new_file_leaves_nothing_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jusinfer.gateway.journal.SEGMENT_BYTES", 1)
+    monkeypatch.setattr("jusinfer.gateway.accounting.journal_writer.SEGMENT_BYTES", 1)
     journal = Journal(tmp_path, "w", 1 << 20)
     first = journal.open(1)
     before = set(Path("/proc/self/fd").iterdir())

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from bench.journey import ANSWER, SETTLE_SECONDS, Bench, tiny
 
-from jusinfer.domain.completion import CompletionRequest
 from jusinfer.domain.inference.admitted_request import AdmittedRequest
 from jusinfer.domain.inference.pending_request import PendingRequest
+from jusinfer.domain.inference.request import CompletionRequest
 from jusinfer.domain.inference.settlement import Settlement
 from jusinfer.gateway.inference.attempt import StreamingAttempt, UnaryAttempt
 from jusinfer.gateway.inference.handler import InferenceHandler

@@ -7,7 +7,7 @@ from typing import cast
 import pytest
 from tests.gateway.conftest import Held, Serve
 
-from jusinfer.gateway.unread import Unread
+from jusinfer.gateway.http.write_backlog import Unread
 
 KIB = 1024
 MIB = 1024 * KIB

@@ -3,7 +3,7 @@
 import pytest
 from tests.gateway.conftest import Serve
 
-from jusinfer.gateway.framing import ChunkReader, Refused, parse_head
+from jusinfer.gateway.http.request_parser import ChunkReader, Refused, parse_head
 
 NEXT = b"GET /smuggled HTTP/1.1\r\nhost: x\r\n\r\n"
 

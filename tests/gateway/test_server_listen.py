@@ -12,7 +12,7 @@ import trustme
 from tests.gateway.conftest import Serve, Wire
 from tests.gateway.test_server_bounds import eventually
 
-from jusinfer.gateway.listen import CertificateError, TlsReloader, make_socket, unix_socket
+from jusinfer.gateway.http.listeners import CertificateError, TlsReloader, make_socket, unix_socket
 
 GET = b"GET /a HTTP/1.1\r\nhost: x\r\n\r\n"
 HOLD = b"GET /hold HTTP/1.1\r\nhost: x\r\n\r\n"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from jusinfer.gateway.pool import Pool, PoolLimits, Target
+from jusinfer.gateway.http.connection_pool import Pool, PoolLimits, Target
 
 
 def serve(authority: trustme.CA) -> tuple[int, socket.socket]:

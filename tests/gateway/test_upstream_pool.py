@@ -12,9 +12,14 @@ import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jusinfer.gateway.client import ClientLimits, Failure, FailureKind, UpstreamConnection
-from jusinfer.gateway.pool import Exchange, Pool, PoolLimits, Target
-from jusinfer.gateway.resolve import is_public
+from jusinfer.gateway.http.address_filter import is_public
+from jusinfer.gateway.http.client_connection import (
+    ClientLimits,
+    Failure,
+    FailureKind,
+    UpstreamConnection,
+)
+from jusinfer.gateway.http.connection_pool import Exchange, Pool, PoolLimits, Target
 
 HEAD = b"POST /x HTTP/1.1\r\nhost: u\r\ncontent-length: 2\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello"

@@ -5,8 +5,8 @@ from typing import Any, cast
 
 import pytest
 
-from jusinfer.gateway.client import ClientLimits, Failure, UpstreamConnection
-from jusinfer.gateway.whole_answer import read_whole
+from jusinfer.gateway.http.client_connection import ClientLimits, Failure, UpstreamConnection
+from jusinfer.gateway.http.whole_answer import read_whole
 
 LIMITS = ClientLimits(head_bytes_max=2_000, header_lines_max=20, body_bytes_max=1_000)
 LENGTH = b"Content-Length: 5\r\n"

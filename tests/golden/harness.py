@@ -15,18 +15,18 @@ import msgspec
 
 from jusinfer import rules
 from jusinfer.config import builtin_entries
+from jusinfer.domain.catalog_loader import ModelEntry, UpstreamEntry, offers_of
 from jusinfer.domain.identity import KeyId, MemberId, Mode, Principal, TenantId
 from jusinfer.domain.journal import Admitted, Ended
-from jusinfer.domain.offers import ModelEntry, UpstreamEntry, offers_of
 from jusinfer.domain.upstream_health import Health
-from jusinfer.gateway.context import Bounds, Context, Counters
-from jusinfer.gateway.credit_leases import CreditBalances, Lease
-from jusinfer.gateway.framing import Head
-from jusinfer.gateway.paths import Gateway
-from jusinfer.gateway.pool import Failure, FailureKind
-from jusinfer.gateway.rates import Rates
-from jusinfer.gateway.responder import Request, Responder
-from jusinfer.gateway.snapshot import Snapshot
+from jusinfer.gateway.accounting.credit_leases import CreditBalances, Lease
+from jusinfer.gateway.accounting.rates import Rates
+from jusinfer.gateway.api.router import Gateway
+from jusinfer.gateway.http.connection_pool import Failure, FailureKind
+from jusinfer.gateway.http.request_parser import Head
+from jusinfer.gateway.http.response_writer import Request, Responder
+from jusinfer.gateway.runtime_config import Snapshot
+from jusinfer.gateway.state import Bounds, Context, Counters
 
 NOW_SECONDS: Final = 1_764_300_000
 NOW: Final = 1_000.0

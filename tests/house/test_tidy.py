@@ -47,7 +47,7 @@ FILE_CASES: list[tuple[FileRule, str, str, str]] = [
     ),
     (
         shape.blind_except,
-        "src/jusinfer/gateway/server.py",
+        "src/jusinfer/gateway/http/server.py",
         "try:\n    f()\nexcept Exception:\n    g()\n",
         "try:\n    f()\nexcept Exception:\n    g()\n" * 2,
     ),

@@ -2,11 +2,16 @@
 
 from typing import NamedTuple
 
-from jusinfer.domain.stream import AttemptState, Deadlines, StreamAttempt, UpstreamFailure
+from jusinfer.domain.inference.stream_state import (
+    AttemptState,
+    Deadlines,
+    StreamAttempt,
+    UpstreamFailure,
+)
 from jusinfer.domain.usage import TokenUsage
 from jusinfer.wire.answer_ident import AnswerIdent
-from jusinfer.wire.openai_chat import decode_chunk
 from jusinfer.wire.sse import SseDecoder, SseTooLarge
+from jusinfer.wire.upstream.openai_chat import decode_chunk
 
 DEADLINES = Deadlines(
     first_event_seconds=30.0,

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from tests.playbook import script
 from tests.playbook.world import USAGE, Permits, Playbook
 
-from jusinfer.domain.stream import UpstreamFailure
+from jusinfer.domain.inference.stream_state import UpstreamFailure
 from jusinfer.domain.usage import TokenUsage
 
 Step = Callable[[Playbook], object]

@@ -15,7 +15,7 @@ from tests.playbook.steps import (
 )
 from tests.playbook.world import Playbook
 
-from jusinfer.domain.preferences import TenantPolicy
+from jusinfer.domain.tenant_policy import TenantPolicy
 
 ONE, TWO = script.text("one"), script.text("two")
 ADMITTED = "admitted up to 240000"

@@ -13,7 +13,7 @@ from tests.playbook.script import (
     text,
 )
 
-from jusinfer.domain.stream import AttemptState
+from jusinfer.domain.inference.stream_state import AttemptState
 from jusinfer.domain.usage import TokenUsage
 
 TOKENS = [text(f" t{number}") for number in range(40)]

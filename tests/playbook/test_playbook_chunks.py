@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from tests.playbook.script import DONE, ROLE, STOP, USAGE, Played, chunk, play, stream, text
 
-from jusinfer.domain.stream import AttemptState
+from jusinfer.domain.inference.stream_state import AttemptState
 from jusinfer.domain.usage import TokenUsage
 
 A = text("a")

@@ -13,27 +13,27 @@ from typing import Self
 from tests.playbook import script
 
 from jusinfer.domain.catalog import Model, Price, Route, Upstream
-from jusinfer.domain.completion import CompletionRequest
 from jusinfer.domain.errors import InvalidRequest, JusinferError, RateLimited, Unavailable
 from jusinfer.domain.identity import KeyId, MemberId, Mode, Principal, TenantId
 from jusinfer.domain.inference.admitted_request import AdmittedRequest
 from jusinfer.domain.inference.pending_request import PendingRequest
 from jusinfer.domain.inference.planned_request import PlannedRequest, bound_nano
+from jusinfer.domain.inference.request import CompletionRequest
+from jusinfer.domain.inference.stream_state import StreamAttempt, UpstreamFailure
 from jusinfer.domain.journal import Admitted, Ended
 from jusinfer.domain.limits import Cap, Limit
 from jusinfer.domain.money import charge_nano
-from jusinfer.domain.preferences import NO_POLICY, TenantPolicy
 from jusinfer.domain.pricing import cost_pico
-from jusinfer.domain.route_plan import PlannedRoute, RoutePlan
-from jusinfer.domain.secrets import NO_SECRETS, OwnSecrets
-from jusinfer.domain.stream import StreamAttempt, UpstreamFailure
-from jusinfer.domain.traits import Traits, Warmth
+from jusinfer.domain.routing.features import Traits, Warmth
+from jusinfer.domain.routing.plan import PlannedRoute, RoutePlan
+from jusinfer.domain.secret_masking import NO_SECRETS, OwnSecrets
+from jusinfer.domain.tenant_policy import NO_POLICY, TenantPolicy
 from jusinfer.domain.upstream_health import Health, UpstreamEndpoint
 from jusinfer.domain.usage import TokenUsage
-from jusinfer.gateway.rates import RateWindow
+from jusinfer.gateway.accounting.rates import RateWindow
 from jusinfer.wire.errors import status_of
-from jusinfer.wire.openai_chat import decode_chunk
 from jusinfer.wire.sse import SseDecoder
+from jusinfer.wire.upstream.openai_chat import decode_chunk
 
 PRICE = Price(1_000_000, 2_000_000)
 USAGE = TokenUsage(prompt_tokens=9, completion_tokens=2)

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from tests.effort import examples
 from tests.playbook.script import IDENT
 
-from jusinfer.domain.stream import Chunk, ChunkMalformed
+from jusinfer.domain.inference.stream_state import Chunk, ChunkMalformed
 from jusinfer.domain.usage import TokenUsage
-from jusinfer.wire.anthropic_surface import AnthropicSurface
-from jusinfer.wire.chat_answer import read_answer
-from jusinfer.wire.chat_stream import ChatStreamDecoder
-from jusinfer.wire.responses_surface import ResponsesSurface
+from jusinfer.wire.inbound.anthropic.client_api import AnthropicSurface
+from jusinfer.wire.inbound.responses.client_api import ResponsesSurface
+from jusinfer.wire.upstream.chat_answer import read_answer
+from jusinfer.wire.upstream.chat_stream import ChatStreamDecoder
 
 WORDS = st.sampled_from(["", "a", "wörter ", "🙂", '"q"', "\\", "4", "null", "line\n"])
 TEXTS: st.SearchStrategy[Any] = st.one_of(

@@ -29,9 +29,9 @@ from tests.property.official_requests import Place, leaves, name_of, requests
 
 from jusinfer.domain.errors import InvalidRequest
 from jusinfer.domain.sender import Stamp
-from jusinfer.gateway.endpoints import ENDPOINTS
-from jusinfer.wire.dialects import DIALECTS
+from jusinfer.gateway.inference.endpoints import ENDPOINTS
 from jusinfer.wire.member_table import MemberTable, Rule, table_of
+from jusinfer.wire.upstream.registry import DIALECTS
 
 MARKER: Final = re.compile(r"leaf[0-9]{4}")
 STAMP: Final = Stamp(sender="opaque")

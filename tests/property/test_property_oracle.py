@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from jusinfer.domain.catalog import Price, PriceExtras, PriceTier
 from jusinfer.domain.money import charge_nano, parse_price
-from jusinfer.domain.price_entries import TieredEntry, TierEntry, price_of
+from jusinfer.domain.price_parser import TieredEntry, TierEntry, price_of
 from jusinfer.domain.pricing import bound_pico, cost_pico
 from jusinfer.domain.usage import TokenUsage, plausible
 

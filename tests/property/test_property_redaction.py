@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from tests.effort import examples
 
 from jusinfer.domain.redaction import KEPT_CHARS_MAX, clean
-from jusinfer.domain.tokens import estimate_json_tokens, worst_json_tokens
+from jusinfer.domain.token_estimation import estimate_json_tokens, worst_json_tokens
 
 RUN = 12
 # For each of the encoders.

@@ -8,11 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jusinfer.domain.errors import InvalidRequest
-from jusinfer.domain.stream import AttemptState, Deadlines, StreamAttempt, UpstreamFailure
-from jusinfer.gateway.endpoints import ENDPOINTS
-from jusinfer.wire.responses_answer import read_response, whole_response
-from jusinfer.wire.responses_native import Target, native_request
-from jusinfer.wire.responses_relay import ResponsesRelay, response_as_events
+from jusinfer.domain.inference.stream_state import (
+    AttemptState,
+    Deadlines,
+    StreamAttempt,
+    UpstreamFailure,
+)
+from jusinfer.gateway.inference.endpoints import ENDPOINTS
+from jusinfer.wire.passthrough.responses_answer import read_response, whole_response
+from jusinfer.wire.passthrough.responses_request import Target, native_request
+from jusinfer.wire.passthrough.responses_stream import ResponsesRelay, response_as_events
 
 ASKED = ENDPOINTS["/v1/responses"].decode(b'{"model":"m","input":"hi","stream":true}')
 TERMINAL = {"response.completed", "response.incomplete", "response.failed"}

@@ -23,16 +23,16 @@ from jusinfer.domain.catalog import (
     UpstreamFacts,
 )
 from jusinfer.domain.errors import InvalidRequest, JusinferError, PolicyRefused, Unavailable
-from jusinfer.domain.preferences import TenantPolicy, closed_gate
-from jusinfer.domain.route_plan import AUTO, RoutePlan, read_codes
-from jusinfer.domain.routing.decision import Router, decide
-from jusinfer.domain.routing.explaining import sentence_of
-from jusinfer.domain.routing.wishes import RoutingPolicy
-from jusinfer.domain.rule_table import Pair, RuleTable, Signal, check
-from jusinfer.domain.traits import Traits, Warmth
+from jusinfer.domain.routing.explanation import sentence_of
+from jusinfer.domain.routing.features import Traits, Warmth
+from jusinfer.domain.routing.objective import RoutingPolicy
+from jusinfer.domain.routing.plan import AUTO, RoutePlan, read_codes
+from jusinfer.domain.routing.router import Router, decide
+from jusinfer.domain.routing.rules import Pair, RuleTable, Signal, check
+from jusinfer.domain.tenant_policy import TenantPolicy, closed_gate
 from jusinfer.domain.upstream_health import CONSECUTIVE_MAX, Health, HealthyView, zero_random
-from jusinfer.wire.hint_scan import HintScanner
-from jusinfer.wire.hint_windows import windows_of
+from jusinfer.wire.routing_hints.scanner import HintScanner
+from jusinfer.wire.routing_hints.windows import windows_of
 
 TABLE = rules.builtin().table
 HINTS = [hint.id for hint in TABLE.hint]

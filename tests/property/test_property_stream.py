@@ -20,17 +20,17 @@ from tests.playbook.script import (
     text,
 )
 
-from jusinfer.domain.stream import AttemptState, Chunk, ChunkMalformed
+from jusinfer.domain.inference.stream_state import AttemptState, Chunk, ChunkMalformed
 from jusinfer.domain.usage import plausible
-from jusinfer.wire.openai_chat import (
+from jusinfer.wire.upstream.errors import read_error, read_inner_error
+from jusinfer.wire.upstream.openai_chat import (
     answer_as_events,
     decode_answer,
     decode_chunk,
     named_so,
     usage_chunk,
 )
-from jusinfer.wire.upstream_errors import read_error, read_inner_error
-from jusinfer.wire.usage_shapes import read_usage
+from jusinfer.wire.upstream.usage_shapes import read_usage
 
 TEXTS = st.sampled_from(["a", "é", "世界", "😀", "a b", "data: ", "[DONE]"]).map(text)
 BROKEN = st.sampled_from(

@@ -11,20 +11,20 @@ from tests.effort import examples
 from tests.playbook.script import IDENT
 
 from jusinfer.domain.errors import InvalidRequest
+from jusinfer.domain.inference.stream_state import ChunkMalformed
 from jusinfer.domain.sender import Stamp
-from jusinfer.domain.stream import ChunkMalformed
 from jusinfer.domain.usage import TokenUsage
-from jusinfer.wire.anthropic_dialect import AnthropicDialect
-from jusinfer.wire.anthropic_surface import AnthropicSurface
-from jusinfer.wire.chat_answer import read_answer
-from jusinfer.wire.chat_request import decode_request, encode_request, stamped
-from jusinfer.wire.chat_stream import ChatStreamDecoder
-from jusinfer.wire.completions_surface import CompletionsSurface
-from jusinfer.wire.embeddings import as_asked, decode_embeddings, read_embeddings
-from jusinfer.wire.openai_chat import decode_answer
-from jusinfer.wire.plain_chat import functions_only, translated_chat
-from jusinfer.wire.responses_surface import ResponsesSurface
-from jusinfer.wire.workers_ai import WorkersAiDialect
+from jusinfer.wire.inbound.anthropic.client_api import AnthropicSurface
+from jusinfer.wire.inbound.embeddings import as_asked, decode_embeddings, read_embeddings
+from jusinfer.wire.inbound.openai_chat import decode_request, encode_request, stamped
+from jusinfer.wire.inbound.responses.client_api import ResponsesSurface
+from jusinfer.wire.inbound.text_completions import CompletionsSurface
+from jusinfer.wire.upstream.anthropic.response import AnthropicDialect
+from jusinfer.wire.upstream.chat_answer import read_answer
+from jusinfer.wire.upstream.chat_stream import ChatStreamDecoder
+from jusinfer.wire.upstream.openai_chat import decode_answer
+from jusinfer.wire.upstream.plain_chat import functions_only, translated_chat
+from jusinfer.wire.upstream.workers_ai import WorkersAiDialect
 
 SURFACES = (AnthropicSurface(), ResponsesSurface(), CompletionsSurface())
 DIALECTS = (AnthropicDialect(), WorkersAiDialect())

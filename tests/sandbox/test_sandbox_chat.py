@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from jusinfer.sandbox.steps import Close, Token, data_of
+from jusinfer.sandbox.script_steps import Close, Token, data_of
 from jusinfer.sandbox.upstream import Asked, Upstream
 
 TOOL = {

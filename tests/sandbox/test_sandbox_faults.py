@@ -1,7 +1,7 @@
 import pytest
 
 from jusinfer.sandbox.faults import KNOWN, REMEMBERED_MAX, Faults
-from jusinfer.sandbox.refusals import Refused
+from jusinfer.sandbox.validation import Refused
 
 
 def test_a_model_of_any_other_name_has_no_fault() -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from jusinfer.sandbox.agent.script import KINDS
 from jusinfer.sandbox.faults import FLAGS, KNOWN, NUMBERS, WORDS
-from jusinfer.sandbox.likeness import KNOWN as LIKENESSES
+from jusinfer.sandbox.provider_quirks import KNOWN as LIKENESSES
 
 PAGE = (Path(__file__).parents[2] / "docs" / "sandbox.md").read_text(encoding="utf-8")
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from jusinfer.sandbox.steps import STALL_SECONDS, Close, Step, Token, Wait, data_of, split
+from jusinfer.sandbox.script_steps import STALL_SECONDS, Close, Step, Token, Wait, data_of, split
 from jusinfer.sandbox.upstream import Asked, Upstream
 
 USAGE = {"stream": True, "stream_options": {"include_usage": True}}

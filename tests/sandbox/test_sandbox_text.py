@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from jusinfer.sandbox.schema import fitting
+from jusinfer.sandbox.schema_examples import fitting
 from jusinfer.sandbox.text import digest, fragments, tokens_of, words
 
 

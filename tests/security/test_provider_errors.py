@@ -19,9 +19,9 @@ from tests.golden.asks import ask
 from tests.golden.harness import OK, Played, Reply, as_bytes, entry_of, play
 
 from jusinfer import rules
-from jusinfer.domain.offers import offers_of
-from jusinfer.domain.secrets import PIECE_CHARS
-from jusinfer.gateway.snapshot import Snapshot
+from jusinfer.domain.catalog_loader import offers_of
+from jusinfer.domain.secret_masking import PIECE_CHARS
+from jusinfer.gateway.runtime_config import Snapshot
 
 Json = dict[str, Any]
 # Of each kind that providers give out: hexadecimal, with signs in it, of digits alone, of words.

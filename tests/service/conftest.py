@@ -6,7 +6,7 @@ import pytest
 from tests.postgres import fresh_database, server, sign_in
 
 from jusinfer.adapters import system
-from jusinfer.services.world import World
+from jusinfer.services.dependencies import World
 from jusinfer.store.database import Database
 from jusinfer.store.embedded import EmbeddedPostgres
 

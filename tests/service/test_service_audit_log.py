@@ -17,11 +17,11 @@ from jusinfer.domain.audit_chain import Head, read_head
 from jusinfer.domain.errors import InvalidRequest, RoleForbids
 from jusinfer.domain.identity import Mode
 from jusinfer.domain.limits import CapAction, LimitKind
-from jusinfer.domain.preferences import NO_POLICY
+from jusinfer.domain.tenant_policy import NO_POLICY
 from jusinfer.services import accounts, audit_log, billing, keys, limits, usage
 from jusinfer.services.billing import Terms
+from jusinfer.services.dependencies import World
 from jusinfer.services.keys import Rates
-from jusinfer.services.world import World
 from jusinfer.store.audit_log import GUARDS
 from jusinfer.store.audit_note import NothingNoted, note
 from jusinfer.store.database import Database, migrate

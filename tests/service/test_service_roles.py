@@ -29,11 +29,11 @@ from jusinfer.domain.actor import (
 from jusinfer.domain.errors import InvalidRequest, RoleForbids
 from jusinfer.domain.identity import Mode
 from jusinfer.domain.limits import CapAction, LimitKind
-from jusinfer.domain.preferences import NO_POLICY
+from jusinfer.domain.tenant_policy import NO_POLICY
 from jusinfer.services import accounts, audit_log, billing, keys, limits, usage
 from jusinfer.services.billing import Terms
+from jusinfer.services.dependencies import World
 from jusinfer.services.keys import Rates
-from jusinfer.services.world import World
 from jusinfer.store import scope
 
 A_DAY = 30
@@ -136,10 +136,10 @@ OPERATORS_ONLY = {
     "audit_log.head",
     "audit_log.note_rules",
     "audit_log.verify",
-    "receipts.drift",
-    "receipts.explain",
-    "receipts.reports",
-    "receipts.rerate",
+    "charge_audit.drift",
+    "charge_audit.explain",
+    "charge_audit.reports",
+    "charge_audit.rerate",
 }
 
 

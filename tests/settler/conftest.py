@@ -7,7 +7,7 @@ from hypothesis import settings
 from tests.postgres import fresh_database, server, sign_in
 
 from jusinfer.adapters import system
-from jusinfer.services.world import World
+from jusinfer.services.dependencies import World
 from jusinfer.store.database import Database
 from jusinfer.store.embedded import EmbeddedPostgres
 

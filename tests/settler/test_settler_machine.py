@@ -33,7 +33,7 @@ from jusinfer.adapters import system
 from jusinfer.domain.identity import Mode
 from jusinfer.services import accounts, billing, ledger_proof
 from jusinfer.services.billing import Terms
-from jusinfer.services.world import World
+from jusinfer.services.dependencies import World
 from jusinfer.store.database import Database
 from jusinfer.store.embedded import EmbeddedPostgres
 

@@ -18,8 +18,8 @@ from jusinfer.domain.money import NANO_PER_USD
 from jusinfer.observability import Events
 from jusinfer.services import accounts, billing
 from jusinfer.services.billing import Terms
-from jusinfer.services.world import World
-from jusinfer.settler.process import SETTLER_LOCK, Settler
+from jusinfer.services.dependencies import World
+from jusinfer.settler.main_loop import SETTLER_LOCK, Settler
 
 NOW_US = 1_790_000_000_000_000
 STEPS = ("cursor", "partitions", "money", "caps", "usage", "commit")

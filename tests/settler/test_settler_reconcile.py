@@ -16,7 +16,7 @@ from jusinfer.domain.journal import Ended
 from jusinfer.domain.provider_report import NoReport, ProviderReport
 from jusinfer.observability import Events
 from jusinfer.services import accounts
-from jusinfer.services.world import World
+from jusinfer.services.dependencies import World
 from jusinfer.settler.reconcile import BATCH_ROWS, Reconciler
 from jusinfer.store.report_link import Due, ReportLink
 

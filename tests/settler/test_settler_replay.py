@@ -26,10 +26,10 @@ from jusinfer.domain.money import NANO_PER_USD
 from jusinfer.observability import Events
 from jusinfer.services import accounts, billing
 from jusinfer.services.billing import Terms
-from jusinfer.services.world import World
-from jusinfer.settler.post import CursorMoved, Posted, post_batch
-from jusinfer.settler.process import Settler
-from jusinfer.settler.reader import JournalReader
+from jusinfer.services.dependencies import World
+from jusinfer.settler.journal_reader import JournalReader
+from jusinfer.settler.main_loop import Settler
+from jusinfer.settler.poster import CursorMoved, Posted, post_batch
 from jusinfer.store.database import Database
 
 ROWS = "SELECT replace(completion_id::text, '-', ''), outcome, charge_nano FROM usage_record"

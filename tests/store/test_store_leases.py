@@ -12,12 +12,12 @@ from tests.postgres import sign_in
 
 from jusinfer.domain.identity import Mode
 from jusinfer.domain.money import NANO_PER_USD
-from jusinfer.gateway.credit_leases import CreditBalances
+from jusinfer.gateway.accounting.credit_leases import CreditBalances
 from jusinfer.gateway.worker import CreditSource
 from jusinfer.services import accounts, billing
 from jusinfer.services.billing import Terms
-from jusinfer.services.world import World
-from jusinfer.store.gateway_link import GatewayLink, LinkDown, Shortfall, TakenLease
+from jusinfer.services.dependencies import World
+from jusinfer.store.gateway_client import GatewayLink, LinkDown, Shortfall, TakenLease
 
 
 def tenant_with(world: World, nano: int) -> str:

@@ -15,15 +15,15 @@ from tests.postgres import sign_in
 from jusinfer.domain.errors import CapReached, InvalidRequest, RateLimited
 from jusinfer.domain.identity import Mode, Principal, TenantId
 from jusinfer.domain.limits import Ask, Cap, CapAction, Limit, LimitKind
-from jusinfer.gateway.credit_leases import CreditBalances
-from jusinfer.gateway.rate_limiter import RateLimiter
-from jusinfer.gateway.request_holds import RequestHolds
+from jusinfer.gateway.accounting.credit_leases import CreditBalances
+from jusinfer.gateway.accounting.rate_limiter import RateLimiter
+from jusinfer.gateway.accounting.request_holds import RequestHolds
 from jusinfer.gateway.worker import CapSource, LimitSource
 from jusinfer.services import accounts, keys, limits
+from jusinfer.services.dependencies import World
 from jusinfer.services.keys import Rates
-from jusinfer.services.world import World
-from jusinfer.settler.caps import count_caps
-from jusinfer.store.gateway_link import GatewayLink, LinkDown
+from jusinfer.settler.spend_counters import count_caps
+from jusinfer.store.gateway_client import GatewayLink, LinkDown
 
 SCOPE_ID = "5" * 32
 

@@ -10,8 +10,8 @@ from tests.postgres import sign_in
 from jusinfer.domain.actor import PERMITTED, Action, Role
 from jusinfer.domain.identity import Mode
 from jusinfer.services import accounts, keys
+from jusinfer.services.dependencies import World
 from jusinfer.services.keys import Rates
-from jusinfer.services.world import World
 from jusinfer.store import database
 from jusinfer.store.roles import DEFAULTS, LOGINS
 

@@ -9,7 +9,7 @@ from tests.people import OPERATOR
 from tests.postgres import sign_in
 
 from jusinfer.services import accounts
-from jusinfer.services.world import World
+from jusinfer.services.dependencies import World
 from jusinfer.store import database, schema_text
 from jusinfer.store.roles import LOGINS, OWNER
 

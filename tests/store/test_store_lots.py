@@ -15,7 +15,7 @@ from jusinfer.domain.errors import InvalidRequest
 from jusinfer.domain.identity import Mode
 from jusinfer.services import accounts, billing, ledger_proof
 from jusinfer.services.billing import Terms
-from jusinfer.services.world import World
+from jusinfer.services.dependencies import World
 from jusinfer.store import ledger
 from jusinfer.store.audit_note import note
 from jusinfer.store.roles import LOGINS

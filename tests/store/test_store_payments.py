@@ -11,8 +11,8 @@ from tests.postgres import sign_in
 
 from jusinfer.domain.identity import Mode
 from jusinfer.services import accounts, keys, ledger_proof
+from jusinfer.services.dependencies import World
 from jusinfer.services.keys import Rates
-from jusinfer.services.world import World
 
 RECORD = "SELECT jusinfer_record_payment(%s, %s, %s, %s, %s, %s)"
 GRANT = (

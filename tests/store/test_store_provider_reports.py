@@ -12,8 +12,8 @@ from tests.people import OPERATOR
 from tests.postgres import sign_in
 
 from jusinfer.domain.provider_report import ProviderReport
-from jusinfer.services import receipts
-from jusinfer.services.world import World
+from jusinfer.services import charge_audit
+from jusinfer.services.dependencies import World
 from jusinfer.store import database, tables
 from jusinfer.store.embedded import EmbeddedPostgres
 from jusinfer.store.report_link import ReportLink, ReportLinkDown
@@ -270,13 +270,13 @@ def test_a_key_is_not_shown_the_providers_name_of_its_answer(dsn: str) -> None:
 
 
 def test_the_operator_sees_sums_by_upstream(world: World, dsn: str, link: ReportLink) -> None:
-    assert receipts.reports(world, OPERATOR, 30) == []
+    assert charge_audit.reports(world, OPERATOR, 30) == []
     with psycopg.connect(dsn) as connection:
         for number in range(3):
             used(connection, f"gen-{number}")
     for due in link.due(["open"], 2):
         link.note(due.completion_id, ProviderReport(500, 1, 1))
-    (found,) = receipts.reports(world, OPERATOR, 30)
+    (found,) = charge_audit.reports(world, OPERATOR, 30)
     assert (found.upstream, found.mode, found.reported, found.waiting) == ("open", "live", 2, 1)
     assert (found.given_up, found.ours_pico, found.reported_pico) == (0, 0, 1_000)
 

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 from jusinfer import config
-from jusinfer.cli import banner
+from jusinfer.supervisor import startup_message
 
 KEY = "ji_test_" + "k" * 43
 
@@ -21,24 +21,24 @@ def said(folder: Path, stream: io.StringIO, key: str | None = KEY, listen: str =
     file = folder / "jusinfer.toml"
     file.write_text(f"[listen]\n{listen}\n")
     settings = config.load(config.Overrides(config_file=str(file), data_dir=str(folder)), {})
-    banner.ready(settings, 8787, banner.shown_key(settings, key, stream), stream)
+    startup_message.ready(settings, 8787, startup_message.shown_key(settings, key, stream), stream)
     return stream.getvalue()
 
 
 def test_a_terminal_gets_the_key(tmp_path: Path) -> None:
     text = said(tmp_path, Terminal())
     assert text.count(KEY) == 3
-    assert not (tmp_path / banner.KEY_FILE).exists()
+    assert not (tmp_path / startup_message.KEY_FILE).exists()
 
 
 def test_what_is_kept_gets_the_path_of_a_private_file(tmp_path: Path) -> None:
     folder = tmp_path / "it's a $place"
     folder.mkdir()
     (tmp_path / "target").write_text("")
-    (folder / banner.KEY_FILE).symlink_to(tmp_path / "target")
+    (folder / startup_message.KEY_FILE).symlink_to(tmp_path / "target")
     text = said(folder, io.StringIO())
     assert KEY not in text
-    path = folder / banner.KEY_FILE
+    path = folder / startup_message.KEY_FILE
     assert stat.S_IMODE(path.lstat().st_mode) == 0o600
     assert not path.is_symlink()
     assert path.read_text() == f"{KEY}\n"
@@ -53,7 +53,7 @@ def test_what_is_kept_gets_the_path_of_a_private_file(tmp_path: Path) -> None:
 
 def test_a_later_start_says_no_key_and_writes_none(tmp_path: Path) -> None:
     assert KEY not in said(tmp_path, io.StringIO(), key=None)
-    assert not (tmp_path / banner.KEY_FILE).exists()
+    assert not (tmp_path / startup_message.KEY_FILE).exists()
 
 
 def test_the_public_url_is_shown(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from jusinfer.cli.children import HURRIED_SECONDS, Child, Recipe, stop_all
 from jusinfer.observability import Events
+from jusinfer.supervisor.child_process import HURRIED_SECONDS, Child, Recipe, stop_all
 
 
 def test_a_program_that_is_missing_leaves_no_pipe_open() -> None:

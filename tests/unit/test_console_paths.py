@@ -4,7 +4,7 @@ from fastapi.routing import APIRoute
 from starlette.routing import Mount
 
 from jusinfer.console.app import build
-from jusinfer.gateway.console_paths import FOLDERS, PAGES
+from jusinfer.gateway.api.console_paths import FOLDERS, PAGES
 
 
 def test_the_gateway_knows_every_route_of_the_console() -> None:

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from jusinfer.cli import operator
+from jusinfer.supervisor import admin_server
 
 
 @pytest.fixture
 def port() -> Iterator[int]:
-    state = operator.State(is_ready=True, detail={"status": "ok"}, metrics=(), sockets=())
-    pages = operator.listen("127.0.0.1", 0, lambda: state)
+    state = admin_server.State(is_ready=True, detail={"status": "ok"}, metrics=(), sockets=())
+    pages = admin_server.listen("127.0.0.1", 0, lambda: state)
     yield int(pages.server_address[1])
     pages.shutdown()
     pages.server_close()
@@ -47,7 +47,7 @@ def test_no_answer_names_the_server(port: int, method: str, path: str) -> None:
 def test_connections_that_say_nothing_keep_nobody_out(port: int) -> None:
     silent = [
         socket.create_connection(("127.0.0.1", port), 10)
-        for _ in range(operator.CONNECTIONS_MAX * 3)
+        for _ in range(admin_server.CONNECTIONS_MAX * 3)
     ]
     try:
         for _ in range(3):

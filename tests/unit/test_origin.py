@@ -7,10 +7,10 @@ import pytest
 from jusinfer import config
 from jusinfer.bootstrap.gateway import origins
 from jusinfer.config import ConfigError, ListenSettings
-from jusinfer.gateway.forward import ConsoleForward
-from jusinfer.gateway.framing import Head
-from jusinfer.gateway.origin import Origins
-from jusinfer.gateway.responder import Request
+from jusinfer.gateway.api.console_proxy import ConsoleForward
+from jusinfer.gateway.http.request_parser import Head
+from jusinfer.gateway.http.response_writer import Request
+from jusinfer.gateway.request_origin import Origins
 
 PROXY, CALLER = "10.0.0.1", "198.51.100.7"
 

@@ -10,8 +10,8 @@ from tests.e2e.running import wait_until
 
 from jusinfer import config, confine
 from jusinfer.bootstrap import parts
-from jusinfer.cli.children import Child, Recipe
 from jusinfer.observability import Events
+from jusinfer.supervisor.child_process import Child, Recipe
 
 SETTINGS = config.load(config.Overrides(), {"OPENAI_API_KEY": "key-o", "DEEPSEEK_API_KEY": "key-d"})
 GATEWAY = parts.GatewayPart("w" * 32, 1, 2, "dsn", "/run", 5, b"secret", SETTINGS)

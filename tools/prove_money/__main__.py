@@ -23,8 +23,8 @@ from jusinfer.adapters import system
 from jusinfer.domain.actor import Operator
 from jusinfer.domain.identity import Mode
 from jusinfer.services import accounts, billing, keys, ledger_proof
+from jusinfer.services.dependencies import World
 from jusinfer.services.keys import Rates
-from jusinfer.services.world import World
 from jusinfer.store.database import Database
 
 EDGE_NANO: Final = (2_000, 50_000, 400_000, 5_000_000, 1_000_000_000, 100_000_000_000)

@@ -13,7 +13,7 @@ FUNCTION_LINES_MAX: Final = 70
 # Where everything may be caught once, because a connection, a console request or a job ends there.
 # A worker's guarded child is the same place as the server's: the end of a connection.
 CATCH_ALL_PLACES: Final = (
-    "src/jusinfer/gateway/server.py",
+    "src/jusinfer/gateway/http/server.py",
     "src/jusinfer/gateway/worker.py",
     "src/jusinfer/console/app.py",
     "src/jusinfer/console/errors.py",

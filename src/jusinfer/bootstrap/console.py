@@ -11,7 +11,7 @@ from typing import Final
 import uvicorn
 
 from jusinfer.bootstrap import parts
-from jusinfer.bootstrap.lifeline import say_ready, watch_parent
+from jusinfer.bootstrap.process_lifecycle import say_ready, watch_parent
 from jusinfer.console import app as console_app
 from jusinfer.observability import Events
 

@@ -11,14 +11,14 @@ import uvloop
 
 from jusinfer import config
 from jusinfer.bootstrap import parts
-from jusinfer.gateway.context import Bounds, Context
-from jusinfer.gateway.origin import LOOPBACK_HOSTS, Origins, name_of
-from jusinfer.gateway.server import ServerLimits
-from jusinfer.gateway.snapshot import Snapshot
+from jusinfer.gateway.http.server import ServerLimits
+from jusinfer.gateway.request_origin import LOOPBACK_HOSTS, Origins, name_of
+from jusinfer.gateway.runtime_config import Snapshot
+from jusinfer.gateway.state import Bounds, Context
 from jusinfer.gateway.worker import Worker, WorkerSettings
 from jusinfer.observability import Events
 from jusinfer.rules import RuleFiles
-from jusinfer.store.gateway_link import GatewayLink
+from jusinfer.store.gateway_client import GatewayLink
 
 GC_THRESHOLD: Final = 20_000
 

@@ -5,12 +5,12 @@ import contextlib
 import signal
 
 from jusinfer.bootstrap import parts
-from jusinfer.bootstrap.lifeline import say_ready, watch_parent
+from jusinfer.bootstrap.process_lifecycle import say_ready, watch_parent
 from jusinfer.domain.catalog import Upstream
 from jusinfer.domain.provider_report import ProviderReport, read_report
-from jusinfer.gateway.asking import LIMITS, ask
-from jusinfer.gateway.pool import Pool
-from jusinfer.gateway.snapshot import Dispatch
+from jusinfer.gateway.http.connection_pool import Pool
+from jusinfer.gateway.inference.generation_client import LIMITS, ask
+from jusinfer.gateway.runtime_config import Dispatch
 from jusinfer.observability import Events
 from jusinfer.settler.reconcile import Ask, Reconciler
 from jusinfer.store.report_link import Due, ReportLink

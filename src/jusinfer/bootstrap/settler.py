@@ -5,9 +5,9 @@ import threading
 from pathlib import Path
 
 from jusinfer.bootstrap import parts
-from jusinfer.bootstrap.lifeline import say_ready, watch_parent
+from jusinfer.bootstrap.process_lifecycle import say_ready, watch_parent
 from jusinfer.observability import Events
-from jusinfer.settler.process import Settler
+from jusinfer.settler.main_loop import Settler
 
 
 def main() -> None:

@@ -1,1 +1,1 @@
-"""What an operator types, and the supervisor that `serve` is."""
+"""The commands that an operator types."""

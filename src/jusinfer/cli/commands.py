@@ -36,7 +36,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
             "Caps on spending by day, week or month; all that apply to a key apply together.",
         ),
         "route": ("cli.route", "Say which model would be chosen, and why; nothing is called."),
-        "rules": ("cli.rules", "Check, compare and put in force rule tables."),
+        "rules": ("cli.routing_rules", "Check, compare and put in force rule tables."),
         "audit": ("cli.audit", "Who did what to whose: list it, and prove it."),
     }
 )

@@ -18,12 +18,12 @@ import psycopg
 import typer
 
 from jusinfer import config
-from jusinfer.bootstrap import control
-from jusinfer.cli import output, paths
+from jusinfer.bootstrap import data_directory, managed_database
+from jusinfer.cli import output
 from jusinfer.cli.operate import ConfigFile, DataDir, Json
 from jusinfer.config import Overrides, Settings
 from jusinfer.domain.catalog import Upstream
-from jusinfer.domain.rule_file import RuleFileError
+from jusinfer.domain.routing.rules_parser import RuleFileError
 from jusinfer.rules import RuleFiles
 from jusinfer.store.database import StoreError, is_current
 
@@ -182,8 +182,8 @@ def _database(settings: Settings) -> Iterator[Finding]:
         return
     try:
         if not settings.database_url:
-            paths.prepare(settings)
-        database = control.BorrowedDatabase(settings, needs_migration=False)
+            data_directory.prepare(settings)
+        database = managed_database.BorrowedDatabase(settings, needs_migration=False)
     except (StoreError, config.ConfigError) as error:
         yield Finding("database", "fail", str(error))
         return
@@ -201,9 +201,9 @@ def _schema(dsn: str) -> Iterator[Finding]:
         return
     yield Finding("database", "ok", "answers, and its schema is current")
     with psycopg.connect(dsn, connect_timeout=int(CONNECT_SECONDS)) as connection:
-        yield _months(connection.execute(control.MONTHS_AHEAD).fetchone())
+        yield _months(connection.execute(managed_database.MONTHS_AHEAD).fetchone())
         row = connection.execute("SELECT extract(epoch FROM clock_timestamp())::bigint").fetchone()
-    drift = 0 if row is None else abs(int(row[0]) - control.now_seconds())
+    drift = 0 if row is None else abs(int(row[0]) - managed_database.now_seconds())
     state = "ok" if drift <= CLOCK_SECONDS_MAX else "warn"
     yield Finding("clock", state, f"{drift} s from the database's; set both by NTP")
 

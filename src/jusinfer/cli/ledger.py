@@ -9,7 +9,7 @@ from jusinfer.cli.opening import opened
 from jusinfer.cli.operate import ConfigFile, DataDir, Json, ModeOption, OneOrAll
 from jusinfer.domain.identity import Mode
 from jusinfer.domain.money import format_pico, format_usd, parse_usd
-from jusinfer.services import billing, ledger_proof, receipts
+from jusinfer.services import billing, charge_audit, ledger_proof
 
 BROKEN_EXIT: Final = 1
 
@@ -64,7 +64,7 @@ def explain(
 ) -> None:
     """Show one receipt: tokens, prices, arithmetic, lots drawn, attempts."""
     with output.faults(as_json=as_json), opened(config_file, data_dir, as_json=as_json) as at:
-        receipt = receipts.explain(at.world, at.operator, completion_id)
+        receipt = charge_audit.explain(at.world, at.operator, completion_id)
     if as_json:
         output.show_json(receipt)
         return
@@ -121,7 +121,7 @@ def rerate(
 ) -> None:
     """Rate what was used again, and show where charges would differ; nothing is changed."""
     with output.faults(as_json=as_json), opened(config_file, data_dir, as_json=as_json) as at:
-        rows = receipts.rerate(at.world, at.operator, days, version)
+        rows = charge_audit.rerate(at.world, at.operator, days, version)
     shown: list[dict[str, output.Cell]] = [
         {
             "tenant": row.tenant,
@@ -149,7 +149,7 @@ def drift(
 ) -> None:
     """Compare what upstreams say they charged us with our own prices."""
     with output.faults(as_json=as_json), opened(config_file, data_dir, as_json=as_json) as at:
-        rows = receipts.drift(at.world, at.operator, days)
+        rows = charge_audit.drift(at.world, at.operator, days)
     shown: list[dict[str, output.Cell]] = [
         {
             "upstream": row.upstream,
@@ -174,7 +174,7 @@ def reports(
 ) -> None:
     """Show what providers told later of answers that broke off, beside what we charged."""
     with output.faults(as_json=as_json), opened(config_file, data_dir, as_json=as_json) as at:
-        rows = receipts.reports(at.world, at.operator, days)
+        rows = charge_audit.reports(at.world, at.operator, days)
     shown: list[dict[str, output.Cell]] = [
         {
             "upstream": row.upstream,

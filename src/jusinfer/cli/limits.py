@@ -12,8 +12,8 @@ from jusinfer.domain.actor import OnBehalf
 from jusinfer.domain.identity import Mode
 from jusinfer.domain.limits import CapAction, LimitKind
 from jusinfer.domain.money import format_usd, parse_price, parse_usd
-from jusinfer.domain.preferences import TenantPolicy
-from jusinfer.domain.routing.choosing import DIALS
+from jusinfer.domain.routing.selection import DIALS
+from jusinfer.domain.tenant_policy import TenantPolicy
 from jusinfer.services import limits
 
 Scope = Annotated[str, typer.Argument(help="tenant, member or key.")]

@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from jusinfer import config
-from jusinfer.bootstrap import control
-from jusinfer.cli import output, paths
+from jusinfer.bootstrap import data_directory, managed_database
+from jusinfer.cli import output
 from jusinfer.config import ConfigError, Overrides, Settings
 from jusinfer.domain.actor import Anyone, OnBehalf, Operator
 from jusinfer.services import accounts
-from jusinfer.services.world import World
+from jusinfer.services.dependencies import World
 
 
 class Opened(NamedTuple):
@@ -42,10 +42,10 @@ def opened(config_file: str | None, data_dir: str | None, *, as_json: bool) -> I
     settings = config.load(Overrides(config_file=config_file, data_dir=data_dir))
     operator = operator_of(settings)
     if not settings.database_url:
-        paths.prepare(settings)
+        data_directory.prepare(settings)
     output.progress("opening the database …", as_json=as_json)
-    database = control.BorrowedDatabase(settings)
-    world = control.world(database.dsn)
+    database = managed_database.BorrowedDatabase(settings)
+    world = managed_database.world(database.dsn)
     try:
         yield Opened(world, operator)
     finally:

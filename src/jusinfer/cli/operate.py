@@ -7,10 +7,9 @@ import msgspec
 import typer
 
 from jusinfer import config, confine
-from jusinfer.bootstrap import control
+from jusinfer.bootstrap import managed_database
 from jusinfer.cli import output
 from jusinfer.cli.opening import opened
-from jusinfer.cli.serve import Supervisor
 from jusinfer.config import Overrides
 from jusinfer.domain.catalog import Catalog, Price
 from jusinfer.domain.identity import Mode
@@ -20,6 +19,7 @@ from jusinfer.rules import RuleFiles
 from jusinfer.services import accounts, billing, keys, usage
 from jusinfer.services.billing import Terms
 from jusinfer.services.keys import Rates
+from jusinfer.supervisor.supervisor import Supervisor
 
 Json = Annotated[bool, typer.Option("--json", help="Write JSON instead of a table.")]
 ConfigFile = Annotated[str | None, typer.Option("--config", help="The configuration file.")]
@@ -91,7 +91,7 @@ def migrate(
     if print_privileges:
         with output.faults(as_json=as_json):
             settings = config.load(Overrides(config_file=config_file, data_dir=data_dir))
-            typer.echo(control.privileges(settings), nl=False)
+            typer.echo(managed_database.privileges(settings), nl=False)
         return
     with output.faults(as_json=as_json), opened(config_file, data_dir, as_json=as_json):
         if as_json:
@@ -102,7 +102,7 @@ def migrate(
 
 @keys_app.command("create")
 def keys_create(  # noqa: PLR0913, PLR0917 (one for each option)
-    tenant: Tenant = control.DEFAULT_TENANT,
+    tenant: Tenant = managed_database.DEFAULT_TENANT,
     mode: ModeOption = Mode.TEST,
     name: Annotated[str, typer.Option(help="What it is for.")] = "",
     requests_per_minute: Annotated[int | None, typer.Option(min=1)] = None,

@@ -10,13 +10,13 @@ from typing import Final
 import msgspec
 import typer
 
-from jusinfer.cli.serve import StartFailed
 from jusinfer.config import ConfigError
 from jusinfer.domain.errors import JusinferError
 from jusinfer.domain.money import MoneyError
 from jusinfer.domain.printable import printable, printable_json
-from jusinfer.domain.rule_file import RuleFileError
+from jusinfer.domain.routing.rules_parser import RuleFileError
 from jusinfer.store.database import StoreError
+from jusinfer.supervisor.supervisor import StartFailed
 
 FAILURE: Final = 1
 USAGE: Final = 2

@@ -10,22 +10,22 @@ from jusinfer.cli import output
 from jusinfer.cli.opening import opened
 from jusinfer.cli.operate import ConfigFile, DataDir, Json, ModeOption, catalog_of
 from jusinfer.cli.output import OperatorError
-from jusinfer.cli.rules import files_of, found_in
+from jusinfer.cli.routing_rules import files_of, found_in
 from jusinfer.domain.catalog import Catalog
 from jusinfer.domain.identity import Mode
 from jusinfer.domain.money import charge_nano, format_usd
-from jusinfer.domain.route_plan import RoutePlan, read_codes
-from jusinfer.domain.routing.decision import Router
-from jusinfer.domain.routing.explaining import sentence, sentence_of
-from jusinfer.domain.routing.wishes import RoutingPolicy
-from jusinfer.domain.rule_file import RuleFileError
-from jusinfer.domain.rule_table import EFFORTS, TASKS, RuleTable
-from jusinfer.domain.traits import Traits
+from jusinfer.domain.routing.explanation import sentence, sentence_of
+from jusinfer.domain.routing.features import Traits
+from jusinfer.domain.routing.objective import RoutingPolicy
+from jusinfer.domain.routing.plan import RoutePlan, read_codes
+from jusinfer.domain.routing.router import Router
+from jusinfer.domain.routing.rules import EFFORTS, TASKS, RuleTable
+from jusinfer.domain.routing.rules_parser import RuleFileError
 from jusinfer.domain.upstream_health import HealthyView, zero_random
-from jusinfer.services import receipts
-from jusinfer.wire.chat_request import decode_request
-from jusinfer.wire.declared_task import hinted
-from jusinfer.wire.hint_scan import HintScanner
+from jusinfer.services import charge_audit
+from jusinfer.wire.inbound.openai_chat import decode_request
+from jusinfer.wire.inbound.task_hint import hinted
+from jusinfer.wire.routing_hints.scanner import HintScanner
 
 REQUEST_BYTES_MAX: Final = 20 * 1024 * 1024
 route_app = typer.Typer(help="Say which model would be chosen, and why; nothing is called.")
@@ -172,7 +172,7 @@ def _explain_completion(
     completion_id: str, config_file: str | None, data_dir: str | None, *, as_json: bool
 ) -> None:
     with opened(config_file, data_dir, as_json=as_json) as at:
-        usage = receipts.explain(at.world, at.operator, completion_id).usage
+        usage = charge_audit.explain(at.world, at.operator, completion_id).usage
     files = files_of(config_file, data_dir)
     try:
         table = files.kept(usage.rules_version)

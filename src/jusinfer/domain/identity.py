@@ -10,7 +10,7 @@ from typing import Final, NewType
 import msgspec
 
 from jusinfer.domain.limits import Cap, Limit
-from jusinfer.domain.preferences import NO_POLICY, TenantPolicy
+from jusinfer.domain.tenant_policy import NO_POLICY, TenantPolicy
 
 TenantId = NewType("TenantId", str)
 MemberId = NewType("MemberId", str)

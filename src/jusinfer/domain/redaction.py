@@ -13,9 +13,9 @@ from typing import Final
 
 import msgspec
 
-from jusinfer.domain.encodings import ROUNDS_MAX, unescaped
 from jusinfer.domain.error_words import ERROR_WORDS
-from jusinfer.domain.secrets import REDACTED
+from jusinfer.domain.redaction_decoders import ROUNDS_MAX, unescaped
+from jusinfer.domain.secret_masking import REDACTED
 
 ERROR_CHARS_MAX: Final = 2_048
 REQUEST_BYTES_MAX: Final = 16 * 1024

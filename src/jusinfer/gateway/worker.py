@@ -9,29 +9,29 @@ from typing import Final
 
 import msgspec
 
+from jusinfer.domain.catalog_loader import tariffs
 from jusinfer.domain.errors import JusinferError
 from jusinfer.domain.identity import Mode
 from jusinfer.domain.limits import Ask, Limit, Permit
-from jusinfer.domain.offers import tariffs
-from jusinfer.domain.rule_file import RuleFileError
-from jusinfer.gateway.context import Context
-from jusinfer.gateway.control import ControlPage
-from jusinfer.gateway.credit_leases import CreditBalances, GrantedLease
-from jusinfer.gateway.forward import ConsoleForward
-from jusinfer.gateway.inference.settled import write_unwritten
-from jusinfer.gateway.journal import SYNC_SECONDS, Journal
-from jusinfer.gateway.key_cache import KeyCache
-from jusinfer.gateway.listen import TlsReloader, make_socket, unix_socket
-from jusinfer.gateway.origin import Origins
-from jusinfer.gateway.own_records import OwnRecords
-from jusinfer.gateway.paths import Gateway
-from jusinfer.gateway.pool import Pool, PoolLimits, Target
-from jusinfer.gateway.rate_limiter import RateLimiter
-from jusinfer.gateway.rates import Rates
-from jusinfer.gateway.request_holds import RequestHolds
-from jusinfer.gateway.server import HttpServer, ServerLimits
+from jusinfer.domain.routing.rules_parser import RuleFileError
+from jusinfer.gateway.accounting.credit_leases import CreditBalances, GrantedLease
+from jusinfer.gateway.accounting.journal_writer import SYNC_SECONDS, Journal
+from jusinfer.gateway.accounting.key_cache import KeyCache
+from jusinfer.gateway.accounting.rate_limiter import RateLimiter
+from jusinfer.gateway.accounting.rates import Rates
+from jusinfer.gateway.accounting.request_holds import RequestHolds
+from jusinfer.gateway.api.account import OwnRecords
+from jusinfer.gateway.api.console_proxy import ConsoleForward
+from jusinfer.gateway.api.router import Gateway
+from jusinfer.gateway.http.connection_pool import Pool, PoolLimits, Target
+from jusinfer.gateway.http.listeners import TlsReloader, make_socket, unix_socket
+from jusinfer.gateway.http.server import HttpServer, ServerLimits
+from jusinfer.gateway.inference.settlement import write_unwritten
+from jusinfer.gateway.metrics import ControlPage
+from jusinfer.gateway.request_origin import Origins
+from jusinfer.gateway.state import Context
 from jusinfer.rules import RuleFiles
-from jusinfer.store.gateway_link import GatewayLink, LinkDown, Shortfall
+from jusinfer.store.gateway_client import GatewayLink, LinkDown, Shortfall
 
 TICK_SECONDS: Final = 0.25
 HEARTBEAT_SECONDS: Final = 1.0

@@ -3,9 +3,9 @@
 import json
 from typing import Any, Final, NamedTuple
 
-from jusinfer.sandbox import likeness
+from jusinfer.sandbox import provider_quirks
 from jusinfer.sandbox.faults import Fault
-from jusinfer.sandbox.schema import fitting
+from jusinfer.sandbox.schema_examples import fitting
 from jusinfer.sandbox.text import compact, digest, fragments, tokens_of, words
 
 DEFAULT_TOKENS: Final = 16
@@ -81,7 +81,7 @@ class Answer:
     def wants_usage(self) -> bool:
         """Whether a stream ends with a usage event."""
         options = self.request.get("stream_options") or {}
-        return bool(options.get("include_usage")) or self.like in likeness.USAGE_ALWAYS
+        return bool(options.get("include_usage")) or self.like in provider_quirks.USAGE_ALWAYS
 
     @property
     def wants_logprobs(self) -> bool:
@@ -98,7 +98,7 @@ class Answer:
             "service_tier": "default",
             "system_fingerprint": "fp_sandbox",
         }
-        return members | likeness.envelope(self.like)
+        return members | provider_quirks.envelope(self.like)
 
     def whole(self) -> dict[str, Any]:
         """Give the answer as one object, without usage."""
@@ -109,7 +109,7 @@ class Answer:
                 "logprobs": self._logprobs_of(choice),
                 "finish_reason": choice.finish,
             }
-            | likeness.choice(self.like, choice.finish)
+            | provider_quirks.choice(self.like, choice.finish)
             for index, choice in enumerate(self.choices)
         ]
         return self.envelope("chat.completion") | {"choices": choices}
@@ -129,7 +129,7 @@ class Answer:
                 "rejected_prediction_tokens": 0,
             },
         }
-        return likeness.usage(self.like, usage)
+        return provider_quirks.usage(self.like, usage)
 
     def logprobs(self, piece: Piece) -> dict[str, Any]:
         """Give the probabilities of one token."""
@@ -149,7 +149,7 @@ class Answer:
         limit = self.request.get("max_completion_tokens") or self.request.get("max_tokens")
         if limit is not None and len(pieces) > limit:
             pieces, finish = pieces[:limit], "length"
-        asked = self.fault.word("finish", likeness.finish(self.like, finish))
+        asked = self.fault.word("finish", provider_quirks.finish(self.like, finish))
         said = {piece.call for piece in pieces if piece.kind == "call"}
         told = [call for number, (call, _) in enumerate(calls) if number in said]
         return Choice(pieces, told, None if asked == "null" else asked)
@@ -238,7 +238,7 @@ class Answer:
         message: dict[str, Any] = {"role": "assistant", "content": content, "refusal": refusal}
         reasoning = choice.text("reasoning")
         if reasoning:
-            message |= likeness.reasoning(self.like, reasoning, content)
+            message |= provider_quirks.reasoning(self.like, reasoning, content)
         calls = [
             call_object(call, choice.text("call", number))
             for number, call in enumerate(choice.calls)
@@ -247,9 +247,9 @@ class Answer:
             message["function_call"] = calls[0]["function"]
         elif calls:
             message["tool_calls"] = [
-                likeness.call(self.like, self.fault.names, row) for row in calls
+                provider_quirks.call(self.like, self.fault.names, row) for row in calls
             ]
-        return message | likeness.ornaments(self.fault.names)
+        return message | provider_quirks.ornaments(self.fault.names)
 
     def _logprobs_of(self, choice: Choice) -> dict[str, Any] | None:
         if not self.wants_logprobs:

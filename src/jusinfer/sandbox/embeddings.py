@@ -6,8 +6,8 @@ import math
 import struct
 from typing import Any, Final
 
-from jusinfer.sandbox.refusals import Refused
 from jusinfer.sandbox.text import compact
+from jusinfer.sandbox.validation import Refused
 
 DIMENSIONS: Final = 256
 NUMBER_BYTES: Final = 4

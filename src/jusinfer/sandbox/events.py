@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from jusinfer.sandbox import likeness
+from jusinfer.sandbox import provider_quirks
 from jusinfer.sandbox.chat import Answer, Choice, Piece
 from jusinfer.sandbox.text import compact
 
@@ -53,7 +53,7 @@ class Events:
 
     def delta(self, delta: str, index: int, logprobs: str = "null", tail: str = "") -> bytes:
         """Write an event with one delta, given as JSON; `tail` replaces what follows choices."""
-        extra = likeness.choice(self._answer.like, None)
+        extra = provider_quirks.choice(self._answer.like, None)
         more = f",{compact(extra)[1:-1]}" if extra else ""
         return self.frame(
             f'{self._prefix}[{{"index":{index},"delta":{delta},"logprobs":{logprobs},'
@@ -79,12 +79,12 @@ class Events:
         like = self._answer.like
         row = {"index": index, "delta": {}, "logprobs": None, "finish_reason": choice.finish}
         usage = {"usage": None} if self._answer.wants_usage else {}
-        return self.members(usage | members, [row | likeness.choice(like, choice.finish)])
+        return self.members(usage | members, [row | provider_quirks.choice(like, choice.finish)])
 
     def _delta(self, piece: Piece, text: str, choice: Choice) -> dict[str, Any]:
         if piece.kind == "reasoning":
             extra = {} if self._answer.like in {"groq", "mistral"} else {"content": None}
-            return extra | likeness.reasoning(self._answer.like, text, None)
+            return extra | provider_quirks.reasoning(self._answer.like, text, None)
         if piece.kind != "call":
             return {piece.kind: text}
         call = choice.calls[piece.call]
@@ -100,7 +100,7 @@ class Events:
         if fault.has("call_without_index"):
             del row["index"]
         row |= {call.kind: body}
-        if is_first or fault.has(likeness.ONE_INDEX):
+        if is_first or fault.has(provider_quirks.ONE_INDEX):
             like = self._answer.like if is_first else ""
-            row = likeness.call(like, fault.names, row)
+            row = provider_quirks.call(like, fault.names, row)
         return {"tool_calls": [row]}

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import parse_qsl
 
-from jusinfer.sandbox import likeness
-from jusinfer.sandbox.refusals import Refused
+from jusinfer.sandbox import provider_quirks
+from jusinfer.sandbox.validation import Refused
 
 PREFIX: Final = "sandbox/"
 REMEMBERED_MAX: Final = 10_000
@@ -207,8 +207,8 @@ def _checked(options: dict[str, str]) -> dict[str, str]:
                 raise Refused.of(message, "model", "bad_option")
         elif name not in FLAGS and name not in WORDS:
             raise Refused.of(f"the sandbox knows no option {name!r}", "model", "unknown_option")
-    if options.get("as", "groq") not in likeness.KNOWN:
-        expected = ", ".join(sorted(likeness.KNOWN))
+    if options.get("as", "groq") not in provider_quirks.KNOWN:
+        expected = ", ".join(sorted(provider_quirks.KNOWN))
         raise Refused.of(f"option 'as' must be one of {expected}", "model", "bad_option")
     rate = options.get("rate", "0")
     if not rate.replace(".", "", 1).isdecimal() or float(rate) > 1:

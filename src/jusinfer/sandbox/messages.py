@@ -5,14 +5,14 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from jusinfer.sandbox.chat import Answer, Choice, Piece
-from jusinfer.sandbox.failures import instead_of
+from jusinfer.sandbox.fault_responses import instead_of
 from jusinfer.sandbox.faults import Fault
-from jusinfer.sandbox.framing import Http
-from jusinfer.sandbox.play import before
-from jusinfer.sandbox.refusals import Refused
-from jusinfer.sandbox.steps import Script, Token, Wait
+from jusinfer.sandbox.http_response import Http
+from jusinfer.sandbox.response_script import before
+from jusinfer.sandbox.script_steps import Script, Token, Wait
 from jusinfer.sandbox.stream import struck
 from jusinfer.sandbox.text import compact, digest
+from jusinfer.sandbox.validation import Refused
 
 VERSIONS: Final = frozenset({"2023-06-01", "2026-10-21"})
 ROLES: Final = frozenset({"assistant", "user"})

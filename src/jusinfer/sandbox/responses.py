@@ -4,14 +4,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from jusinfer.sandbox.chat import CREATED, Answer, Piece
-from jusinfer.sandbox.failures import instead_of
-from jusinfer.sandbox.framing import Http
-from jusinfer.sandbox.play import before
-from jusinfer.sandbox.refusals import Refused
+from jusinfer.sandbox.fault_responses import instead_of
+from jusinfer.sandbox.http_response import Http
+from jusinfer.sandbox.response_script import before
 from jusinfer.sandbox.responses_items import OPENING, Item, items_of
-from jusinfer.sandbox.steps import Script, Token, Wait
+from jusinfer.sandbox.script_steps import Script, Token, Wait
 from jusinfer.sandbox.stream import struck
 from jusinfer.sandbox.text import compact, digest
+from jusinfer.sandbox.validation import Refused
 
 NAMED: Final = frozenset({"custom", "function", "namespace"})
 TOOLS: Final = (

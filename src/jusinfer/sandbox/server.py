@@ -9,8 +9,8 @@ from typing import Final, cast
 
 import h11
 
-from jusinfer.sandbox.meter import Count
-from jusinfer.sandbox.steps import Close, Script, Token, Wait
+from jusinfer.sandbox.counters import Count
+from jusinfer.sandbox.script_steps import Close, Script, Token, Wait
 from jusinfer.sandbox.upstream import Asked, Upstream
 
 BODY_BYTES_MAX: Final = 64 << 20

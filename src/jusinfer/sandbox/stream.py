@@ -3,12 +3,12 @@
 from collections.abc import Generator, Iterator
 from typing import Any, Final
 
-from jusinfer.sandbox import likeness
+from jusinfer.sandbox import provider_quirks
 from jusinfer.sandbox.chat import Answer, Piece
 from jusinfer.sandbox.events import Events
 from jusinfer.sandbox.faults import Fault
-from jusinfer.sandbox.framing import Http
-from jusinfer.sandbox.steps import Script, Step, Token, Wait
+from jusinfer.sandbox.http_response import Http
+from jusinfer.sandbox.script_steps import Script, Step, Token, Wait
 from jusinfer.sandbox.text import compact
 from jusinfer.sandbox.usage import reported_usage
 
@@ -32,7 +32,7 @@ def event_script(answer: Answer, http: Http) -> Script:
     is_over = False
     if not fault.has("role_only"):
         is_over = yield from _spoken(answer, events, http)
-        ornaments = likeness.ornaments(fault.names)
+        ornaments = provider_quirks.ornaments(fault.names)
         if ornaments and not is_over:
             yield events.delta(compact(ornaments), 0)
     if not is_over:
@@ -41,7 +41,7 @@ def event_script(answer: Answer, http: Http) -> Script:
 
 def _leading(answer: Answer, events: Events, http: Http) -> Script:
     fault = answer.fault
-    first = likeness.leading(answer.like, answer.answer_id)
+    first = provider_quirks.leading(answer.like, answer.answer_id)
     if first is not None:
         yield events.frame(
             compact(answer.envelope("chat.completion.chunk") | first | {"choices": []})
@@ -163,7 +163,7 @@ def _ending(answer: Answer, events: Events, http: Http) -> Script:
 
 
 def _finishes(answer: Answer, events: Events, usage: dict[str, Any] | None) -> Script:
-    members = likeness.closing(answer.like, usage)
+    members = provider_quirks.closing(answer.like, usage)
     if usage is not None and _is_beside_finish(answer):
         members |= {"usage": usage}
     if answer.fault.has("usage_every_chunk"):
@@ -181,4 +181,4 @@ def _usage_event(answer: Answer, events: Events, usage: dict[str, Any]) -> Scrip
 
 
 def _is_beside_finish(answer: Answer) -> bool:
-    return answer.like in likeness.USAGE_BESIDE or answer.fault.has("usage_with_finish")
+    return answer.like in provider_quirks.USAGE_BESIDE or answer.fault.has("usage_with_finish")

@@ -5,25 +5,25 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote
 
-from jusinfer.sandbox import likeness
+from jusinfer.sandbox import provider_quirks
 from jusinfer.sandbox.agent.answer import Counterpart
 from jusinfer.sandbox.agent.heard import Heard, heard_chat, heard_messages, heard_responses
 from jusinfer.sandbox.agent.script import kind_of
 from jusinfer.sandbox.chat import CREATED, Answer
+from jusinfer.sandbox.counters import Count, Meter
 from jusinfer.sandbox.embeddings import embed
-from jusinfer.sandbox.faces import Face, credential_of, face_of, judge_face
-from jusinfer.sandbox.failures import instead_of
+from jusinfer.sandbox.fault_responses import instead_of
 from jusinfer.sandbox.faults import GOOD, KNOWN, NO_FAULT, PREFIX, Fault, Faults
-from jusinfer.sandbox.framing import Http
+from jusinfer.sandbox.http_response import Http
 from jusinfer.sandbox.messages import as_chat, judge_messages, message_script
-from jusinfer.sandbox.meter import Count, Meter
-from jusinfer.sandbox.play import answer_script, before
-from jusinfer.sandbox.refusals import Refused, judge_chat, judge_embeddings
+from jusinfer.sandbox.providers import Face, credential_of, face_of, judge_face
+from jusinfer.sandbox.response_script import answer_script, before
 from jusinfer.sandbox.responses import as_chat as response_as_chat
 from jusinfer.sandbox.responses import judge_responses, response_script
-from jusinfer.sandbox.steps import Script
+from jusinfer.sandbox.script_steps import Script
 from jusinfer.sandbox.text import compact
 from jusinfer.sandbox.usage import reported_usage
+from jusinfer.sandbox.validation import Refused, judge_chat, judge_embeddings
 from jusinfer.sandbox.workers_ai import judge_run, run_script
 
 GENERATIONS_MAX: Final = 1_000
@@ -175,7 +175,7 @@ class Upstream:
         usage = answer.usage()
         self._generations[answer.answer_id] = {
             "id": answer.answer_id,
-            "total_cost": float(likeness.cost(usage)["cost"]),
+            "total_cost": float(provider_quirks.cost(usage)["cost"]),
             "tokens_prompt": usage["prompt_tokens"],
             "tokens_completion": usage["completion_tokens"],
             "model": answer.model,

@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from jusinfer.sandbox import likeness
+from jusinfer.sandbox import provider_quirks
 from jusinfer.sandbox.faults import Fault
 
 LARGE_TOKENS: Final = 1_000_000
@@ -15,7 +15,7 @@ def reported_usage(fault: Fault, usage: dict[str, Any]) -> dict[str, Any] | None
     if fault.has("zero_usage"):
         return {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
     if fault.has("cost"):
-        usage = usage | likeness.cost(usage)
+        usage = usage | provider_quirks.cost(usage)
     if not fault.has("wrong_usage"):
         return usage
     if "completion" in fault.options:

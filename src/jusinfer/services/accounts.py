@@ -5,7 +5,7 @@ from typing import Final
 from jusinfer.domain.actor import Action, Operator
 from jusinfer.domain.errors import InvalidRequest
 from jusinfer.domain.money import NANO_PER_USD
-from jusinfer.services.world import World
+from jusinfer.services.dependencies import World
 from jusinfer.store import accounts, ledger
 from jusinfer.store.accounts import TenantRow
 from jusinfer.store.audit_note import note

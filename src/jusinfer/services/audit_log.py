@@ -7,8 +7,8 @@ from jusinfer.domain import audit_chain
 from jusinfer.domain.actor import Action, Anyone, Operator
 from jusinfer.domain.audit_chain import Entry, Fault, Head, Verdict
 from jusinfer.domain.errors import InvalidRequest
+from jusinfer.services.dependencies import World
 from jusinfer.services.reach import reading
-from jusinfer.services.world import World
 from jusinfer.store import audit_log
 from jusinfer.store.audit_note import note
 

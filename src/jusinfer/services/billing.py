@@ -9,8 +9,8 @@ from jusinfer.domain.actor import Action, Anyone, TenantActor
 from jusinfer.domain.errors import InvalidRequest
 from jusinfer.domain.identity import Mode
 from jusinfer.domain.money import NANO_PER_USD, format_usd
+from jusinfer.services.dependencies import World
 from jusinfer.services.reach import reading
-from jusinfer.services.world import World
 from jusinfer.store import ledger
 from jusinfer.store.audit_note import note
 from jusinfer.store.ledger import Balance, Grant, Lot

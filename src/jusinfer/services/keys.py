@@ -5,8 +5,8 @@ import msgspec
 from jusinfer.domain.actor import Action, Actor, Anyone, TenantActor, own_member_id
 from jusinfer.domain.errors import InvalidRequest
 from jusinfer.domain.identity import KEY_SECRET_BYTES, Mode, fingerprint, format_key, key_prefix
+from jusinfer.services.dependencies import World
 from jusinfer.services.reach import reading
-from jusinfer.services.world import World
 from jusinfer.store import accounts
 from jusinfer.store.accounts import KeyRow, NewKey
 from jusinfer.store.audit_note import note

@@ -3,7 +3,7 @@
 import msgspec
 
 from jusinfer.domain.actor import Action, Operator
-from jusinfer.services.world import World
+from jusinfer.services.dependencies import World
 from jusinfer.store import ledger_proof
 from jusinfer.store.ledger_proof import Finding, Totals
 

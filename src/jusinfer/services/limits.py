@@ -6,9 +6,9 @@ from jusinfer.domain.actor import Action, Anyone, TenantActor
 from jusinfer.domain.errors import InvalidRequest
 from jusinfer.domain.identity import Mode
 from jusinfer.domain.limits import CapAction, LimitKind
-from jusinfer.domain.preferences import TenantPolicy
+from jusinfer.domain.tenant_policy import TenantPolicy
+from jusinfer.services.dependencies import World
 from jusinfer.services.reach import reading
-from jusinfer.services.world import World
 from jusinfer.store import accounts, limits
 from jusinfer.store.audit_note import note
 from jusinfer.store.database import Writer

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from jusinfer.domain.actor import Action, Anyone, Operator
-from jusinfer.services.world import World
+from jusinfer.services.dependencies import World
 from jusinfer.store.database import Reader
 from jusinfer.store.scope import EVERY_TENANT, TenantScope
 

@@ -1,8 +1,8 @@
 """Usage reports."""
 
 from jusinfer.domain.actor import Action, Anyone, own_member_id
+from jusinfer.services.dependencies import World
 from jusinfer.services.reach import reading
-from jusinfer.services.world import World
 from jusinfer.store import usage
 from jusinfer.store.usage import UsageTotal
 

@@ -25,8 +25,8 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from jusinfer.domain.completion import MemberNote as Note
 from jusinfer.domain.errors import InvalidRequest
+from jusinfer.domain.inference.request import MemberNote as Note
 
 Word = Literal["same", "translate", "hint", "refuse"]
 WORDS: Final = frozenset({"same", "translate", "hint", "refuse"})

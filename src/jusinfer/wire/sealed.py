@@ -6,7 +6,7 @@ from typing import Any, Final
 import msgspec
 
 from jusinfer.domain.errors import InvalidRequest
-from jusinfer.wire.tolerant import text
+from jusinfer.wire.lenient_json import text
 
 # What is opaque to clients begins so; what does not is a provider's own.
 SEALED: Final = "ji1."

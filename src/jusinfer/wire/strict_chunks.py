@@ -4,8 +4,8 @@ from typing import Any, Final
 
 import msgspec
 
-from jusinfer.domain.stream import ChunkMalformed
-from jusinfer.wire.tolerant import objects
+from jusinfer.domain.inference.stream_state import ChunkMalformed
+from jusinfer.wire.lenient_json import objects
 
 UNSAID: Final = msgspec.Raw()
 NOTHING: Final = frozenset({b"", b"null", b'""', b"[]"})

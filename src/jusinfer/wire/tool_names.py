@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from jusinfer.wire.tolerant import member, objects, text
+from jusinfer.wire.lenient_json import member, objects, text
 
 NAME_CHARS_MAX: Final = 64
 DIGEST_BYTES: Final = 4

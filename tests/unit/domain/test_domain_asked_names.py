@@ -4,11 +4,11 @@ import pytest
 
 from jusinfer import config, rules
 from jusinfer.domain.errors import InvalidRequest, ModelNotFound
-from jusinfer.domain.preferences import NO_PREFERENCES, Preferences
-from jusinfer.domain.route_plan import RoutePlan
-from jusinfer.domain.routing.decision import Router
-from jusinfer.domain.routing.wishes import RoutingPolicy
-from jusinfer.domain.traits import Traits
+from jusinfer.domain.routing.features import Traits
+from jusinfer.domain.routing.objective import RoutingPolicy
+from jusinfer.domain.routing.plan import RoutePlan
+from jusinfer.domain.routing.preferences import NO_PREFERENCES, Preferences
+from jusinfer.domain.routing.router import Router
 from jusinfer.domain.upstream_health import HealthyView, zero_random
 
 OFFERS = config.offers(config.load(config.Overrides(), {"DEEPSEEK_API_KEY": "k"}), 1)

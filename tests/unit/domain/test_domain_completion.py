@@ -5,8 +5,8 @@ import pickle
 import msgspec
 import pytest
 
-from jusinfer.domain.completion import CompletionRequest
-from jusinfer.domain.traits import Traits
+from jusinfer.domain.inference.request import CompletionRequest
+from jusinfer.domain.routing.features import Traits
 
 CANARY = "canary-in-a-prompt"
 

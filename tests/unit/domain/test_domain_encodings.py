@@ -4,7 +4,7 @@ from urllib.parse import quote
 
 import pytest
 
-from jusinfer.domain.encodings import unescaped
+from jusinfer.domain.redaction_decoders import unescaped
 
 TEXT = "Straße “quoted” \U0001f600 \U00020000 你好 and/or"
 

@@ -10,18 +10,13 @@ from hypothesis import strategies as st
 
 from jusinfer.domain.catalog import Catalog, Model, Price, Route, Upstream, UpstreamFacts
 from jusinfer.domain.errors import InvalidRequest, PolicyRefused, Unavailable
-from jusinfer.domain.preferences import (
-    NO_POLICY,
-    NO_PREFERENCES,
-    Preferences,
-    TenantPolicy,
-    closed_gate,
-)
-from jusinfer.domain.route_plan import PlannedRoute
-from jusinfer.domain.routing.named import plan_named
-from jusinfer.domain.routing.routes import by_health, serving
-from jusinfer.domain.routing.wishes import RoutingPolicy
-from jusinfer.domain.traits import Traits, Warmth
+from jusinfer.domain.routing.explicit import plan_named
+from jusinfer.domain.routing.features import Traits, Warmth
+from jusinfer.domain.routing.load_balancing import by_health, serving
+from jusinfer.domain.routing.objective import RoutingPolicy
+from jusinfer.domain.routing.plan import PlannedRoute
+from jusinfer.domain.routing.preferences import NO_PREFERENCES, Preferences
+from jusinfer.domain.tenant_policy import NO_POLICY, TenantPolicy, closed_gate
 from jusinfer.domain.upstream_health import (
     COLD_SECONDS,
     CONSECUTIVE_MAX,

@@ -14,7 +14,7 @@ from jusinfer.domain.redaction import (
     clean,
     clean_counted,
 )
-from jusinfer.domain.secrets import REDACTED
+from jusinfer.domain.secret_masking import REDACTED
 
 PROMPT = "My neighbour Wilhelmina buried the ledger under the third oak"
 

@@ -21,13 +21,14 @@ from jusinfer.domain.errors import (
     PolicyRefused,
     Unavailable,
 )
-from jusinfer.domain.preferences import NO_POLICY, NO_PREFERENCES, Preferences, TenantPolicy
-from jusinfer.domain.route_plan import RoutePlan, coded, read_codes
-from jusinfer.domain.routing.decision import Router, decide
-from jusinfer.domain.routing.explaining import sentence, sentence_of
-from jusinfer.domain.routing.wishes import RoutingPolicy
-from jusinfer.domain.rule_table import Pair, Signal
-from jusinfer.domain.traits import Traits, Warmth
+from jusinfer.domain.routing.explanation import sentence, sentence_of
+from jusinfer.domain.routing.features import Traits, Warmth
+from jusinfer.domain.routing.objective import RoutingPolicy
+from jusinfer.domain.routing.plan import RoutePlan, coded, read_codes
+from jusinfer.domain.routing.preferences import NO_PREFERENCES, Preferences
+from jusinfer.domain.routing.router import Router, decide
+from jusinfer.domain.routing.rules import Pair, Signal
+from jusinfer.domain.tenant_policy import NO_POLICY, TenantPolicy
 from jusinfer.domain.upstream_health import CONSECUTIVE_MAX, Health, HealthyView, zero_random
 
 TABLE = rules.builtin().table

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from jusinfer import config, rules
-from jusinfer.domain.routing.comparing import changes, flips
-from jusinfer.domain.rule_file import TEXT_BYTES_MAX, RuleFileError, read_table
-from jusinfer.domain.rule_table import GATES, OUTCOMES
+from jusinfer.domain.routing.rules import GATES, OUTCOMES
+from jusinfer.domain.routing.rules_diff import changes, flips
+from jusinfer.domain.routing.rules_parser import TEXT_BYTES_MAX, RuleFileError, read_table
 from jusinfer.rules import BUILTIN, RuleFiles
 
 FOUND = rules.builtin()

@@ -3,7 +3,7 @@ import pytest
 from jusinfer.domain import sandbox_names
 from jusinfer.domain.errors import InvalidRequest
 from jusinfer.domain.sandbox_names import sandbox_name
-from jusinfer.sandbox import faults, likeness
+from jusinfer.sandbox import faults, provider_quirks
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_the_grammar_is_the_sandboxs_own() -> None:
     assert faults.FLAGS == sandbox_names.FLAGS
     for option, bounds in faults.NUMBERS.items():
         assert sandbox_names.NUMBERS[option] == bounds
-    assert sandbox_names.WORDS["as"] == likeness.KNOWN
+    assert sandbox_names.WORDS["as"] == provider_quirks.KNOWN
     named = {*sandbox_names.NUMBERS, *sandbox_names.WORDS, *sandbox_names.FLAGS, "rate"}
     # What is free text can be said in the body only.
     assert {*faults.NUMBERS, *faults.FLAGS, *faults.WORDS} - named == {"message", "to"}

@@ -6,7 +6,13 @@ from collections.abc import Callable
 import pytest
 
 from jusinfer.domain.identity import Mode, format_key
-from jusinfer.domain.secrets import NO_SECRETS, PIECE_CHARS, REDACTED, OwnSecrets, mask_secrets
+from jusinfer.domain.secret_masking import (
+    NO_SECRETS,
+    PIECE_CHARS,
+    REDACTED,
+    OwnSecrets,
+    mask_secrets,
+)
 
 PEM = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBg\n-----END PRIVATE KEY-----"
 

@@ -2,7 +2,7 @@ from collections.abc import Callable
 
 import pytest
 
-from jusinfer.domain.stream import (
+from jusinfer.domain.inference.stream_state import (
     HELD_BYTES_MAX,
     HELD_EVENTS_MAX,
     AttemptState,

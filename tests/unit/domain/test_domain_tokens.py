@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from jusinfer.domain.tokens import SAMPLE_BYTES, estimate_json_tokens, worst_json_tokens
+from jusinfer.domain.token_estimation import SAMPLE_BYTES, estimate_json_tokens, worst_json_tokens
 
 CHARS = 6_000
 MARGIN_PERCENT = 115

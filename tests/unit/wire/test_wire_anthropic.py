@@ -9,17 +9,22 @@ from hypothesis import strategies as st
 from tests.playbook.script import DEADLINES, IDENT
 
 from jusinfer.domain.errors import InvalidRequest
-from jusinfer.domain.stream import AttemptState, ChunkMalformed, StreamAttempt, UpstreamFailure
+from jusinfer.domain.inference.stream_state import (
+    AttemptState,
+    ChunkMalformed,
+    StreamAttempt,
+    UpstreamFailure,
+)
 from jusinfer.domain.usage import TokenUsage
-from jusinfer.wire.anthropic_blocks import redacted, signature_of, usage_members
-from jusinfer.wire.anthropic_dialect import AnthropicDialect
-from jusinfer.wire.anthropic_native import NativeDecoder, NativeReader, NativeWriter
-from jusinfer.wire.anthropic_surface import AnthropicSurface
-from jusinfer.wire.chat_request import decode_request
-from jusinfer.wire.chat_stream import ChatStreamDecoder
+from jusinfer.wire.inbound.anthropic.blocks import redacted, signature_of, usage_members
+from jusinfer.wire.inbound.anthropic.client_api import AnthropicSurface
+from jusinfer.wire.inbound.openai_chat import decode_request
 from jusinfer.wire.member_table import judge
-from jusinfer.wire.openai_chat import decode_answer
+from jusinfer.wire.passthrough.anthropic import NativeDecoder, NativeReader, NativeWriter
 from jusinfer.wire.sse import SseDecoder
+from jusinfer.wire.upstream.anthropic.response import AnthropicDialect
+from jusinfer.wire.upstream.chat_stream import ChatStreamDecoder
+from jusinfer.wire.upstream.openai_chat import decode_answer
 
 DIALECT = AnthropicDialect()
 SURFACE = AnthropicSurface()

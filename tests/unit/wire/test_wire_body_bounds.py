@@ -5,7 +5,12 @@ import json
 import pytest
 
 from jusinfer.domain.errors import InvalidRequest
-from jusinfer.wire.body_bounds import COUNTED_BYTES_MIN, MEMBERS_MAX, VALUES_MAX, check_count
+from jusinfer.wire.inbound.body_bounds import (
+    COUNTED_BYTES_MIN,
+    MEMBERS_MAX,
+    VALUES_MAX,
+    check_count,
+)
 
 PROSE = 'He said: "yes, [no], {maybe}: \\ or \\\\" and so on,,,:::[[[{{{'
 

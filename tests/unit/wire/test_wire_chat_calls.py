@@ -7,7 +7,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jusinfer.wire.chat_calls import CallTracker
+from jusinfer.wire.upstream.chat_calls import CallTracker
 
 ARGUMENTS = ('{"city":"Paris"}', '{"path":"a }{ \\" b","depth":[1,{"x":2}]}', "[]", '"text"')
 

@@ -4,8 +4,8 @@ from typing import Any
 import pytest
 
 from jusinfer.domain.errors import InvalidRequest
-from jusinfer.domain.traits import Traits
-from jusinfer.wire.chat_request import decode_request
+from jusinfer.domain.routing.features import Traits
+from jusinfer.wire.inbound.openai_chat import decode_request
 
 CANARY = "canary-7f3a"
 

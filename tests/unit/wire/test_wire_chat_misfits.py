@@ -1,6 +1,6 @@
 import pytest
 
-from jusinfer.wire.chat_misfits import misfit
+from jusinfer.wire.validation_errors import misfit
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from jusinfer.domain.catalog import Price
-from jusinfer.domain.completion import CompletionRequest
 from jusinfer.domain.errors import InvalidRequest
+from jusinfer.domain.inference.request import CompletionRequest
 from jusinfer.domain.sender import NO_STAMP, Stamp, opaque
-from jusinfer.wire.chat_request import decode_request, encode_request
+from jusinfer.wire.inbound.openai_chat import decode_request, encode_request
 
 CANARY = "canary-7f3a"
 USER = {"role": "user", "content": "x"}

@@ -6,11 +6,11 @@ import pytest
 
 from jusinfer.domain.errors import ContextTooLong, Unavailable, UpstreamRefused
 from jusinfer.domain.inference.failures import code_of, error_of
-from jusinfer.gateway.endpoints import ANTHROPIC
-from jusinfer.gateway.translator import render_error
-from jusinfer.wire.anthropic_native import error_event
+from jusinfer.gateway.inference.endpoints import ANTHROPIC
+from jusinfer.gateway.inference.translator import render_error
 from jusinfer.wire.error_kinds import failed_error, too_long
-from jusinfer.wire.upstream_errors import read_error, read_inner_error
+from jusinfer.wire.inbound.anthropic.error_event import error_event
+from jusinfer.wire.upstream.errors import read_error, read_inner_error
 
 TOO_LONG = (
     ("prompt is too long: 210000 tokens > 200000 maximum", (210_000, 200_000)),

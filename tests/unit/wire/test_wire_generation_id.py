@@ -2,7 +2,7 @@
 
 import pytest
 
-from jusinfer.wire.generation_id import generation_id, repeats
+from jusinfer.wire.upstream.generation_id import generation_id, repeats
 
 HEAD = [(b"content-type", b"text/event-stream"), (b"x-generation-id", b"gen-head")]
 

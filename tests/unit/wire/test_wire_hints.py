@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from jusinfer import rules
 from jusinfer.domain.errors import InvalidRequest
-from jusinfer.domain.rule_table import TASKS, Hint
-from jusinfer.wire.chat_request import decode_request
-from jusinfer.wire.declared_task import declared
-from jusinfer.wire.hint_scan import HintScanner
-from jusinfer.wire.hint_windows import WHOLE_BYTES_MAX, WINDOW_BYTES, windows_of_content
+from jusinfer.domain.routing.rules import TASKS, Hint
+from jusinfer.wire.inbound.openai_chat import decode_request
+from jusinfer.wire.inbound.task_hint import declared
+from jusinfer.wire.routing_hints.scanner import HintScanner
+from jusinfer.wire.routing_hints.windows import WHOLE_BYTES_MAX, WINDOW_BYTES, windows_of_content
 
 TABLE = rules.builtin().table
 SCANNER = HintScanner(TABLE.hint)

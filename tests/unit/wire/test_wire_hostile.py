@@ -3,7 +3,7 @@
 import pytest
 
 from jusinfer.domain.errors import InvalidRequest
-from jusinfer.gateway.endpoints import ENDPOINTS
+from jusinfer.gateway.inference.endpoints import ENDPOINTS
 
 BASES = {
     "/v1/chat/completions": {"model": b'"m"', "messages": b'[{"role":"user","content":"x"}]'},

@@ -2,7 +2,7 @@
 
 import pytest
 
-from jusinfer.domain.stream import (
+from jusinfer.domain.inference.stream_state import (
     AttemptState,
     Chunk,
     ChunkMalformed,
@@ -10,14 +10,14 @@ from jusinfer.domain.stream import (
     StreamAttempt,
     UpstreamFailure,
 )
-from jusinfer.wire import answer_parts
 from jusinfer.wire.answer_ident import AnswerIdent
-from jusinfer.wire.anthropic_native import NativeReader, NativeWriter
-from jusinfer.wire.anthropic_writer import MessageWriter
-from jusinfer.wire.call_order import in_call_order
-from jusinfer.wire.chat_stream import CALLING_CHOICES_MAX, ChatStreamDecoder
-from jusinfer.wire.responses_writer import ResponseWriter
+from jusinfer.wire.inbound import answer_parts
+from jusinfer.wire.inbound.anthropic.stream_writer import MessageWriter
+from jusinfer.wire.inbound.responses.stream_writer import ResponseWriter
+from jusinfer.wire.passthrough.anthropic import NativeReader, NativeWriter
 from jusinfer.wire.sealed import merged
+from jusinfer.wire.upstream.call_order import in_call_order
+from jusinfer.wire.upstream.chat_stream import CALLING_CHOICES_MAX, ChatStreamDecoder
 
 IDENT = AnswerIdent("0" * 32, 1, "m", 1)
 

@@ -6,14 +6,14 @@ import sys
 
 import pytest
 
-from jusinfer.wire.chat_answer import read_answer
-from jusinfer.wire.chat_choice import CHOICES_MAX
-from jusinfer.wire.openai_chat import decode_chunk
+from jusinfer.wire.upstream.chat_answer import read_answer
+from jusinfer.wire.upstream.chat_choice import CHOICES_MAX
+from jusinfer.wire.upstream.openai_chat import decode_chunk
 
 CPU_SECONDS = 20
 # Reading each choice anew with all before it takes minutes.
 READ = """
-from jusinfer.wire.openai_chat import decode_answer, decode_chunk
+from jusinfer.wire.upstream.openai_chat import decode_answer, decode_chunk
 choice = b'{"index":0,"%b":{"content":"w"},"finish_reason":"stop"}'
 for name, read in ((b"message", decode_answer), (b"delta", decode_chunk)):
     choices = b",".join([choice % name] * 200_000)

@@ -9,7 +9,7 @@ from types import FrameType
 import pytest
 
 from jusinfer.domain.errors import InvalidRequest
-from jusinfer.gateway.endpoints import ENDPOINTS
+from jusinfer.gateway.inference.endpoints import ENDPOINTS
 from jusinfer.wire.member_table import UNKNOWN_NOTES_MAX, table_of
 
 NAMES = ("u{}", "!{}")

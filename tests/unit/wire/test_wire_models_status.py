@@ -6,9 +6,9 @@ import pytest
 
 from jusinfer.domain.catalog import Capability, Model, Price, Route, Upstream, UpstreamFacts
 from jusinfer.domain.errors import InvalidRequest
-from jusinfer.wire.models_page import anthropic_members, page_of
-from jusinfer.wire.models_shape import model_row, per_token
-from jusinfer.wire.status import status_json, status_page, worst
+from jusinfer.wire.json.anthropic_models import anthropic_members, page_of
+from jusinfer.wire.json.models import model_row, per_token
+from jusinfer.wire.json.status import status_json, status_page, worst
 
 FACTS = UpstreamFacts("eu", "DE", 0, trains_on_prompts=False, is_zdr=True)
 

@@ -1,10 +1,10 @@
 import msgspec
 import pytest
 
-from jusinfer.domain.stream import Chunk, ChunkMalformed
+from jusinfer.domain.inference.stream_state import Chunk, ChunkMalformed
 from jusinfer.domain.usage import TokenUsage
 from jusinfer.wire.answer_ident import AnswerIdent
-from jusinfer.wire.openai_chat import (
+from jusinfer.wire.upstream.openai_chat import (
     Answer,
     ChunkIdent,
     answer_as_events,
@@ -14,7 +14,7 @@ from jusinfer.wire.openai_chat import (
     named_so,
     usage_chunk,
 )
-from jusinfer.wire.usage_shapes import TOKENS_MAX, read_usage
+from jusinfer.wire.upstream.usage_shapes import TOKENS_MAX, read_usage
 
 NAMED = AnswerIdent("c", 5, "public")
 IDENT = ChunkIdent(id="c-1", created=1_790_000_000, model="m")

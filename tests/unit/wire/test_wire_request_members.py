@@ -7,8 +7,8 @@ import pytest
 
 from jusinfer.domain.errors import InvalidRequest
 from jusinfer.domain.sender import Stamp
-from jusinfer.gateway.endpoints import ENDPOINTS
-from jusinfer.wire.dialects import DIALECTS
+from jusinfer.gateway.inference.endpoints import ENDPOINTS
+from jusinfer.wire.upstream.registry import DIALECTS
 
 MESSAGE = {"type": "message", "role": "user", "content": "hi"}
 USER = {"role": "user", "content": "hi"}

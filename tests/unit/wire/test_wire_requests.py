@@ -7,13 +7,13 @@ import pytest
 
 from jusinfer.domain.errors import InvalidRequest
 from jusinfer.domain.sender import Stamp
-from jusinfer.gateway.endpoints import ENDPOINTS
+from jusinfer.gateway.inference.endpoints import ENDPOINTS
 from jusinfer.wire.call_ids import portable
-from jusinfer.wire.call_order import LOST
-from jusinfer.wire.dialects import DIALECTS
-from jusinfer.wire.responses_tools import call_item, names_of
+from jusinfer.wire.inbound.responses.tools import call_item, names_of
 from jusinfer.wire.sealed import seal
 from jusinfer.wire.tool_names import ClientNames, portable_name
+from jusinfer.wire.upstream.call_order import LOST
+from jusinfer.wire.upstream.registry import DIALECTS
 
 USER: Any = {"role": "user", "content": "x"}
 QUESTION: Any = {"role": "user", "content": "q"}

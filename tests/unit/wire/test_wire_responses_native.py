@@ -9,11 +9,11 @@ import pytest
 from jusinfer.domain.catalog import Price
 from jusinfer.domain.errors import InvalidRequest
 from jusinfer.domain.sender import Stamp
-from jusinfer.gateway.endpoints import ENDPOINTS, RESPONSES_PATH
-from jusinfer.gateway.translator import CrossFormatTranslator, ResponsesPassthrough
-from jusinfer.wire.anthropic_dialect import AnthropicDialect
-from jusinfer.wire.responses_native import Target, native_request
+from jusinfer.gateway.inference.endpoints import ENDPOINTS, RESPONSES_PATH
+from jusinfer.gateway.inference.translator import CrossFormatTranslator, ResponsesPassthrough
+from jusinfer.wire.passthrough.responses_request import Target, native_request
 from jusinfer.wire.sealed import seal
+from jusinfer.wire.upstream.anthropic.response import AnthropicDialect
 
 DOOR = ENDPOINTS["/v1/responses"]
 OPENAI = ("responses", "store_false", "no_obfuscation", "max_completion_tokens")

@@ -5,10 +5,16 @@ from typing import Any
 
 import pytest
 
-from jusinfer.domain.stream import DONE, AttemptState, Deadlines, StreamAttempt, UpstreamFailure
+from jusinfer.domain.inference.stream_state import (
+    DONE,
+    AttemptState,
+    Deadlines,
+    StreamAttempt,
+    UpstreamFailure,
+)
 from jusinfer.domain.usage import TokenUsage
-from jusinfer.wire.responses_answer import read_response, whole_response
-from jusinfer.wire.responses_relay import ResponsesRelay, response_as_events
+from jusinfer.wire.passthrough.responses_answer import read_response, whole_response
+from jusinfer.wire.passthrough.responses_stream import ResponsesRelay, response_as_events
 
 ASKED = json.dumps(
     {"model": "m", "input": "hi", "metadata": {"a": "1"}, "user": "ann", "prompt_cache_key": "k"}

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from jusinfer.domain.errors import InvalidRequest
-from jusinfer.wire.anthropic_request import encode_messages
-from jusinfer.wire.chat_request import decode_request
-from jusinfer.wire.messages_request import read_messages_request
-from jusinfer.wire.schemas import DEPTH_MAX, enforceable, object_schema, strict_form
+from jusinfer.wire.inbound.anthropic.request import read_messages_request
+from jusinfer.wire.inbound.openai_chat import decode_request
+from jusinfer.wire.json_schemas import DEPTH_MAX, enforceable, object_schema, strict_form
+from jusinfer.wire.upstream.anthropic.request import encode_messages
 
 USER = [{"role": "user", "content": "Hello"}]
 CLOSED = {

@@ -6,9 +6,9 @@ import pytest
 
 from jusinfer.domain.errors import InvalidRequest
 from jusinfer.domain.sender import NO_STAMP
-from jusinfer.gateway.endpoints import ENDPOINTS
-from jusinfer.wire.anthropic_dialect import AnthropicDialect
-from jusinfer.wire.pivot import Dialect
+from jusinfer.gateway.inference.endpoints import ENDPOINTS
+from jusinfer.wire.interfaces import Dialect
+from jusinfer.wire.upstream.anthropic.response import AnthropicDialect
 
 CHAT, MESSAGES, RESPONSES = "/v1/chat/completions", "/v1/messages", "/v1/responses"
 BASES = {

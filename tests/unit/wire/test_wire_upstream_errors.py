@@ -1,6 +1,6 @@
 import pytest
 
-from jusinfer.wire.upstream_errors import (
+from jusinfer.wire.upstream.errors import (
     BODY_BYTES_MAX,
     RETRY_SECONDS_MAX,
     TEXT_CHARS_MAX,

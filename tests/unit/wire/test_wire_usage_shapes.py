@@ -4,13 +4,18 @@ import msgspec
 import pytest
 
 from jusinfer.domain.catalog import Price, PriceExtras
+from jusinfer.domain.inference.stream_state import (
+    AttemptState,
+    Deadlines,
+    StreamAttempt,
+    UpstreamFailure,
+)
 from jusinfer.domain.money import charge_nano
 from jusinfer.domain.pricing import cost_pico
-from jusinfer.domain.stream import AttemptState, Deadlines, StreamAttempt, UpstreamFailure
 from jusinfer.domain.usage import TokenUsage, newer, plausible
-from jusinfer.wire.anthropic_dialect import AnthropicDialect
-from jusinfer.wire.openai_chat import decode_answer, decode_chunk
-from jusinfer.wire.usage_shapes import (
+from jusinfer.wire.upstream.anthropic.response import AnthropicDialect
+from jusinfer.wire.upstream.openai_chat import decode_answer, decode_chunk
+from jusinfer.wire.upstream.usage_shapes import (
     TOKENS_MAX,
     MessagesUsage,
     merged,

@@ -7,8 +7,8 @@ import pytest
 
 from jusinfer.domain.usage import TokenUsage
 from jusinfer.wire.answer_ident import AnswerIdent
-from jusinfer.wire.chat_answer import named_answer, read_answer
-from jusinfer.wire.usual_answer import read_usual, write_usual
+from jusinfer.wire.upstream.chat_answer import named_answer, read_answer
+from jusinfer.wire.upstream.usual_answer import read_usual, write_usual
 
 IDENT = AnswerIdent("c" * 32, 1_790_000_000, "public/model")
 MESSAGE: dict[str, Any] = {"role": "assistant", "content": 'He said "é" \\ \u2028 and <b>.\n'}

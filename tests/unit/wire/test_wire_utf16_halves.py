@@ -5,8 +5,8 @@ import json
 import pytest
 
 from jusinfer.wire.answer_ident import AnswerIdent
-from jusinfer.wire.chat_stream import ChatStreamDecoder
-from jusinfer.wire.utf16_halves import joined, without_half
+from jusinfer.wire.upstream.chat_stream import ChatStreamDecoder
+from jusinfer.wire.upstream.utf16_halves import joined, without_half
 
 
 @pytest.mark.parametrize(

@@ -22,9 +22,9 @@ from jusinfer.domain.inference.failures import (
 )
 from jusinfer.domain.inference.response_headers import US_PER_SECOND, passed_headers
 from jusinfer.domain.inference.settlement import OK, Settlement
+from jusinfer.domain.inference.stream_state import AttemptState, StreamAttempt, UpstreamFailure
 from jusinfer.domain.money import charge_nano, format_usd
-from jusinfer.domain.preferences import NO_POLICY, closed_gate
-from jusinfer.domain.stream import AttemptState, StreamAttempt, UpstreamFailure
+from jusinfer.domain.tenant_policy import NO_POLICY, closed_gate
 from jusinfer.domain.usage import Outcome, TokenUsage
 
 NO_USAGE: Final = TokenUsage()

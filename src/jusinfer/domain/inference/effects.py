@@ -5,10 +5,10 @@ from typing import Protocol
 
 from jusinfer.domain.catalog import Upstream
 from jusinfer.domain.errors import JusinferError
+from jusinfer.domain.inference.stream_state import StreamAttempt, UpstreamFailure
 from jusinfer.domain.journal import Ended
-from jusinfer.domain.secrets import OwnSecrets
-from jusinfer.domain.stream import StreamAttempt, UpstreamFailure
-from jusinfer.domain.traits import Warmth
+from jusinfer.domain.routing.features import Warmth
+from jusinfer.domain.secret_masking import OwnSecrets
 from jusinfer.domain.upstream_health import Health, UpstreamEndpoint
 from jusinfer.domain.usage import TokenUsage
 

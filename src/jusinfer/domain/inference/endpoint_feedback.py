@@ -4,7 +4,7 @@ from typing import Final
 
 from jusinfer.domain.catalog import Upstream
 from jusinfer.domain.inference.failures import RATE_STATUS, STOPPING
-from jusinfer.domain.stream import UpstreamFailure
+from jusinfer.domain.inference.stream_state import UpstreamFailure
 from jusinfer.domain.upstream_health import Health, UpstreamEndpoint
 
 ATTEMPTS_MAX: Final = 3

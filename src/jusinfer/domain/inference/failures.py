@@ -13,9 +13,9 @@ from jusinfer.domain.errors import (
     UpstreamRefused,
     UpstreamTimeout,
 )
+from jusinfer.domain.inference.stream_state import UpstreamFailure
 from jusinfer.domain.redaction import ERROR_CHARS_MAX, clean
-from jusinfer.domain.secrets import NO_SECRETS, OwnSecrets, mask_secrets
-from jusinfer.domain.stream import UpstreamFailure
+from jusinfer.domain.secret_masking import NO_SECRETS, OwnSecrets, mask_secrets
 from jusinfer.domain.usage import Outcome
 
 TIMEOUT_STATUSES: Final = frozenset({408, 504, 524})

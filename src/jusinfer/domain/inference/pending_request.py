@@ -2,12 +2,12 @@
 
 from typing import Final, Protocol
 
-from jusinfer.domain.completion import CompletionRequest
 from jusinfer.domain.errors import JusinferError, Unavailable
 from jusinfer.domain.identity import Principal
 from jusinfer.domain.inference.admitted_request import AdmittedRequest
 from jusinfer.domain.inference.effects import Effects, Hold, Reservation
 from jusinfer.domain.inference.planned_request import PlannedRequest
+from jusinfer.domain.inference.request import CompletionRequest
 from jusinfer.domain.inference.response_headers import (
     US_PER_SECOND,
     RateWindow,

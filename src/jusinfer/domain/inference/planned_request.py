@@ -6,12 +6,12 @@ import msgspec
 
 from jusinfer.domain.billing_rules import billed_pico
 from jusinfer.domain.catalog import Price
-from jusinfer.domain.completion import CompletionRequest
 from jusinfer.domain.errors import InsufficientCredit
+from jusinfer.domain.inference.request import CompletionRequest
 from jusinfer.domain.money import charge_nano
 from jusinfer.domain.pricing import affordable_completion_tokens, bound_pico, is_free
-from jusinfer.domain.route_plan import RoutePlan
-from jusinfer.domain.traits import Warmth
+from jusinfer.domain.routing.features import Warmth
+from jusinfer.domain.routing.plan import RoutePlan
 from jusinfer.domain.usage import TokenUsage
 
 OUTPUT_TOKENS_MIN: Final = 16

@@ -12,11 +12,11 @@ from jusinfer.domain.inference.response_headers import (
     answer_headers,
     own_ids,
 )
+from jusinfer.domain.inference.stream_state import UpstreamFailure
 from jusinfer.domain.inference.usage_record import Ending, ended_record
 from jusinfer.domain.journal import Admitted
 from jusinfer.domain.money import charge_nano
 from jusinfer.domain.pricing import cost_pico
-from jusinfer.domain.stream import UpstreamFailure
 from jusinfer.domain.usage import Outcome, TokenUsage
 
 OK: Final = 200

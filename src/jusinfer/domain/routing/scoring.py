@@ -3,9 +3,9 @@
 from collections.abc import Collection
 from typing import Final
 
-from jusinfer.domain.route_plan import Reason, reason
-from jusinfer.domain.rule_table import RuleTable, Signal
-from jusinfer.domain.traits import Traits
+from jusinfer.domain.routing.features import Traits
+from jusinfer.domain.routing.plan import Reason, reason
+from jusinfer.domain.routing.rules import RuleTable, Signal
 
 TOKENS_MAX: Final = 2**40
 

@@ -4,8 +4,7 @@ from typing import ClassVar, Final
 
 from jusinfer.domain.catalog import Upstream
 from jusinfer.domain.inference.admitted_request import AdmittedRequest
-from jusinfer.domain.provider_report import QUIRK
-from jusinfer.domain.stream import (
+from jusinfer.domain.inference.stream_state import (
     DONE_EVENT,
     ChunkMalformed,
     Deadlines,
@@ -13,18 +12,19 @@ from jusinfer.domain.stream import (
     UpstreamFailure,
     Verdict,
 )
+from jusinfer.domain.provider_report import QUIRK
 from jusinfer.domain.upstream_health import UpstreamEndpoint
 from jusinfer.domain.usage import TokenUsage
-from jusinfer.gateway.generation import Generation
+from jusinfer.gateway.http.connection_pool import Exchange, Failure, FailureKind
 from jusinfer.gateway.inference.event_writer import Client, EventWriter
-from jusinfer.gateway.pool import Exchange, Failure, FailureKind
-from jusinfer.gateway.translator import Translator
+from jusinfer.gateway.inference.generation_report import Generation
+from jusinfer.gateway.inference.translator import Translator
 from jusinfer.wire.answer_ident import AnswerIdent
-from jusinfer.wire.generation_id import repeats
-from jusinfer.wire.openai_chat import Answer
-from jusinfer.wire.pivot import DialectStream, Headers, SurfaceStream
-from jusinfer.wire.route_shape import with_route
+from jusinfer.wire.interfaces import DialectStream, Headers, SurfaceStream
+from jusinfer.wire.json.route import with_route
 from jusinfer.wire.sse import SseDecoder, SseTooLarge
+from jusinfer.wire.upstream.generation_id import repeats
+from jusinfer.wire.upstream.openai_chat import Answer
 from jusinfer.wire.utf8 import as_utf8
 
 OK: Final = 200

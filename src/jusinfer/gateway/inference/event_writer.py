@@ -4,13 +4,13 @@ from typing import Protocol
 
 from jusinfer.domain.inference.admitted_request import AdmittedRequest
 from jusinfer.domain.inference.failures import code_of
-from jusinfer.domain.secrets import OwnSecrets
-from jusinfer.domain.stream import StreamAttempt, UpstreamFailure
-from jusinfer.gateway.translator import client_message
+from jusinfer.domain.inference.stream_state import StreamAttempt, UpstreamFailure
+from jusinfer.domain.secret_masking import OwnSecrets
+from jusinfer.gateway.inference.translator import client_message
 from jusinfer.wire.answer_ident import AnswerIdent
-from jusinfer.wire.openai_chat import error_chunk, named_so, usage_chunk
-from jusinfer.wire.pivot import Surface, SurfaceStream
-from jusinfer.wire.route_shape import event_with_route
+from jusinfer.wire.interfaces import Surface, SurfaceStream
+from jusinfer.wire.json.route import event_with_route
+from jusinfer.wire.upstream.openai_chat import error_chunk, named_so, usage_chunk
 
 
 class Collecting(Protocol):

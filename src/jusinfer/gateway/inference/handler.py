@@ -7,38 +7,38 @@ from typing import Final, TypeVar
 import msgspec
 
 from jusinfer.domain.catalog import Upstream
-from jusinfer.domain.completion import CompletionRequest
 from jusinfer.domain.errors import JusinferError, Unavailable
 from jusinfer.domain.identity import Principal, fingerprint
 from jusinfer.domain.inference.admitted_request import AdmittedRequest
 from jusinfer.domain.inference.effects import Attempt, Hold, Reservation, Timer
 from jusinfer.domain.inference.pending_request import PendingRequest
 from jusinfer.domain.inference.planned_request import PlannedRequest
+from jusinfer.domain.inference.request import CompletionRequest
 from jusinfer.domain.inference.response_headers import US_PER_SECOND
 from jusinfer.domain.journal import Admitted, Ended
-from jusinfer.domain.secrets import OwnSecrets
-from jusinfer.domain.traits import Warmth
+from jusinfer.domain.routing.features import Warmth
+from jusinfer.domain.secret_masking import OwnSecrets
 from jusinfer.domain.upstream_health import Health
-from jusinfer.gateway.admission import examine, read
-from jusinfer.gateway.context import Context
-from jusinfer.gateway.credit_leases import nothing_reserved
-from jusinfer.gateway.endpoints import Endpoint
-from jusinfer.gateway.entrance import credential, identify
-from jusinfer.gateway.explained import route_json
-from jusinfer.gateway.heavy import LARGE_BYTES_MIN
+from jusinfer.gateway.accounting.credit_leases import nothing_reserved
+from jusinfer.gateway.accounting.journal_writer import Segment
+from jusinfer.gateway.accounting.rates import RateWindow
+from jusinfer.gateway.accounting.request_holds import RequestHold
+from jusinfer.gateway.http.response_writer import Request, Responder
+from jusinfer.gateway.inference.admission import examine, read
 from jusinfer.gateway.inference.attempt import StreamingAttempt, UnaryAttempt
+from jusinfer.gateway.inference.authentication import credential, identify
+from jusinfer.gateway.inference.endpoints import Endpoint
 from jusinfer.gateway.inference.event_writer import Collecting
+from jusinfer.gateway.inference.route_preview import route_json
 from jusinfer.gateway.inference.route_request import Asked, RouteRequest, write_request
-from jusinfer.gateway.inference.settled import append_ended
-from jusinfer.gateway.journal import Segment
-from jusinfer.gateway.origin import country_of
-from jusinfer.gateway.rates import RateWindow
-from jusinfer.gateway.request_holds import RequestHold
-from jusinfer.gateway.responder import Request, Responder
-from jusinfer.gateway.translator import render_error
+from jusinfer.gateway.inference.settlement import append_ended
+from jusinfer.gateway.inference.translator import render_error
+from jusinfer.gateway.off_loop import LARGE_BYTES_MIN
+from jusinfer.gateway.request_origin import country_of
+from jusinfer.gateway.state import Context
 from jusinfer.wire.answer_ident import AnswerIdent
 from jusinfer.wire.errors import status_of
-from jusinfer.wire.pivot import Surface
+from jusinfer.wire.interfaces import Surface
 
 T = TypeVar("T")
 FAULT: Final = Unavailable("an internal fault; the request was not served")

@@ -8,13 +8,13 @@ from jusinfer.domain.catalog import Capability
 from jusinfer.domain.errors import InvalidRequest
 from jusinfer.domain.identity import Principal
 from jusinfer.domain.inference.planned_request import PlannedRequest
-from jusinfer.gateway.endpoints import CHAT_PATH, Endpoint
-from jusinfer.gateway.outbound import gateway_lines, stamp_of
-from jusinfer.gateway.pool import Target
-from jusinfer.gateway.snapshot import Dispatch
-from jusinfer.gateway.translator import Translator
+from jusinfer.gateway.http.connection_pool import Target
+from jusinfer.gateway.inference.endpoints import CHAT_PATH, Endpoint
+from jusinfer.gateway.inference.translator import Translator
+from jusinfer.gateway.inference.upstream_headers import gateway_lines, stamp_of
+from jusinfer.gateway.runtime_config import Dispatch
 from jusinfer.wire.answer_ident import AnswerIdent
-from jusinfer.wire.pivot import SurfaceStream
+from jusinfer.wire.interfaces import SurfaceStream
 
 LENGTH: Final = b"content-length: "
 

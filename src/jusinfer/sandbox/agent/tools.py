@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from jusinfer.sandbox.agent.heard import Tool
-from jusinfer.sandbox.schema import fitting
+from jusinfer.sandbox.schema_examples import fitting
 
 SHELLS: Final = (
     "bash",

@@ -1,0 +1,109 @@
+"""What a request holds besides credit: permits under limits, reservations under hard caps."""
+
+from collections.abc import Callable
+from typing import Final
+
+from jusinfer.domain.errors import CapReached, Unavailable
+from jusinfer.domain.identity import Principal
+from jusinfer.domain.journal import Ended
+from jusinfer.domain.limits import Cap, CapAction
+from jusinfer.gateway.accounting.credit_leases import CreditBalances, Reservation
+from jusinfer.gateway.accounting.rate_limiter import LeasedQuota, RateLimiter
+
+TRIES_MAX: Final = 4
+
+
+class RequestHold:
+    """Ends once: with the record of a completion, or released when none came of it."""
+
+    __slots__ = ("_buckets", "_is_open", "_permits", "_tokens", "caps")
+
+    def __init__(
+        self, permits: RateLimiter | None, buckets: list[LeasedQuota], tokens: int
+    ) -> None:
+        self._permits = permits
+        self._buckets = buckets
+        self._tokens = tokens
+        self._is_open = True
+        self.caps: list[Reservation] = []
+
+    def end(self, record: Ended) -> None:
+        """Count what was used; a request that failed counts as a request and for no tokens."""
+        if self._is_open:
+            self._is_open = False
+            used = record.prompt_tokens + record.completion_tokens
+            if self._permits is not None:
+                self._permits.give_back(self._buckets, self._tokens, used)
+            for reservation in self.caps:
+                reservation.end(record.charge_nano)
+
+    def release(self) -> None:
+        """Let go of everything: the request was refused before it began."""
+        if self._is_open:
+            self._is_open = False
+            if self._permits is not None:
+                self._permits.give_back(self._buckets, self._tokens, None)
+            for reservation in self.caps:
+                reservation.end(0)
+
+    def spend(self) -> None:
+        """End a question about records: it counts as a request and for no tokens."""
+        if self._is_open:
+            self._is_open = False
+            if self._permits is not None:
+                self._permits.give_back(self._buckets, self._tokens, 0)
+
+    @property
+    def cap_leases(self) -> str:
+        """Name the leases of hard caps that the charge counts against."""
+        return ",".join([reservation.lease.lease_id for reservation in self.caps])
+
+
+class RequestHolds:
+    """Takes holds for requests of principals that have limits or hard caps."""
+
+    def __init__(
+        self, permits: RateLimiter, caps: CreditBalances, clock: Callable[[], float]
+    ) -> None:
+        self.permits = permits
+        self.caps = caps
+        self._clock = clock
+
+    def take(self, principal: Principal, tokens: int) -> RequestHold | None:
+        """Take all permits at once if they are here; None means to `fetch`. Raises RateLimited."""
+        buckets = self.permits.take(principal.limits, tokens, self._clock())
+        return None if buckets is None else RequestHold(self.permits, buckets, tokens)
+
+    async def fetch(self, principal: Principal, tokens: int) -> RequestHold:
+        """Take permits with the database's help; raises RateLimited or Unavailable."""
+        for _ in range(TRIES_MAX):
+            hold = self.take(principal, tokens)
+            if hold is not None:
+                return hold
+            await self.permits.fetch(principal.limits, tokens, self._clock(), self._clock)
+        raise Unavailable("limits are contended right now", retry_after_seconds=1)
+
+    async def reserve(
+        self, principal: Principal, hold: RequestHold, bound_nano: int, epoch_seconds: int
+    ) -> None:
+        """Reserve the bound under every hard cap; raises CapReached with when it resets."""
+        for cap in principal.caps:
+            if cap.action == CapAction.STOP:
+                hold.caps.append(await self._reserve(cap, bound_nano, epoch_seconds))
+
+    async def _reserve(self, cap: Cap, bound_nano: int, epoch_seconds: int) -> Reservation:
+        # A lease belongs to one period: the balance of the period before is left to be returned.
+        balance = self.caps.balance(cap.cap_id, str(cap.resets_at))
+        for _ in range(TRIES_MAX):
+            reservation = balance.reserve(bound_nano, self._clock())
+            if reservation is not None:
+                return reservation
+            available_nano = await self.caps.refill(balance, bound_nano, self._clock())
+            if available_nano is not None:
+                raise CapReached(
+                    f"the {cap.scope}'s cap on spending by {cap.period} would be exceeded",
+                    bound_nano=bound_nano,
+                    available_nano=available_nano,
+                    resets_in_seconds=max(cap.resets_at - epoch_seconds, 1),
+                )
+        raise Unavailable("a cap on spending is contended right now", retry_after_seconds=1)

@@ -1,0 +1,1 @@
+"""The client APIs: requests read, answers and streams written."""

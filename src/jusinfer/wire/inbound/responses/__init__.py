@@ -1,0 +1,1 @@
+"""OpenAI Responses as a client API."""

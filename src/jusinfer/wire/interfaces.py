@@ -1,0 +1,139 @@
+"""What a surface and a dialect are: translations to and from the neutral form.
+
+The neutral form is OpenAI's Chat Completions JSON. A surface is how callers speak to us, a dialect
+how we speak to an upstream; neither knows of the other. Both are pure: no clock, no network.
+
+Usage inside the neutral form has OpenAI's shape: `prompt_tokens` includes cache reads and writes,
+`completion_tokens` includes reasoning. What Chat Completions has no member for travels in the
+members that OpenRouter uses: `reasoning`, `reasoning_details`, `cache_control`.
+"""
+
+from typing import Protocol
+
+import msgspec
+
+from jusinfer.domain.inference.request import CompletionRequest, MemberNote
+from jusinfer.domain.inference.stream_state import Chunk, UpstreamFailure
+from jusinfer.domain.usage import TokenUsage
+from jusinfer.wire.answer_ident import AnswerIdent
+
+Headers = list[tuple[bytes, bytes]]
+
+
+class ChatForm(msgspec.Struct, frozen=True):
+    """A client's request in the neutral form, and what providers of some APIs cannot take of it."""
+
+    body: bytes
+    notes: tuple[MemberNote, ...] = ()
+    has_foreign_turns: bool = False
+
+
+class SurfaceStream(Protocol):
+    """One streamed answer on its way to a caller."""
+
+    def events(self, payloads: list[bytes]) -> bytes:
+        """Turn strict neutral chunks (JSON, unframed) into framed bytes.
+
+        Raises ChunkMalformed for what cannot be written; the stream is then ended as failed.
+        """
+        ...
+
+    def finish(self, usage: TokenUsage, cost_usd: str) -> bytes:
+        """Give the closing events after a good end."""
+        ...
+
+    def fail(self, code: str, message: str) -> bytes:
+        """Give the one error event that ends a stream which broke after it had begun."""
+        ...
+
+
+class Surface(Protocol):
+    """How callers speak to us; stateless."""
+
+    name: str
+
+    def to_chat(self, body: bytes) -> ChatForm:
+        """Turn a caller's body into the neutral form; raises InvalidRequest naming the field."""
+        ...
+
+    def answer(
+        self,
+        chat_answer: bytes,
+        asked_body: bytes,
+        usage: TokenUsage,
+        cost: str,
+        ident: AnswerIdent,
+    ) -> bytes:
+        """Turn a strict whole answer into the caller's shape; `cost` is US dollars as text."""
+        ...
+
+    def stream(self, asked_body: bytes, ident: AnswerIdent) -> SurfaceStream:
+        """Begin a streamed answer to a request."""
+        ...
+
+    def error(
+        self, status: int, code: str, message: str, param: str | None, request_id: str
+    ) -> bytes:
+        """Write the body of an error in the caller's wire format."""
+        ...
+
+
+class StreamDecoder(Protocol):
+    """Reads the events of one attempt as they are relayed."""
+
+    def decode(self, payload: bytes) -> Chunk:
+        """Read one event; raises ChunkMalformed."""
+        ...
+
+    def flush(self) -> Chunk | None:
+        """Give what is still held at the end of the stream."""
+        ...
+
+
+class DialectStream(Protocol):
+    """One streamed attempt at an upstream."""
+
+    def chunks(self, payload: bytes) -> list[bytes]:
+        """Turn the data of one event into neutral chunks; raises ChunkMalformed.
+
+        After the last event of a complete stream `[DONE]` comes last. An error event becomes a
+        chunk with a top-level `error` member.
+        """
+        ...
+
+    def end(self) -> list[bytes]:
+        """Give what is left when the body ended as HTTP says; `[DONE]` only after a real end."""
+        ...
+
+
+class Dialect(Protocol):
+    """How we speak to an upstream; stateless."""
+
+    name: str
+
+    def path(self, upstream_model: str, *, is_stream: bool) -> str:
+        """Give the path of a completion below the upstream's base."""
+        ...
+
+    def encode(
+        self,
+        asked: CompletionRequest,
+        *,
+        upstream_model: str,
+        output_tokens_max: int | None,
+        quirks: tuple[str, ...],
+    ) -> bytes:
+        """Write a request; raises InvalidRequest naming what the dialect cannot express."""
+        ...
+
+    def answer(self, body: bytes) -> bytes:
+        """Turn a whole good answer into the neutral form with `usage`; raises ChunkMalformed."""
+        ...
+
+    def stream(self, ident: AnswerIdent) -> DialectStream:
+        """Begin to read a streamed answer, which is named so."""
+        ...
+
+    def failure(self, status: int, headers: Headers, body: bytes, now: float) -> UpstreamFailure:
+        """Judge a refusal; `now` is seconds since 1970, for dates."""
+        ...

@@ -1,0 +1,1 @@
+"""JSON documents of our own: models, routes, status, account."""

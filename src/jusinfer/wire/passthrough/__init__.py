@@ -1,0 +1,1 @@
+"""A client API that the provider speaks too: bytes pass, money and privacy are read."""

@@ -1,0 +1,1 @@
+"""The provider APIs: requests written, answers, streams and errors read."""

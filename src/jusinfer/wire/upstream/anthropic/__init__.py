@@ -1,0 +1,1 @@
+"""Anthropic Messages as a provider API."""
