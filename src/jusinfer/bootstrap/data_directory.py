@@ -68,7 +68,8 @@ def prepare(settings: Settings) -> Path:
         private_dirs.make(run_dir)
         probe = data_dir / ".writable"
         probe.write_bytes(b"")
-        probe.unlink()
+        # Another command may look at the same moment.
+        probe.unlink(missing_ok=True)
     except OSError as error:
         raise ConfigError(
             f"{data_dir}: the data directory cannot be used ({error.strerror});"

@@ -1,19 +1,25 @@
 """The audit log from the command line: list it, prove it whole, and give the head to keep."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
+from jusinfer import config
 from jusinfer.cli import output
 from jusinfer.cli.opening import opened
 from jusinfer.cli.operate import ConfigFile, DataDir, Json, OneOrAll, in_utc
 from jusinfer.cli.output import OperatorError
-from jusinfer.domain.audit_chain import Entry, Head, read_head
+from jusinfer.config import Overrides
+from jusinfer.domain.audit_chain import Entry, Head, Verdict, read_head
 from jusinfer.services import audit_log
+from jusinfer.store.secret_files import write_secret
 
 BROKEN_EXIT: Final = 1
 US_PER_SECOND: Final = 1_000_000
+# Of the data directory: another place than a database of the operator's own.
+KEPT_FILE: Final = "audit-head"
 
 audit_app = typer.Typer(help="Who did what to whose: list it, and prove it.", no_args_is_help=True)
 
@@ -51,28 +57,58 @@ def verify(
     *,
     as_json: Json = False,
 ) -> None:
-    """Follow the whole chain, and name the first entry that is not what it was."""
+    """Follow the whole chain, and name the first entry that is not what it was.
+
+    The head that holds is kept in the data directory, and compared the next time where --head
+    gives none.
+    """
     with output.faults(as_json=as_json):
-        kept = None if head is None else _kept(head)
+        settings = config.load(Overrides(config_file=config_file, data_dir=data_dir))
+        place = Path(settings.data_dir) / KEPT_FILE
+        kept = _kept(head) if head is not None else _remembered(place)
         with opened(config_file, data_dir, as_json=as_json) as at:
             verdict = audit_log.verify(at.world, at.operator, kept)
+        if verdict.fault is None and place.parent.is_dir():
+            write_secret(place, f"{verdict.head}\n".encode())
+    _tell(verdict, kept, None if head is not None else place, as_json=as_json)
+    if verdict.fault is not None:
+        raise typer.Exit(BROKEN_EXIT)
+
+
+def _tell(verdict: Verdict, kept: Head | None, place: Path | None, *, as_json: bool) -> None:
     fault = verdict.fault
+    compared = None if kept is None else str(kept)
     if as_json:
         output.show_json(
             {
                 "holds": fault is None,
                 "entries": verdict.entries,
                 "head": str(verdict.head),
+                "compared_with": compared,
                 "first_broken": None if fault is None else fault.seq,
                 "what": None if fault is None else fault.what,
+                "steps_back": verdict.steps_back,
             }
         )
-    elif fault is None:
+        return
+    for step in verdict.steps_back:
+        output.say(
+            f"Remark: entry {step.seq} has a time {step.by_us / US_PER_SECOND:.6f} s before that of"
+            " the entry before it: a clock was set back"
+        )
+    if fault is None:
         output.say(f"The chain holds: {verdict.entries} entries, head {verdict.head}")
     else:
-        output.say(f"BROKEN at entry {fault.seq}: {fault.what}")
-    if fault is not None:
-        raise typer.Exit(BROKEN_EXIT)
+        output.say(
+            f"BROKEN at entry {fault.seq}: {fault.what}",
+            f"Up to there it holds: {verdict.entries} entries, head {verdict.head}",
+        )
+    if compared is None:
+        output.say("It was compared with no head that was kept elsewhere: see --head.")
+    else:
+        output.say(f"It was compared with the head {compared} of {place or '--head'}")
+        if fault is not None and place is not None:
+            output.say(f"Where an older backup was restored on purpose, delete {place}.")
 
 
 @audit_app.command("head")
@@ -93,6 +129,16 @@ def _kept(text: str) -> Head:
         return read_head(text)
     except ValueError as error:
         raise OperatorError(f"--head: {error}, as `jusinfer audit head` prints it") from error
+
+
+def _remembered(place: Path) -> Head | None:
+    """Give the head that held the last time; None where none was kept. Raises OperatorError."""
+    try:
+        return read_head(place.read_text("ascii"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise OperatorError(f"{place}: holds no head; delete it, or give one by --head") from error
 
 
 def _row(entry: Entry) -> dict[str, output.Cell]:

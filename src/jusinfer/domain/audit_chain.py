@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 FIRST_DIGEST: Final = bytes(32)
+STEPS_BACK_MAX: Final = 20
 _HEAD: Final = re.compile(r"(\d{1,18}):([0-9a-f]{64})")
 
 
@@ -51,12 +52,24 @@ class Fault(msgspec.Struct, frozen=True):
     what: str
 
 
+class StepBack(msgspec.Struct, frozen=True):
+    """An entry whose time is before that of the entry before it, by so many microseconds."""
+
+    seq: int
+    by_us: int
+
+
 class Verdict(msgspec.Struct, frozen=True):
-    """How many entries were read, the head they come to, and what is wrong first, if anything."""
+    """How many entries were read, the head they come to, and what is wrong first, if anything.
+
+    Entries stand in the order of their numbers; `steps_back` tells where the clock did not, which
+    is no fault of the chain. There are the first `STEPS_BACK_MAX` of them.
+    """
 
     entries: int
     head: Head
     fault: Fault | None
+    steps_back: tuple[StepBack, ...] = ()
 
 
 def read_head(text: str) -> Head:
@@ -94,16 +107,18 @@ def verify(entries: Iterable[Entry], stored: Head, kept: Head | None = None) -> 
 
     Ends at the first fault; entries come in the order of their numbers.
     """
-    before = FIRST_DIGEST
-    count = 0
+    head = Head(0, FIRST_DIGEST)
+    at_us: int | None = None
+    back: list[StepBack] = []
     for entry in entries:
-        fault = _fault_of(entry, count + 1, before, kept)
+        fault = _fault_of(entry, head.seq + 1, head.digest, kept)
         if fault is not None:
-            return Verdict(count, Head(count, before), fault)
-        before = entry.digest
-        count += 1
-    head = Head(count, before)
-    return Verdict(count, head, _fault_of_end(head, stored, kept))
+            return Verdict(head.seq, head, fault, tuple(back))
+        if at_us is not None and entry.at_us < at_us and len(back) < STEPS_BACK_MAX:
+            back.append(StepBack(entry.seq, at_us - entry.at_us))
+        at_us = entry.at_us
+        head = Head(entry.seq, entry.digest)
+    return Verdict(head.seq, head, _fault_of_end(head, stored, kept), tuple(back))
 
 
 def _fault_of(entry: Entry, seq: int, before: bytes, kept: Head | None) -> Fault | None:

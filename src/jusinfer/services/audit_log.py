@@ -3,6 +3,8 @@
 import datetime as dt
 from typing import Final
 
+import msgspec
+
 from jusinfer.domain import audit_chain
 from jusinfer.domain.actor import Action, Anyone, Operator
 from jusinfer.domain.audit_chain import Entry, Fault, Head, Verdict
@@ -19,7 +21,11 @@ NO_HEAD: Final = Head(0, b"")
 def list_entries(
     world: World, who: Anyone, since: dt.datetime | None, rows_max: int
 ) -> list[Entry]:
-    """Give the last entries of a tenant, or to an operator of all, oldest first."""
+    """Give the last entries of a tenant, or to an operator of all, in the order of the chain.
+
+    `since` leaves out what stands before the first entry of that instant or later: where the clock
+    was set back, later entries may have an earlier time.
+    """
     if not 1 <= rows_max <= ROWS_MAX:
         raise InvalidRequest(f"from 1 to {ROWS_MAX} entries can be shown", param="limit")
     with reading(world, who, Action.AUDIT_READ) as (tx, scope):
@@ -34,9 +40,10 @@ def verify(world: World, operator: Operator, kept: Head | None) -> Verdict:
         missing = audit_log.missing_guards(tx)
     if verdict.fault is None and missing:
         fault = Fault(
-            verdict.head.seq, f"what forbids change is not in force: {', '.join(missing)}"
+            verdict.head.seq,
+            f"what forbids change is not in force as it was made: {', '.join(missing)}",
         )
-        return Verdict(verdict.entries, verdict.head, fault)
+        return msgspec.structs.replace(verdict, fault=fault)
     return verdict
 
 

@@ -166,6 +166,11 @@ class Database:
                 name_tenant(connection, _tenant_of(who))
                 yield connection
         except (sa.exc.OperationalError, sa.exc.InterfaceError) as error:
+            if isinstance(error.orig, psycopg.errors.LockNotAvailable):
+                raise StoreError(
+                    "another transaction holds what this one must change; nothing was changed: try"
+                    " again, and if it stays so, end the session that holds it"
+                ) from error
             raise StoreError(
                 f"the database does not answer ({type(error.orig).__name__}); see `jusinfer doctor`"
             ) from error

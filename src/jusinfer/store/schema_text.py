@@ -5,6 +5,7 @@ of ours are dropped and made again in one transaction, so what is there is what 
 """
 
 import hashlib
+import re
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +16,9 @@ Connection = psycopg.Connection[Any]
 FOLDER: Final = Path(__file__).parent / "sql"
 APPLIED: Final = "SELECT name, sha256 FROM schema_text"
 NOTE: Final = "INSERT INTO schema_text (name, sha256) VALUES (%s, %s)"
+_BODY: Final = re.compile(
+    r"^CREATE OR REPLACE FUNCTION (\w+)\(.*?AS \$\$(.*?)\$\$;", re.DOTALL | re.MULTILINE
+)
 TRIGGERS: Final = """
 SELECT t.tgname, t.tgrelid::regclass::text FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
 WHERE NOT t.tgisinternal AND t.tgparentid = 0 AND p.pronamespace = 'public'::regnamespace
@@ -29,6 +33,11 @@ WHERE p.pronamespace = 'public'::regnamespace AND p.proname LIKE 'jusinfer\\_%'
 def texts() -> dict[str, str]:
     """Give each file's name and text."""
     return {path.name: path.read_text("utf-8") for path in sorted(FOLDER.glob("*.sql"))}
+
+
+def bodies(name: str) -> dict[str, str]:
+    """Give the name and body of each function that a file makes, as PostgreSQL keeps the body."""
+    return dict(_BODY.findall((FOLDER / name).read_text("utf-8")))
 
 
 def digests() -> dict[str, str]:
