@@ -29,7 +29,7 @@ coverage: setup ## every test, with branch coverage
 	@"$(BIN)/python" -m coverage run -m pytest tests -n "$(JOBS)"
 	@"$(BIN)/python" -m coverage combine --quiet && "$(BIN)/python" -m coverage report
 
-bench: setup ## measure beside bare nginx; ARGS="--peers" adds the peers
+bench: setup ## measure beside bare nginx; ARGS="--peers" adds other gateways, "--quick" is short
 	@"$(BIN)/python" -m bench $(ARGS)
 
 bench-routing: setup ## measure the router's rules on paired outcomes: ARGS="--data FOLDER"

@@ -1,48 +1,53 @@
-"""`make bench`: starts every subject, measures them in the same minutes, prints one table."""
+"""`make bench`: starts every subject, measures them in the same minutes, prints the tables."""
 
 import argparse
 import datetime as dt
-import json
-import resource
-import shutil
-import subprocess
+import signal
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
-from bench import load, machine
+from bench import groups, machine, report
+from bench.groups import Outcome, Plan
 from bench.posting import posting
-from bench.subjects import Stage, Subject, free_port, upstream_entry, wait_for
+from bench.rounds import FAULTS, reason
+from bench.subjects import installed
 
-STREAM_MODEL = "sandbox/tokens?n=100&token_ms=10"
-PLAIN_RATIO_MAX = 4.5
-EVENT_RATIO_MAX = 1.8
-TRANSLATION_US_MAX = 15
-RESULTS = Path(__file__).parent / "results"
+RESULTS: Final = Path(__file__).parent / "results"
+ROUNDS: Final = 3
+SECONDS: Final = 4.0
+QUICK_SECONDS: Final = 2.0
 
 
 def main() -> int:
     """Measure, print, and keep the figures."""
-    options = argparse.ArgumentParser(prog="bench", description=__doc__)
-    options.add_argument("--peers", action="store_true", help="measure LiteLLM's proxy too")
-    options.add_argument("--quick", action="store_true", help="about a minute in all")
-    chosen = options.parse_args()
-    missing = [name for name in ("nginx", "wrk") if shutil.which(name) is None]
-    if missing and not _install(missing):
-        print(f"bench: {' and '.join(missing)} missing and not to be had here; nothing measured")
+    chosen = _options()
+    if not installed(["nginx", "wrk"]):
+        print("bench: nginx or wrk is missing and not to be had here; nothing measured")
         return 1
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65_536), hard))
-    figures: dict[str, object] = {"machine": machine.facts(), "files": soft}
-    with tempfile.TemporaryDirectory(prefix="ji-bench-") as name:
-        folder = Path(name)
-        with Stage(folder) as stage:
-            _measure(stage, folder, figures, chosen)
-    with tempfile.TemporaryDirectory(prefix="ji-bench-") as name:
-        figures["posting"] = posting(Path(name), 20_000 if chosen.quick else 120_000)
-    _say_posting(figures)
+    # So that an end from outside ends the programs that were started, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    plan = Plan(
+        rounds=chosen.rounds or (1 if chosen.quick else ROUNDS),
+        seconds=QUICK_SECONDS if chosen.quick else SECONDS,
+        is_quick=chosen.quick,
+        has_peers=chosen.peers,
+        against=chosen.against,
+    )
+    facts = machine.facts() | {
+        "open_files": machine.open_files(),
+        "rounds": plan.rounds,
+        "seconds": plan.seconds,
+    }
+    figures: dict[str, object] = {"machine": facts}
+    lines = _measure(plan, figures)
+    facts["load_at_end"] = machine.load_average()
+    for line in (*report.machine_lines(facts), *lines):
+        print(line)
     RESULTS.mkdir(exist_ok=True)
     stamp = dt.datetime.now(tz=dt.UTC).strftime("%Y%m%dT%H%M%SZ")
     kept = RESULTS / f"{stamp}.local.json"
@@ -51,133 +56,75 @@ def main() -> int:
     return 0
 
 
-def _install(names: list[str]) -> bool:
-    command = ["apt-get", "install", "-y", "-qq", *names]
-    if shutil.which("apt-get") is None:
-        return False
-    return subprocess.run(command, capture_output=True, check=False).returncode == 0
-
-
-def _measure(
-    stage: Stage, folder: Path, figures: dict[str, object], chosen: argparse.Namespace
-) -> None:
-    seconds = 3 if chosen.quick else 8
-    upstream = stage.upstream()
-    tls_port, ca_file = stage.tls_upstream()
-    sandbox_port = free_port()
-    sandbox = [sys.executable, "-m", "jusinfer.sandbox.app", "--port", str(sandbox_port)]
-    stage.start(sandbox, "sandbox")
-    wait_for(folder / "sandbox.out", "sandbox_ready")
-    ours = stage.jusinfer(
-        {
-            "plain": upstream_entry("bench", f"http://127.0.0.1:{upstream}/v1", "bench/model"),
-            "tls": upstream_entry(
-                "benchtls",
-                f"https://localhost:{tls_port}/v1",
-                "bench/tls",
-                f'ca_file = "{ca_file}"\n',
-            ),
-            "stream": upstream_entry(
-                "benchstream", f"http://127.0.0.1:{sandbox_port}/v1", STREAM_MODEL
-            ),
-            "claude": upstream_entry(
-                "benchclaude",
-                f"http://127.0.0.1:{sandbox_port}/v1",
-                "bench/claude",
-                'dialect = "anthropic"\n',
-            )
-            + f'upstream_model = "{STREAM_MODEL}"\n',
-        }
+def _options() -> argparse.Namespace:
+    options = argparse.ArgumentParser(prog="bench", description=__doc__)
+    options.add_argument("--peers", action="store_true", help="measure other gateways too")
+    options.add_argument("--quick", action="store_true", help="few rows, one round: a minute")
+    options.add_argument("--rounds", type=int, default=0, help=f"how many (default {ROUNDS})")
+    options.add_argument(
+        "--against",
+        type=Path,
+        default=None,
+        help="another checkout of the product, with its .venv, to measure beside this one",
     )
-    idle_mb = machine.resident_kb(ours.pids[0]) / 1024
-    floor = stage.proxy("floor", upstream, is_buffered=True)
-    unbuffered = stage.proxy("unbuffered", sandbox_port, is_buffered=False)
-    direct = Subject("direct", upstream, "x", "bench/model", [])
-    subjects = [direct, floor, ours]
-    if chosen.peers:
-        subjects.append(stage.litellm(upstream))
-    load.plain(ours, folder, connections=32, seconds=2)
-    rows = {
-        f"{subject.name} c={connections}": load.plain(
-            subject, folder, connections=connections, seconds=seconds
-        )
-        for connections in (1, 32)
-        for subject in subjects
-    }
-    tls = msgspec.structs.replace(ours, model="bench/tls")
-    rows["jusinfer, TLS upstream c=32"] = load.plain(tls, folder, connections=32, seconds=seconds)
-    routed = msgspec.structs.replace(ours, model="jusinfer/auto:bench/model,bench/tls")
-    rows["jusinfer, routed c=32"] = load.plain(routed, folder, connections=32, seconds=seconds)
-    figures["plain"] = rows
-    _say_plain(rows, idle_mb)
-    counts = (64, 1_000) if chosen.quick else (64, 1_000, 5_000)
-    streams = {
-        f"{subject.name} s={count}": load.streamed(subject, STREAM_MODEL, count)
-        for count in counts
-        for subject in (unbuffered, ours)
-    }
-    for name, model, surface in (
-        ("chat over chat", STREAM_MODEL, load.CHAT),
-        ("messages over messages", "bench/claude", load.MESSAGES),
-        ("chat over messages", "bench/claude", load.CHAT),
-        ("messages over chat", STREAM_MODEL, load.MESSAGES),
-    ):
-        streams[name] = load.streamed(ours, model, counts[0], surface)
-    figures["streams"] = streams
-    figures["idle_mb"] = idle_mb
-    _say_streams(streams)
+    chosen = options.parse_args()
+    if chosen.rounds < 0:
+        options.error("--rounds must be 1 or more")
+    if chosen.against is not None:
+        chosen.against = chosen.against.resolve()
+        if not (chosen.against / ".venv" / "bin" / "python").exists():
+            options.error(f"--against {chosen.against}: no .venv there; run `make setup` in it")
+    return chosen
 
 
-def _say_plain(rows: dict[str, load.Plain], idle_mb: float) -> None:
-    print(json.dumps(machine.facts()))
-    print(
-        f"\n{'plain answers':32}{'CPU µs':>9}{'x nginx':>8}{'req/s':>9}{'p50 ms':>9}{'p99 ms':>9}"
-    )
-    for name, row in rows.items():
-        floor = rows[f"nginx {name.split()[-1]}"].cpu_us
-        ratio = f"{row.cpu_us / floor:8.1f}" if row.cpu_us else " " * 8
-        print(
-            f"{name:32}{row.cpu_us:9.1f}{ratio}{row.per_second:9.0f}{row.p50_ms:9.2f}"
-            f"{row.p99_ms:9.2f}" + (f"  {row.failures} failed" if row.failures else "")
-        )
-        for part, spent in row.beside_us.items():
-            print(f"{'  ' + part:32}{spent:9.1f}")
-    print(f"idle gateway worker: {idle_mb:.0f} MB (expected at most 55)")
-    if "litellm c=32" in rows:
-        times = rows["litellm c=32"].cpu_us / rows["jusinfer c=32"].cpu_us
-        print(f"LiteLLM spends {times:.0f} times our CPU per request (expected at least 100)")
-    ratio = rows["jusinfer c=32"].cpu_us / rows["nginx c=32"].cpu_us
-    _say_ratio(ratio, PLAIN_RATIO_MAX)
+def _measure(plan: Plan, figures: dict[str, object]) -> list[str]:
+    """Run every group; one that cannot run has its reason in the tables."""
+    lines: list[str] = []
+    cells: dict[str, object] = {}
+    kinds: list[tuple[str, Callable[[Plan, groups.Say], Outcome]]] = [("main rows", groups.main)]
+    if not plan.is_quick:
+        kinds += [("TLS from callers", groups.tls), ("many tenants", groups.many_tenants)]
+    for name, measure in kinds:
+        try:
+            found = measure(plan, _say)
+        except FAULTS as error:
+            lines += ["", f"{name}: not measured: {reason(error)}"]
+            continue
+        cells |= found.cells
+        for row in found.rows:
+            lines += report.row_lines(row, found.cells[row.name])
+        lines += found.not_tried
+        if measure is groups.main:
+            shown = (found.cells.get(one) for one in (groups.PLAIN, groups.PACED, groups.SURFACES))
+            lines += report.judgements(*shown)
+    figures["rows"] = cells
+    try:
+        quiet = groups.quiet(plan, _say)
+        figures["idle_ms_per_second"], figures["memory"] = quiet.idle_ms, quiet.memory
+        lines += report.idle_lines(quiet.idle_ms)
+        if quiet.memory:
+            lines += [*report.memory_lines(quiet.memory), *quiet.not_tried]
+    except FAULTS as error:
+        lines += ["", f"idle processes and open streams: not measured: {reason(error)}"]
+    lines += _posting(plan, figures)
+    if plan.is_quick:
+        lines += ["", "left out of --quick: smaller agents, long text and answers, first content,"]
+        lines += ["surfaces, TLS, many tenants, memory of open streams, and further rounds"]
+    return lines
 
 
-def _say_streams(rows: dict[str, load.Streamed]) -> None:
-    print(f"\n{'streams of 100 events, 10 ms':32}{'µs/event':>9}{'first ms':>10}{'KB each':>9}")
-    for name, row in rows.items():
-        print(
-            f"{name:32}{row.cpu_us_per_event:9.1f}{row.first_event_ms_p50:10.1f}"
-            f"{row.kb_per_stream:9.1f}"
-        )
-    passed = rows["chat over chat"].cpu_us_per_event
-    for name in ("chat over messages", "messages over chat"):
-        more = rows[name].cpu_us_per_event - passed
-        judgement = "met" if more <= TRANSLATION_US_MAX else "not met"
-        print(f"{name}: {more:.1f} µs more (expected at most {TRANSLATION_US_MAX}): {judgement}")
-    ratio = rows["jusinfer s=64"].cpu_us_per_event / rows["nginx s=64"].cpu_us_per_event
-    _say_ratio(ratio, EVENT_RATIO_MAX)
+def _posting(plan: Plan, figures: dict[str, object]) -> list[str]:
+    try:
+        with tempfile.TemporaryDirectory(prefix="ji-bench-") as name:
+            row = posting(Path(name), 20_000 if plan.is_quick else 120_000)
+    except FAULTS as error:
+        return ["", f"posting: not measured: {reason(error)}"]
+    figures["posting"] = row
+    return list(report.posting_lines(row))
 
 
-def _say_ratio(ratio: float, bound: float) -> None:
-    judgement = "met" if ratio <= bound else "not met"
-    print(f"expected at most {bound} x nginx: {judgement} ({ratio:.1f})")
-
-
-def _say_posting(figures: dict[str, object]) -> None:
-    row: dict[str, float] = figures["posting"]
-    print(
-        f"\nposting: {row['per_second']:.0f} records/s (expected 30000); CPU per completion:"
-        f" settler {row['settler_us']:.1f} µs, PostgreSQL {row['postgres_us']:.1f} µs"
-        " (expected 40 together)"
-    )
+def _say(line: str) -> None:
+    print(f"bench: {line}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

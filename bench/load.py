@@ -1,96 +1,146 @@
-"""Load: wrk for plain answers, a uvloop client for streams. Bounded in count and in time."""
+"""Load of whole answers: wrk, bounded in time."""
 
-import asyncio
-import json
+import http.client
 import re
 import shutil
+import ssl
 import subprocess
 import time
 from pathlib import Path
-
-import msgspec
-import uvloop
+from typing import Final, NamedTuple
 
 from bench import machine
-from bench.subjects import Subject
+from bench.rounds import Cell
+from bench.subjects import NoFigure, Subject
 
-PROMPT = "lorem ipsum dolor " * 27
-STREAM_SECONDS_MAX = 120.0
-
-
-class Plain(msgspec.Struct):
-    """What a run of plain requests came to."""
-
-    requests: int
-    per_second: float
-    p50_ms: float
-    p99_ms: float
-    cpu_us: float
-    beside_us: dict[str, float]
-    failures: int
+PATH: Final = "/v1/chat/completions"
+ANSWER_SECONDS_MAX: Final = 30
+RUN_SECONDS_SPARE: Final = 90
 
 
-class Streamed(msgspec.Struct):
-    """What a run of streams came to."""
-
-    streams: int
-    events: int
-    cpu_us_per_event: float
-    first_event_ms_p50: float
-    kb_per_stream: float
+class RequestsFailed(NoFigure):
+    """Requests were not answered with 2xx, so that their cost says nothing."""
 
 
-def request_body(model: str, *, is_stream: bool) -> str:
-    """Give the body of about 620 bytes that every subject gets."""
-    body: dict[str, object] = {
-        "model": model,
-        "messages": [
-            {"role": "system", "content": "You are helpful."},
-            {"role": "user", "content": PROMPT},
-        ],
-        "max_tokens": 200,
-    }
-    if is_stream:
-        body["stream"] = True
-    return json.dumps(body)
+def plain(subject: Subject, folder: Path, body: bytes, *, connections: int, seconds: float) -> Cell:
+    """Run wrk against a subject, and see what each request cost.
 
-
-def plain(subject: Subject, folder: Path, *, connections: int, seconds: int) -> Plain:
-    """Run wrk against a subject, and see what it cost."""
-    script = folder / "post.lua"
-    script.write_text(
-        'wrk.method = "POST"\nwrk.headers["Content-Type"] = "application/json"\n'
-        f'wrk.headers["Authorization"] = "Bearer {subject.key}"\n'
-        f"wrk.body = [==[{request_body(subject.model, is_stream=False)}]==]\n"
-    )
-    everyone = {"self": subject.pids, **subject.beside}
-    before = {name: machine.cpu_seconds(machine.family(pids)) for name, pids in everyone.items()}
-    url = f"http://127.0.0.1:{subject.port}/v1/chat/completions"
-    command = [shutil.which("wrk") or "wrk", "-t1", f"-c{connections}", f"-d{seconds}"]
+    Raises RequestsFailed unless all are answered with 2xx.
+    """
+    script = _script(subject, folder, body)
+    before = spent(subject)
+    scheme, host = ("https", "localhost") if subject.is_tls else ("http", "127.0.0.1")
+    url = f"{scheme}://{host}:{subject.port}{PATH}"
+    command = [shutil.which("wrk") or "wrk", "-t1", f"-c{connections}"]
+    command += [f"-d{max(round(seconds), 1)}", f"--timeout={ANSWER_SECONDS_MAX}s", "--latency"]
     done = subprocess.run(
-        [*command, "--latency", "-s", str(script), url],
+        [*command, "-s", str(script), url],
         capture_output=True,
         text=True,
         check=True,
-        timeout=seconds + 60,
+        timeout=seconds + RUN_SECONDS_SPARE,
     )
-    own = machine.cpu_seconds(machine.family(subject.pids))
-    if subject.beside:
-        time.sleep(2)
+    own = machine.family_seconds(subject.pids)
     count = int(_find(r"(\d+) requests in", done.stdout) or 0)
-    spent = {
-        name: (machine.cpu_seconds(machine.family(pids)) - before[name]) / max(count, 1) * 1e6
-        for name, pids in subject.beside.items()
-    }
-    return Plain(
-        requests=count,
+    failed = int(_find(r"Non-2xx or 3xx responses: (\d+)", done.stdout) or 0)
+    if failed or not count:
+        raise RequestsFailed(f"{failed} of {count} requests failed; {_one(subject, body)}")
+    beside, note = beside_us(subject, before, count)
+    return Cell(
+        cpu_us=(own - before.own) / count * 1e6,
         per_second=float(_find(r"Requests/sec:\s+([\d.]+)", done.stdout) or 0),
         p50_ms=_milliseconds(_find(r"50%\s+(\S+)", done.stdout)),
         p99_ms=_milliseconds(_find(r"99%\s+(\S+)", done.stdout)),
-        cpu_us=(own - before["self"]) / max(count, 1) * 1e6,
-        beside_us=spent,
-        failures=int(_find(r"Non-2xx or 3xx responses: (\d+)", done.stdout) or 0),
+        beside_us=beside,
+        note=note,
     )
+
+
+class Spent(NamedTuple):
+    """The seconds of CPU that a subject and what works beside it had spent at an instant."""
+
+    at: float
+    own: float
+    beside: dict[str, float]
+
+
+def spent(subject: Subject) -> Spent:
+    """Look what a subject and what works beside it have spent by now."""
+    beside = {name: machine.family_seconds(pids) for name, pids in subject.beside.items()}
+    return Spent(time.monotonic(), machine.family_seconds(subject.pids), beside)
+
+
+def beside_us(subject: Subject, before: Spent, count: int) -> tuple[dict[str, float], str]:
+    """Give what works beside a subject for each of so many requests, when it has done it all.
+
+    What it would have spent idle in that time is taken off. The second value is a note where it
+    took longer than is waited for.
+    """
+    if not subject.beside:
+        return {}, ""
+    everyone = [pid for pids in subject.beside.values() for pid in pids]
+    is_quiet = machine.wait_until_quiet(everyone)
+    after = spent(subject)
+    took = after.at - before.at
+    found = {
+        name: max(seconds - before.beside[name] - subject.idle_rates.get(name, 0.0) * took, 0.0)
+        / count
+        * 1e6
+        for name, seconds in after.beside.items()
+    }
+    return found, "" if is_quiet else "the settler or PostgreSQL still worked after 30 s"
+
+
+def _script(subject: Subject, folder: Path, body: bytes) -> Path:
+    file, keys, script = (folder / name for name in ("body.json", "keys.txt", "post.lua"))
+    file.write_bytes(body)
+    keys.write_text("".join(f"{key}\n" for key in subject.keys))
+    headers = {"Content-Type": "application/json", **subject.headers}
+    lines = [
+        'wrk.method = "POST"',
+        *(f'wrk.headers["{name}"] = "{value}"' for name, value in headers.items()),
+        f'local file = io.open("{file}", "rb"); wrk.body = file:read("*a"); file:close()',
+    ]
+    if len(subject.keys) == 1:
+        lines.append(f'wrk.headers["Authorization"] = "Bearer {subject.keys[0]}"')
+    else:
+        lines += [
+            "local requests, at = {}, 0",
+            "init = function()",
+            f'  for key in io.lines("{keys}") do',
+            '    wrk.headers["Authorization"] = "Bearer " .. key',
+            "    requests[#requests + 1] = wrk.format()",
+            "  end",
+            "end",
+            "request = function() at = at % #requests + 1; return requests[at] end",
+        ]
+    script.write_text("\n".join(lines) + "\n")
+    return script
+
+
+def _one(subject: Subject, body: bytes) -> str:
+    """Ask once more, to tell what is answered."""
+    sent = {
+        "Content-Type": "application/json",
+        "Authorization": f"Bearer {subject.keys[0]}",
+        **subject.headers,
+    }
+    if subject.is_tls:
+        context = ssl._create_unverified_context()  # noqa: S323, SLF001 (its own certificate)
+        link: http.client.HTTPConnection = http.client.HTTPSConnection(
+            "localhost", subject.port, timeout=ANSWER_SECONDS_MAX, context=context
+        )
+    else:
+        link = http.client.HTTPConnection("127.0.0.1", subject.port, timeout=ANSWER_SECONDS_MAX)
+    try:
+        link.request("POST", PATH, body, sent)
+        answer = link.getresponse()
+        text = answer.read(200).decode("utf-8", "replace")
+    except (OSError, http.client.HTTPException) as error:
+        return f"one more: {type(error).__name__}"
+    finally:
+        link.close()
+    return f"one more: {answer.status} {text}"
 
 
 def _find(pattern: str, text: str) -> str | None:
@@ -99,78 +149,7 @@ def _find(pattern: str, text: str) -> str | None:
 
 
 def _milliseconds(text: str | None) -> float:
-    if text is None:
-        return 0.0
-    match = re.fullmatch(r"([\d.]+)(us|ms|s)", text)
+    match = None if text is None else re.fullmatch(r"([\d.]+)(us|ms|s|m)", text)
     if match is None:
         return 0.0
-    return float(match[1]) * {"us": 0.001, "ms": 1.0, "s": 1000.0}[match[2]]
-
-
-CHAT = ("/v1/chat/completions", b"data: [DONE]")
-MESSAGES = ("/v1/messages", b"event: message_stop")
-
-
-def streamed(
-    subject: Subject, model: str, streams: int, surface: tuple[str, bytes] = CHAT
-) -> Streamed:
-    """Open many streams at once and read each to its end; every one must be whole."""
-    return uvloop.run(_streamed(subject, model, streams, surface))
-
-
-async def _streamed(
-    subject: Subject, model: str, streams: int, surface: tuple[str, bytes]
-) -> Streamed:
-    path, end = surface
-    pid = subject.pids[0]
-    asked = json.loads(request_body(model, is_stream=True))
-    if surface is MESSAGES:
-        asked["system"] = asked["messages"].pop(0)["content"]
-    body = json.dumps(asked).encode()
-    head = (
-        f"POST {path} HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {subject.key}"
-        f"\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    )
-    cpu, memory = machine.cpu_seconds([pid]), machine.resident_kb(pid)
-    peak = memory
-    firsts: list[float] = []
-    events = 0
-    is_done = asyncio.Event()
-
-    async def one() -> None:
-        nonlocal events
-        reader, writer = await asyncio.open_connection("127.0.0.1", subject.port)
-        began = time.perf_counter()
-        writer.write(head.encode() + body)
-        tail = b""
-        while end not in tail:
-            data = await reader.read(65_536)
-            if not data:
-                raise RuntimeError(f"a stream of {subject.name} was cut")
-            if not tail:
-                firsts.append(time.perf_counter() - began)
-            events += data.count(b"data: ")
-            tail = (tail + data)[-200:]
-        writer.close()
-
-    async def watch() -> None:
-        nonlocal peak
-        while not is_done.is_set():
-            peak = max(peak, machine.resident_kb(pid))
-            await asyncio.sleep(0.1)
-
-    async with asyncio.timeout(STREAM_SECONDS_MAX), asyncio.TaskGroup() as tasks:
-        watching = tasks.create_task(watch())
-        async with asyncio.TaskGroup() as readers:
-            for _ in range(streams):
-                readers.create_task(one())
-        is_done.set()
-        await watching
-    firsts.sort()
-    return Streamed(
-        streams=streams,
-        events=events,
-        cpu_us_per_event=(machine.cpu_seconds([pid]) - cpu) / max(events, 1) * 1e6,
-        first_event_ms_p50=firsts[len(firsts) // 2] * 1000,
-        kb_per_stream=(peak - memory) / streams,
-    )
+    return float(match[1]) * {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60_000.0}[match[2]]

@@ -1,54 +1,51 @@
 """The programs that are measured, each started here and ended here by its own pid."""
 
 import json
-import os
 import shutil
 import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 import msgspec
 
 from bench import machine
 
-START_SECONDS = 120.0
-ANSWER = (
-    '{"id":"chatcmpl-9abcdefghijklmnopqrstuvwxyz","object":"chat.completion","created":1764000000,'
-    '"model":"bench/model","choices":[{"index":0,"message":{"role":"assistant","content":"'
-    + ("A short answer of a fair length, as many are. " * 6).strip()
-    + '"},"logprobs":null,"finish_reason":"stop"}],"usage":{"prompt_tokens":140,'
-    '"completion_tokens":60,"total_tokens":200,"prompt_tokens_details":{"cached_tokens":0},'
-    '"completion_tokens_details":{"reasoning_tokens":0}}}'
-)
-NGINX_HEAD = (
-    "worker_processes 1; daemon off; pid {pid}; error_log /dev/null;\n"
-    "events {{ worker_connections 16384; }}\n"
-    "http {{ access_log off; keepalive_requests 1000000000; keepalive_timeout 600s;\n"
-    "client_body_temp_path {folder}; proxy_temp_path {folder}; fastcgi_temp_path {folder};\n"
-    "uwsgi_temp_path {folder}; scgi_temp_path {folder};\n"
-)
-UPSTREAM = "server {{ listen 127.0.0.1:{port} backlog=4096;{tls} location / {{ default_type "
-UPSTREAM += "application/json; return 200 '{answer}'; }} }} }}\n"
-PROXY = (
-    "upstream u {{ server 127.0.0.1:{to}; keepalive 512; keepalive_requests 1000000000; }}\n"
-    "server {{ listen 127.0.0.1:{port} backlog=4096; location / {{ proxy_pass http://u;"
-    ' proxy_http_version 1.1; proxy_set_header Connection "";'
-    " proxy_buffering {buffering}; }} }} }}\n"
-)
+ROOT: Final = Path(__file__).parents[1]
+START_SECONDS: Final = 120.0
+COMMAND_SECONDS: Final = 120.0
+STOP_SECONDS: Final = 60.0
+IDLE_SECONDS: Final = 3.0
+
+
+class NoFigure(RuntimeError):
+    """Something cannot be measured; the text says why."""
 
 
 class Subject(msgspec.Struct):
-    """Something that answers on a port; `pids` are the processes whose CPU is its cost."""
+    """Something that answers on a port; `pids` are the processes whose CPU is its cost.
+
+    `beside` are processes whose work follows from its own, each with a cost of its own, and
+    `idle_rates` the part of a core that each of them uses when nobody calls. `idle` are the other
+    processes of its program. Requests take `keys` in turn; `headers` go with each.
+    """
 
     name: str
     port: int
-    key: str
     model: str
     pids: list[int]
+    keys: tuple[str, ...] = ("x",)
+    headers: dict[str, str] = {}
     beside: dict[str, list[int]] = {}
+    idle_rates: dict[str, float] = {}
+    idle: dict[str, list[int]] = {}
+    is_tls: bool = False
+
+    def asked(self, model: str, name: str = "") -> "Subject":
+        """Give the same program with another model, and perhaps another name."""
+        return msgspec.structs.replace(self, model=model, name=name or self.name)
 
 
 class Stage:
@@ -66,129 +63,157 @@ class Stage:
             process.terminate()
         for process in reversed(self._running):
             try:
-                process.wait(60)
+                process.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait(10)
 
-    def start(self, command: list[str], name: str, env: dict[str, str] | None = None) -> int:
-        """Start a program with its output in files; gives its pid."""
-        with (self.folder / f"{name}.out").open("wb") as out:
-            err = (self.folder / f"{name}.err").open("wb")
+    def start(
+        self,
+        command: list[str],
+        name: str,
+        env: dict[str, str] | None = None,
+        cwd: Path | None = None,
+    ) -> int:
+        """Start a program with its output in `<name>.out` and `<name>.err`; gives its pid."""
+        out, err = self.folder / f"{name}.out", self.folder / f"{name}.err"
+        with out.open("wb") as stdout, err.open("wb") as stderr:
             process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=env
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+                env=env,
+                cwd=cwd or self.folder,
             )
-            err.close()
         self._running.append(process)
         return process.pid
 
-    def nginx(self, name: str, rest: str) -> int:
-        """Start an nginx of one worker; gives the worker's pid."""
-        folder = self.folder / name
-        folder.mkdir()
-        conf = self.folder / f"{name}.conf"
-        conf.write_text(NGINX_HEAD.format(pid=folder / "pid", folder=folder) + rest)
-        folder.chmod(0o777)
-        master = self.start([shutil.which("nginx") or "nginx", "-c", str(conf)], name)
-        deadline = time.monotonic() + 10
-        while not machine.children(master):
+    def wait_for_text(self, name: str, text: str) -> None:
+        """Wait until a program has said a text; raises NoFigure when it ends or does not."""
+        deadline = time.monotonic() + START_SECONDS
+        files = [self.folder / f"{name}.out", self.folder / f"{name}.err"]
+        while not any(text in path.read_text(errors="replace") for path in files):
             if time.monotonic() > deadline:
-                raise RuntimeError(f"nginx {name} did not start; see {self.folder}/{name}.err")
-            time.sleep(0.05)
-        return machine.children(master)[0]
+                raise NoFigure(f"{name} did not start within {START_SECONDS:.0f} s")
+            self._require_running(name)
+            time.sleep(0.1)
+
+    def wait_for_port(self, name: str, port: int) -> None:
+        """Wait until somebody listens; raises NoFigure when its program ends or it does not."""
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+            except OSError as error:
+                if time.monotonic() > deadline:
+                    raise NoFigure(f"{name} did not listen in {START_SECONDS:.0f} s") from error
+                self._require_running(name)
+                time.sleep(0.2)
+            else:
+                return
+
+    def _require_running(self, name: str) -> None:
+        code = self._running[-1].poll()
+        if code is not None:
+            said = (self.folder / f"{name}.err").read_text(errors="replace").strip()
+            last = said.splitlines()[-1][:160] if said else "it said nothing"
+            raise NoFigure(f"{name} ended with {code}: {last}")
 
     def upstream(self) -> int:
-        """Start the static upstream; gives its port."""
-        port = free_port()
-        self.nginx("upstream", UPSTREAM.format(port=port, tls="", answer=ANSWER))
-        return port
+        """Start the provider of streams and long answers; gives its port."""
+        command = [sys.executable, "-m", "bench.upstream"]
+        self.start(command, "upstream", cwd=ROOT)
+        self.wait_for_text("upstream", '"listens"')
+        return int(json.loads((self.folder / "upstream.out").read_text())["port"])
 
-    def tls_upstream(self) -> tuple[int, str]:
-        """Start the static upstream behind TLS; gives its port and its authority's file."""
-        import trustme  # noqa: PLC0415 (only when it is measured)
+    def authority(self) -> tuple[Path, Path]:
+        """Make a certificate for localhost; gives its file with its key, and its authority's."""
+        import trustme  # noqa: PLC0415 (only where TLS is measured)
 
-        authority = trustme.CA()
-        ca_file = self.folder / "ca.pem"
-        authority.cert_pem.write_to_path(ca_file)
-        leaf = authority.issue_cert("localhost", "127.0.0.1")
-        pair = self.folder / "leaf.pem"
-        leaf.private_key_and_cert_chain_pem.write_to_path(pair)
-        port = free_port()
-        tls = f" ssl_certificate {pair}; ssl_certificate_key {pair};"
-        rest = UPSTREAM.format(port=port, tls=tls, answer=ANSWER)
-        self.nginx("tls-upstream", rest.replace("backlog=4096;", "ssl backlog=4096;", 1))
-        return port, str(ca_file)
+        ca_file, pair = self.folder / "ca.pem", self.folder / "leaf.pem"
+        if not pair.exists():
+            authority = trustme.CA()
+            authority.cert_pem.write_to_path(ca_file)
+            leaf = authority.issue_cert("localhost", "127.0.0.1")
+            leaf.private_key_and_cert_chain_pem.write_to_path(pair)
+        return pair, ca_file
 
-    def proxy(self, name: str, to: int, *, is_buffered: bool) -> Subject:
-        """Start a bare reverse proxy: the floor."""
-        port = free_port()
-        buffering = "on" if is_buffered else "off"
-        pid = self.nginx(name, PROXY.format(port=port, to=to, buffering=buffering))
-        return Subject("nginx", port, "x", "bench/model", [pid])
-
-    def jusinfer(self, upstreams: dict[str, str]) -> Subject:
+    def product(
+        self, name: str, config: str, program: list[str] | None = None, tls: Path | None = None
+    ) -> Subject:
         """Start the whole product with one worker, live credit and a live key."""
-        config = self.folder / "jusinfer.toml"
-        config.write_text("".join(upstreams.values()))
-        data = self.folder / "data"
+        folder = self.folder / name
+        folder.mkdir()
+        file = folder / "jusinfer.toml"
+        file.write_text(config)
         port, operator_port = free_port(), free_port()
-        program = [sys.executable, "-m", "jusinfer"]
-        common = ["--config", str(config), "--data-dir", str(data)]
+        command = program or [sys.executable, "-m", "jusinfer"]
+        common = ["--config", str(file), "--data-dir", str(folder / "data")]
         ports = ["--port", str(port), "--operator-port", str(operator_port), "--workers", "1"]
-        pid = self.start([*program, "serve", *common, *ports], "jusinfer")
-        wait_for(self.folder / "jusinfer.err", '"event":"ready"')
-        made = [*program, "keys", "create", "--mode", "live", "--json", *common]
-        key = json.loads(subprocess.run(made, capture_output=True, check=True).stdout)["key"]
-        grant = [*program, "grant", "default", "1000000", "--reason", "bench", "--json", *common]
-        subprocess.run(grant, capture_output=True, check=True)
+        pid = self.start([*command, "serve", *common, *ports], name)
+        self.wait_for_text(name, '"event":"ready"')
+        made = _run([*command, "keys", "create", "--mode", "live", "--json", *common])
+        _run([*command, "grant", "default", "1000000", "--reason", "bench", "--json", *common])
         below = machine.children(pid)
-        postmaster = machine.named(below, "postgres")
+        parts = {
+            part: machine.named(below, module)
+            for part, module in (
+                ("settler", "bootstrap.settler"),
+                ("PostgreSQL", "postgres"),
+                ("console", "bootstrap.console"),
+                ("sandbox", "sandbox.app"),
+            )
+        }
+        beside = {part: parts.pop(part) for part in ("settler", "PostgreSQL")}
         return Subject(
-            "jusinfer",
+            name,
             port,
-            key,
             "bench/model",
             machine.named(below, "bootstrap.gateway"),
-            {"settler": machine.named(below, "bootstrap.settler"), "postgres": postmaster},
+            (str(json.loads(made)["key"]),),
+            beside=beside,
+            idle_rates=idle_rates(beside),
+            idle={"supervisor": [pid], **parts},
+            is_tls=tls is not None,
         )
 
-    def litellm(self, to: int) -> Subject:
-        """Start LiteLLM's proxy from an environment of its own, made on first use."""
-        home = Path(__file__).parent / ".peers"
-        python = home / "bin" / "python"
-        if not python.exists():
-            subprocess.run([sys.executable, "-m", "venv", str(home)], check=True)
-            subprocess.run(
-                [str(python), "-m", "pip", "install", "-q", "litellm[proxy]"], check=True
-            )
-        config = self.folder / "litellm.yaml"
-        config.write_text(
-            "model_list:\n  - model_name: bench/model\n    litellm_params:\n"
-            f"      model: openai/bench\n      api_base: http://127.0.0.1:{to}/v1\n"
-            "      api_key: x\n"
-        )
-        port = free_port()
-        env = {
-            **os.environ,
-            "PATH": f"{home / 'bin'}:{os.environ['PATH']}",
-            "LITELLM_LOCAL_MODEL_COST_MAP": "True",
-            # It listens on loopback for a minute, with nothing behind it.
-            "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true",
-        }
-        command = [str(home / "bin" / "litellm"), "--config", str(config)]
-        command += ["--host", "127.0.0.1", "--port", str(port)]
-        pid = self.start([*command, "--num_workers", "1"], "litellm", env)
-        wait_for_port(port)
-        return Subject("litellm", port, "x", "bench/model", [pid, *machine.children(pid)])
+
+def idle_rates(processes: dict[str, list[int]]) -> dict[str, float]:
+    """Give the part of a core that idle processes use, by name, when they have become quiet."""
+    machine.wait_until_quiet([pid for pids in processes.values() for pid in pids])
+    before = {name: machine.family_seconds(pids) for name, pids in processes.items()}
+    began = time.monotonic()
+    time.sleep(IDLE_SECONDS)
+    took = time.monotonic() - began
+    return {
+        name: (machine.family_seconds(pids) - before[name]) / took
+        for name, pids in processes.items()
+    }
 
 
-def upstream_entry(name: str, base_url: str, model: str, extra: str = "") -> str:
-    """Write an upstream of `jusinfer.toml`."""
-    return (
-        f'[[upstream]]\nname = "{name}"\nbase_url = "{base_url}"\nis_local = true\n'
-        f'api_key = "x"\n{extra}[[upstream.model]]\nid = "{model}"\ninput = "0.15"\n'
-        'output = "0.60"\n'
+def _run(command: list[str]) -> str:
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=COMMAND_SECONDS
     )
+    if done.returncode:
+        raise NoFigure(f"{' '.join(command[2:4])} failed: {done.stderr.strip()[-160:]}")
+    return done.stdout
+
+
+def installed(names: list[str]) -> bool:
+    """Tell whether programs are there, or could be installed from the system's packages."""
+    missing = [name for name in names if shutil.which(name) is None]
+    if not missing:
+        return True
+    if shutil.which("apt-get") is None:
+        return False
+    command = ["apt-get", "install", "-y", "-qq", *missing]
+    try:
+        done = subprocess.run(command, capture_output=True, check=False, timeout=300)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.returncode == 0
 
 
 def free_port() -> int:
@@ -196,26 +221,3 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def wait_for(path: Path, text: str) -> None:
-    """Wait until a file holds a text."""
-    deadline = time.monotonic() + START_SECONDS
-    while text not in path.read_text(errors="replace"):
-        if time.monotonic() > deadline:
-            raise RuntimeError(f"{path} never said {text}")
-        time.sleep(0.1)
-
-
-def wait_for_port(port: int) -> None:
-    """Wait until somebody listens."""
-    deadline = time.monotonic() + START_SECONDS
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-        except OSError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.2)
-        else:
-            return
