@@ -165,12 +165,16 @@ class Stage:
                 ("sandbox", "sandbox.app"),
             )
         }
+        workers = machine.named(below, "bootstrap.gateway")
+        missing = [part for part, pids in {"gateway": workers, **parts}.items() if not pids]
+        if missing:
+            raise NoFigure(f"{name}: no process is named as its {' or '.join(missing)}")
         beside = {part: parts.pop(part) for part in ("settler", "PostgreSQL")}
         return Subject(
             name,
             port,
             "bench/model",
-            machine.named(below, "bootstrap.gateway"),
+            workers,
             (str(json.loads(made)["key"]),),
             beside=beside,
             idle_rates=idle_rates(beside),

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Final
 
 from jusinfer import config
-from jusinfer.bootstrap import control
+from jusinfer.bootstrap import managed_database
 from jusinfer.domain.actor import Operator
 from jusinfer.domain.identity import Mode
 from jusinfer.domain.money import NANO_PER_USD
@@ -24,8 +24,8 @@ def create(folder: Path, count: int) -> tuple[str, ...]:
     found = config.Overrides(
         config_file=str(folder / "jusinfer.toml"), data_dir=str(folder / "data")
     )
-    database = control.BorrowedDatabase(config.load(found, {}))
-    world = control.world(database.dsn)
+    database = managed_database.BorrowedDatabase(config.load(found, {}))
+    world = managed_database.world(database.dsn)
     secrets: list[str] = []
     try:
         for number in range(count):

@@ -7,7 +7,7 @@ import pytest
 from bench import bodies, settings
 
 from jusinfer import config
-from jusinfer.wire import chat_request
+from jusinfer.wire.inbound import openai_chat
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ def test_bodies_have_their_sizes(body: bytes, size: int, messages: int, tools: i
     assert len(body) == size
     assert len(read["messages"]) == messages
     assert len(read.get("tools", [])) == tools
-    assert chat_request.decode_request(body).model == "bench/model"
+    assert openai_chat.decode_request(body).model == "bench/model"
 
 
 def test_an_agent_s_body_has_what_agents_send() -> None:
