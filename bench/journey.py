@@ -29,10 +29,10 @@ from jusinfer.gateway.accounting.request_holds import RequestHolds
 from jusinfer.gateway.api.console_proxy import ConsoleForward
 from jusinfer.gateway.api.router import Gateway
 from jusinfer.gateway.http.client_connection import UpstreamConnection
-from jusinfer.gateway.http.connection_pool import Pool, PoolLimits, Room
+from jusinfer.gateway.http.connection_pool import Pool, PoolLimits, TargetPool
 from jusinfer.gateway.http.server import HttpServer, ServerLimits
 from jusinfer.gateway.runtime_config import Snapshot
-from jusinfer.gateway.state import Bounds, Context
+from jusinfer.gateway.state import WorkerLimits, WorkerState
 
 ROOT: Final = str(Path(jusinfer.__file__).parent)
 KEY: Final = b"ji_live_" + b"A" * 43
@@ -121,7 +121,7 @@ class Bench:
         path = directory / "jusinfer.toml"
         path.write_text(CONFIG)
         settings = config.load(config.Overrides(config_file=path), {})
-        context = self.context = Context(Bounds(worker_id="w", workers=1))
+        context = self.context = WorkerState(WorkerLimits(worker_id="w", workers=1))
         context.loop = loop
         context.clock_us = lambda: time.time_ns() // 1000
         context.spawn = lambda step: cast("None", tasks.create_task(step))
@@ -139,9 +139,10 @@ class Bench:
         self.connection = self.server.protocol_factory()
         self.connection.connection_made(self.client)
         dispatch = context.snapshot.dispatch(Mode.LIVE, "bench")
-        room = Room(context.pool, dispatch.target)
+        room = TargetPool(context.pool, dispatch.target)
         context.pool._rooms[dispatch.target] = room  # noqa: SLF001 (no socket is opened)
-        self.upstream = UpstreamConnection(PoolLimits().answer, room.freed, room.gone)
+        answer = PoolLimits().answer
+        self.upstream = UpstreamConnection(answer, room.connection_free, room.on_connection_lost)
         self.upstream.connection_made(self.provider)
         self.upstream.idle_since = loop.time()
         room.idle.append(self.upstream)

@@ -8,10 +8,10 @@ from bench import machine
 from jusinfer.bootstrap import managed_database
 from jusinfer.domain.actor import Operator
 from jusinfer.domain.identity import Mode
-from jusinfer.domain.journal import Admitted, Ended, FrameEncoder, Opened
+from jusinfer.domain.journal import FrameEncoder, RequestAdmitted, RequestEnded, SegmentHeader
 from jusinfer.observability import Events
 from jusinfer.services import accounts, billing
-from jusinfer.services.billing import Terms
+from jusinfer.services.billing import GrantTerms
 from jusinfer.settler.main_loop import Settler
 from jusinfer.store import logins
 from jusinfer.store.database import migrate
@@ -30,7 +30,7 @@ def posting(folder: Path, completions: int) -> dict[str, float]:
         world = managed_database.world(signed_in.dsn_of("operator"))
         tenant = accounts.create_tenant(world, OPERATOR, "bench")
         billing.grant(
-            world, OPERATOR.on_behalf(tenant.tenant_id), 10**15, Mode.LIVE, "bench", Terms()
+            world, OPERATOR.on_behalf(tenant.tenant_id), 10**15, Mode.LIVE, "bench", GrantTerms()
         )
         world.database.close()
         journals = folder / "journal"
@@ -70,14 +70,18 @@ def _write(folder: Path, tenant_id: str, completions: int) -> None:
     now = time.time_ns() // 1000
     lease = "4" * 32
     with (folder / f"{worker_id}-000000.journal").open("wb") as stream:
-        stream.write(encode(Opened(1, worker_id, now)))
+        stream.write(encode(SegmentHeader(1, worker_id, now)))
         for _ in range(completions):
             name = uuid.uuid4().hex
             who = (tenant_id, "2" * 32, "3" * 32, "live", lease)
-            stream.write(encode(Admitted(name, *who, 200_000, "m", "u:m", "v", now)))
+            stream.write(encode(RequestAdmitted(name, *who, 200_000, "m", "u:m", "v", now)))
             tokens = (140, 0, 0, 60, 0, False, False)
             end = (57_000_000, 57_000, 200_000, 1, "completed", 200, "", "")
             route = ("m", "m", "u", "explicit", "v")
             stream.write(
-                encode(Ended(name, uuid.uuid4().hex, *who, now, 900, 2_000, *route, *tokens, *end))
+                encode(
+                    RequestEnded(
+                        name, uuid.uuid4().hex, *who, now, 900, 2_000, *route, *tokens, *end
+                    )
+                )
             )

@@ -9,7 +9,7 @@ from jusinfer.domain.actor import Operator
 from jusinfer.domain.identity import Mode
 from jusinfer.domain.money import NANO_PER_USD
 from jusinfer.services import accounts, billing, keys
-from jusinfer.services.billing import Terms
+from jusinfer.services.billing import GrantTerms
 from jusinfer.services.keys import Rates
 
 OPERATOR: Final = Operator("bench")
@@ -31,7 +31,7 @@ def create(folder: Path, count: int) -> tuple[str, ...]:
         for number in range(count):
             tenant = accounts.create_tenant(world, OPERATOR, f"bench {number}")
             acting = OPERATOR.on_behalf(tenant.tenant_id)
-            billing.grant(world, acting, CREDIT_NANO, Mode.LIVE, "bench", Terms())
+            billing.grant(world, acting, CREDIT_NANO, Mode.LIVE, "bench", GrantTerms())
             secrets.append(keys.issue(world, acting, Mode.LIVE, "bench", Rates()).secret)
     finally:
         world.database.close()

@@ -14,7 +14,7 @@ from bench.routing.measures import aiq
 from bench.routing.outcomes import Outcome
 from bench.routing.rules import TableRule, asked, extra_pico
 from jusinfer.domain.routing.rules import RuleTable
-from jusinfer.domain.routing.selection import Gains
+from jusinfer.domain.routing.selection import QualityGains
 
 RISE_LEAST: Final = 0.006
 POINTS_MAX: Final = 3
@@ -61,7 +61,7 @@ class Fit:
     """Fits points to sets."""
 
     def __init__(self, table: RuleTable) -> None:
-        self._gains = Gains(table)
+        self._gains = QualityGains(table)
 
     def share(self, one: Fired, points: Points) -> float:
         """Give the share of the oracle's headroom over random that points take on a set."""

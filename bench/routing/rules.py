@@ -16,11 +16,11 @@ import msgspec
 
 from bench.routing.outcomes import Outcome
 from jusinfer import rules
-from jusinfer.domain.routing.features import Traits
+from jusinfer.domain.routing.features import RequestFeatures
 from jusinfer.domain.routing.plan import Reason
 from jusinfer.domain.routing.rules import RuleTable
 from jusinfer.domain.routing.scoring import Scorer
-from jusinfer.domain.routing.selection import Gains
+from jusinfer.domain.routing.selection import QualityGains
 from jusinfer.wire.routing_hints.scanner import HintScanner
 from jusinfer.wire.routing_hints.windows import windows_of
 
@@ -81,12 +81,12 @@ class TableRule:
     def __init__(self, table: RuleTable) -> None:
         self._scanner = HintScanner(table.hint)
         self._scorer = Scorer(table)
-        self._gains = Gains(table)
+        self._gains = QualityGains(table)
 
     def points(self, one: Asked) -> tuple[int, tuple[Reason, ...]]:
         """Give the score and the signals that counted."""
         features = one.features
-        traits = Traits(
+        traits = RequestFeatures(
             input_tokens=features.tin,
             input_tokens_max=features.tin,
             output_tokens_max=features.out,

@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from jusinfer.domain.catalog import Capability, Catalog, Model, Price, Route
-from jusinfer.domain.routing.features import Traits
+from jusinfer.domain.routing.features import RequestFeatures
 from jusinfer.domain.routing.objective import RoutingPolicy
 from jusinfer.domain.routing.plan import AUTO
 from jusinfer.domain.routing.router import Router
@@ -68,7 +68,7 @@ def speeds(table: RuleTable) -> list[Speed]:
         for size in SIZES:
             raw = (text * (size // len(text.encode()) + 1)).encode()[:size]
             content = msgspec.Raw(msgspec.json.encode(raw.decode("utf-8", "ignore")))
-            traits = Traits(size // 4, size, None, 1)
+            traits = RequestFeatures(size // 4, size, None, 1)
             found.append(
                 _measured(language, size, router, scanner, health, policy, content, traits)
             )
@@ -83,7 +83,7 @@ def _measured(  # noqa: PLR0913, PLR0917 (what one decision needs)
     health: Health,
     policy: RoutingPolicy,
     content: msgspec.Raw,
-    traits: Traits,
+    traits: RequestFeatures,
 ) -> Speed:
     clock = time.perf_counter_ns
     times: list[int] = []

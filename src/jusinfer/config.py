@@ -19,7 +19,7 @@ import msgspec
 from jusinfer.domain.catalog import Upstream
 from jusinfer.domain.catalog_loader import (
     SANDBOX,
-    Offers,
+    Catalogs,
     PriceListEntry,
     UpstreamEntry,
     offers_of,
@@ -182,7 +182,7 @@ def load(overrides: Overrides, environment: Mapping[str, str] | None = None) -> 
     )
 
 
-def offers(settings: Settings, sandbox_port: int | None) -> Offers:
+def offers(settings: Settings, sandbox_port: int | None) -> Catalogs:
     """Build the catalogs from settings; the sandbox is offered when its port is known."""
     try:
         live = [

@@ -23,20 +23,20 @@ HISTORY_BYTES_MAX: Final = 1024 * 1024
 Stamp = tuple[int, int, int]
 
 
-class Found(msgspec.Struct, frozen=True):
+class LoadedRules(msgspec.Struct, frozen=True):
     """A table with the text it was read from."""
 
     table: RuleTable
     text: str
 
 
-def builtin() -> Found:
+def builtin() -> LoadedRules:
     """Read the table that comes with the product."""
     text = resources.files("jusinfer").joinpath(BUILTIN_NAME).read_text("utf-8")
-    return Found(read_table(text, BUILTIN_NAME), text)
+    return LoadedRules(read_table(text, BUILTIN_NAME), text)
 
 
-def read_file(path: Path) -> Found:
+def read_file(path: Path) -> LoadedRules:
     """Read and judge a file; raises RuleFileError saying what is wrong, and in which line."""
     try:
         if path.stat().st_size > TEXT_BYTES_MAX:
@@ -44,10 +44,10 @@ def read_file(path: Path) -> Found:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise RuleFileError(f"{path}: cannot be read ({type(error).__name__})") from error
-    return Found(read_table(text, str(path)), text)
+    return LoadedRules(read_table(text, str(path)), text)
 
 
-class RuleFiles:
+class RulesStore:
     """The folder of tables of one installation."""
 
     def __init__(self, folder: Path) -> None:
@@ -55,7 +55,7 @@ class RuleFiles:
         self._active = folder / ACTIVE_NAME
         self._seen: Stamp | None = None
 
-    def active(self) -> Found:
+    def active(self) -> LoadedRules:
         """Read the table in force; raises RuleFileError when it was edited into something else."""
         self._seen = self.stamp()
         return read_file(self._active) if self._active.is_file() else builtin()
@@ -72,7 +72,7 @@ class RuleFiles:
             return None
         return found.st_mtime_ns, found.st_size, found.st_ino
 
-    def kept(self, version: str) -> Found:
+    def kept(self, version: str) -> LoadedRules:
         """Read a table that was in force at some time, by its version."""
         if not VERSION.fullmatch(version):
             raise RuleFileError(f"{version!r} is no version; see `jusinfer rules list`")
@@ -86,7 +86,7 @@ class RuleFiles:
             )
         return read_file(path)
 
-    def activate(self, found: Found) -> None:
+    def activate(self, found: LoadedRules) -> None:
         """Put a table in force; raises RuleFileError when its version names another one."""
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not self.history():
@@ -97,7 +97,7 @@ class RuleFiles:
         _write(self._active, found.text)
         self._note(found.table.version)
 
-    def refuse_other(self, found: Found) -> None:
+    def refuse_other(self, found: LoadedRules) -> None:
         """Raise RuleFileError when the version of a table names another table already."""
         version = found.table.version
         known = self._kept_path(version)
@@ -127,7 +127,7 @@ class RuleFiles:
             return []
         return text[-HISTORY_BYTES_MAX:].split()
 
-    def _keep(self, found: Found) -> None:
+    def _keep(self, found: LoadedRules) -> None:
         path = self._kept_path(found.table.version)
         if not path.is_file():
             path.parent.mkdir(exist_ok=True, mode=0o700)

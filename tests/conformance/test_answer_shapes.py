@@ -12,7 +12,7 @@ from jusinfer.domain.usage import TokenUsage
 from jusinfer.wire.inbound.anthropic.client_api import AnthropicSurface
 from jusinfer.wire.inbound.responses.client_api import ResponsesSurface
 from jusinfer.wire.inbound.text_completions import CompletionsSurface
-from jusinfer.wire.sealed import unseal
+from jusinfer.wire.sealed import decode_reasoning_state
 from jusinfer.wire.upstream.chat_answer import named_answer, read_answer
 from jusinfer.wire.upstream.chat_stream import ChatStreamDecoder
 from jusinfer.wire.upstream.openai_chat import Answer, answer_as_events
@@ -147,7 +147,7 @@ def of_response(response: Any) -> Got:
         [(item["name"], item["arguments"]) for item in calls],
         [item["call_id"] for item in calls],
         response["status"],
-        json.dumps([unseal(item["encrypted_content"], "x") for item in thoughts]),
+        json.dumps([decode_reasoning_state(item["encrypted_content"], "x") for item in thoughts]),
         response,
     )
 
@@ -162,7 +162,7 @@ def of_message(message: Any) -> Got:
         [(block["name"], json.dumps(block["input"], separators=(",", ":"))) for block in calls],
         [block["id"] for block in calls],
         message["stop_reason"],
-        json.dumps([unseal(data, "x") for data in sealed]),
+        json.dumps([decode_reasoning_state(data, "x") for data in sealed]),
         message,
     )
 
@@ -479,7 +479,7 @@ def test_thoughts_that_nobody_signed_are_known_again() -> None:
     for got in (streamed("messages", stream), whole("messages", json.dumps(body).encode())):
         block = got.raw["content"][0]
         assert block["type"] == "thinking"
-        assert unseal(block["signature"], "x")[0]["type"] == "reasoning.text"
+        assert decode_reasoning_state(block["signature"], "x")[0]["type"] == "reasoning.text"
 
 
 def test_reasoning_of_another_provider_is_sealed_whole() -> None:

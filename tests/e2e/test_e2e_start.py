@@ -34,7 +34,7 @@ def refused(folder: Path, *arguments: str, config: str | None = None) -> str:
         [sys.executable, "-m", "jusinfer", "serve", "--config", str(file), *data_dir, *arguments],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
         check=False,
     )
     assert done.returncode != 0

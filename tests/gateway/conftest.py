@@ -15,8 +15,8 @@ import pytest
 import uvloop
 
 from jusinfer.gateway.http.server import (
+    HttpError,
     HttpServer,
-    Refusal,
     Request,
     Responder,
     ServerLimits,
@@ -52,13 +52,13 @@ class Held:
         self.resumed = threading.Event()
         responder.caller = self
 
-    def caller_gone(self) -> None:
+    def client_disconnected(self) -> None:
         self.gone.set()
 
-    def caller_paused(self) -> None:
+    def write_paused(self) -> None:
         self.paused.set()
 
-    def caller_resumed(self) -> None:
+    def write_resumed(self) -> None:
         self.resumed.set()
 
 
@@ -79,8 +79,8 @@ class Flood(Held):
         if not self.left:
             self.responder.finish()
 
-    def caller_resumed(self) -> None:
-        super().caller_resumed()
+    def write_resumed(self) -> None:
+        super().write_resumed()
         self.pour()
 
 
@@ -138,7 +138,7 @@ class App:
             most = int(request.query or 10**9) if request.path == "/bound" else 10**9
             visitor.admit(request, most, request.query if request.path == "/key" else "")
 
-    def refuse(self, refusal: Refusal, path: str) -> tuple[int, bytes, bytes]:
+    def refuse(self, refusal: HttpError, path: str) -> tuple[int, bytes, bytes]:
         body = json.dumps(
             {"cause": refusal.cause, "path": path, "message": refusal.message}
         ).encode()

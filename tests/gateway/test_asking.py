@@ -11,7 +11,7 @@ from jusinfer.domain.catalog import Upstream
 from jusinfer.domain.provider_report import NoReport
 from jusinfer.gateway.http.connection_pool import Pool
 from jusinfer.gateway.inference.generation_client import LIMITS, ask
-from jusinfer.gateway.runtime_config import Dispatch
+from jusinfer.gateway.runtime_config import UpstreamTarget
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 GOOD = b'{"data":{"id":"gen-1","total_cost":0.5}}'
@@ -43,7 +43,7 @@ def asked(
             "api_key": "secret-key",
             "is_local": True,
         }
-        dispatch = Dispatch(Upstream(**(values | upstream)))  # type: ignore[arg-type]
+        dispatch = UpstreamTarget(Upstream(**(values | upstream)))  # type: ignore[arg-type]
         try:
             async with asyncio.TaskGroup() as tasks:
                 pool = Pool(asyncio.get_running_loop(), LIMITS, tasks)

@@ -9,7 +9,7 @@ from tests.golden.harness import NOW, Line, asked, staged
 from jusinfer.gateway.api.router import Gateway
 from jusinfer.gateway.http.connection_pool import Failure, FailureKind
 from jusinfer.gateway.http.response_writer import Responder
-from jusinfer.gateway.state import Context
+from jusinfer.gateway.state import WorkerState
 
 CALLERS = 30
 PIECE = 16 * 1024
@@ -77,7 +77,9 @@ class Upstreams:
         return sum(one.sent_bytes for one in self.opened if not one.is_ended)
 
 
-def begun(content_type: bytes, path: str, **fields: Any) -> tuple[Context, Upstreams, list[Line]]:
+def begun(
+    content_type: bytes, path: str, **fields: Any
+) -> tuple[WorkerState, Upstreams, list[Line]]:
     """Ask for many answers at once, of which four have room."""
     context, _, _ = staged(lambda later: later.close())
     context.collected.bytes_max = BOUND
@@ -93,7 +95,7 @@ def begun(content_type: bytes, path: str, **fields: Any) -> tuple[Context, Upstr
     return context, upstreams, lines
 
 
-def ticked(context: Context, now: float = NOW) -> None:
+def ticked(context: WorkerState, now: float = NOW) -> None:
     """Do what the worker does a few times a second."""
     context.collected.weigh(context.active)
     for completion in tuple(context.active):
@@ -171,14 +173,14 @@ def test_a_stream_of_events_is_not_held_back() -> None:
     assert not any(one.pauses for one in upstreams.opened)
 
 
-@pytest.mark.parametrize("ending", ["caller_gone", "failed"])
+@pytest.mark.parametrize("ending", ["client_disconnected", "failed"])
 def test_an_answer_that_ends_early_gives_its_room_back(ending: str) -> None:
     context, upstreams, _ = begun(b"application/json", CHAT)
     for one in upstreams.opened:
         one.send()
     for completion, one in zip(tuple(context.active), upstreams.opened, strict=True):
-        if ending == "caller_gone":
-            cast("Any", completion).caller_gone()
+        if ending == "client_disconnected":
+            cast("Any", completion).client_disconnected()
         else:
             one.listener.upstream_failed(Failure(FailureKind.TRUNCATED))
     ticked(context)

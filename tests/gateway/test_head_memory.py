@@ -3,7 +3,7 @@
 import pytest
 
 from jusinfer.gateway.http.head_memory import REMEMBERED_BYTES_MAX, HeadMemory
-from jusinfer.gateway.http.request_parser import Head, Refused, parse_head
+from jusinfer.gateway.http.request_parser import HttpErrorRaised, RequestHead, parse_head
 
 LINES_MAX = 100
 GOOD = (
@@ -64,22 +64,22 @@ ODD = [
 
 
 def said(read: object) -> object:
-    if isinstance(read, Head):
-        return {name: getattr(read, name) for name in Head.__slots__ if name != "memo"}
+    if isinstance(read, RequestHead):
+        return {name: getattr(read, name) for name in RequestHead.__slots__ if name != "memo"}
     return read
 
 
 def read(memory: HeadMemory, raw: bytes) -> object:
     try:
         return memory.read(raw, LINES_MAX)
-    except Refused as refused:
+    except HttpErrorRaised as refused:
         return refused.refusal
 
 
 def parsed(raw: bytes) -> object:
     try:
         return parse_head(raw, LINES_MAX)
-    except Refused as refused:
+    except HttpErrorRaised as refused:
         return refused.refusal
 
 

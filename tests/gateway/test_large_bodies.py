@@ -115,7 +115,7 @@ def test_nothing_is_sent_for_a_caller_that_left_meanwhile(path: str) -> None:
     def leave(responder: Responder) -> None:
         responder.is_gone = True
         assert responder.caller is not None
-        responder.caller.caller_gone()
+        responder.caller.client_disconnected()
 
     played = Played(path, json.dumps(BODIES[path]).encode(), leave)
     assert not played.faults

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from jusinfer.domain.errors import InvalidKey, RateLimited, Unavailable
 from jusinfer.domain.identity import KeyId, MemberId, Mode, Principal, TenantId
-from jusinfer.domain.journal import Admitted, FrameDecoder
+from jusinfer.domain.journal import FrameDecoder, RequestAdmitted
 from jusinfer.gateway.accounting.credit_leases import CreditBalance, CreditBalances, Lease
 from jusinfer.gateway.accounting.journal_writer import Journal, JournalUnwritable
 from jusinfer.gateway.accounting.key_cache import FRESH_SECONDS, STALE_SECONDS_MAX, KeyCache
@@ -156,7 +156,7 @@ def test_a_notice_during_a_look_up_is_not_forgotten() -> None:
         cache: KeyCache
 
         async def look(_: bytes, _is_known: object) -> Principal | None:
-            cache.forget(b"f")
+            cache.invalidate(b"f")
             return WHO
 
         cache = KeyCache(look, Away)
@@ -263,8 +263,8 @@ def test_a_rate_is_kept_and_says_how_long_to_wait() -> None:
         window.admit(601, 60.0)
 
 
-def admitted(name: str) -> Admitted:
-    return Admitted(name, "t", "m", "k", "test", "l", 1, "m", "u:m", "v", 5)
+def admitted(name: str) -> RequestAdmitted:
+    return RequestAdmitted(name, "t", "m", "k", "test", "l", 1, "m", "u:m", "v", 5)
 
 
 def test_a_journal_is_locked_appended_and_let_go(tmp_path: Path) -> None:

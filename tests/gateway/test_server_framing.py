@@ -3,7 +3,7 @@
 import pytest
 from tests.gateway.conftest import Serve
 
-from jusinfer.gateway.http.request_parser import ChunkReader, Refused, parse_head
+from jusinfer.gateway.http.request_parser import ChunkReader, HttpErrorRaised, parse_head
 
 NEXT = b"GET /smuggled HTTP/1.1\r\nhost: x\r\n\r\n"
 
@@ -245,5 +245,5 @@ def test_any_cutting_of_chunks_gives_the_same_body(size: int) -> None:
     ids=["blanks in a value", "blanks alone", "blanks in a name"],
 )
 def test_a_hostile_head_is_refused_in_linear_time(line: bytes) -> None:
-    with pytest.raises(Refused):
+    with pytest.raises(HttpErrorRaised):
         parse_head(head(line), 100)

@@ -215,7 +215,7 @@ def test_a_locked_key_is_refused_without_asking(files: Files, tmp_path: Path) ->
     locked = tmp_path / "locked.pem"
     command = ["openssl", "pkey", "-in", files.key, "-aes256", "-passout", "pass:word"]
     try:
-        subprocess.run([*command, "-out", locked], check=True, capture_output=True, timeout=20)
+        subprocess.run([*command, "-out", locked], check=True, capture_output=True, timeout=120)
     except FileNotFoundError:
         pytest.skip("openssl is not installed")
     with pytest.raises(CertificateError, match="passphrase"):

@@ -154,7 +154,7 @@ def test_what_is_over_the_bound_waits_its_turn_and_no_longer() -> None:
         assert last.told == [FailureKind.POOL_FULL]
         hanging, _ = bench.open()
         await asyncio.sleep(0)
-        bench.pool.sweep(asyncio.get_running_loop().time() + 1_000)
+        bench.pool.expire_idle(asyncio.get_running_loop().time() + 1_000)
         await asyncio.wait_for(hanging.done.wait(), 10)
 
     run(story, serve, PoolLimits(connections_max=2, waiting_max=4))
@@ -338,9 +338,9 @@ def test_idle_connections_retire() -> None:
     async def story(bench: Bench) -> None:
         await bench.ask()
         now = asyncio.get_running_loop().time()
-        bench.pool.sweep(now + 1)
+        bench.pool.expire_idle(now + 1)
         assert bench.pool.counts()[bench.target][0] == 1
-        bench.pool.sweep(now + 31)
+        bench.pool.expire_idle(now + 31)
         assert bench.pool.counts()[bench.target][0] == 0
 
     run(story, always(OK))

@@ -17,16 +17,16 @@ from jusinfer import rules
 from jusinfer.config import builtin_entries
 from jusinfer.domain.catalog_loader import ModelEntry, UpstreamEntry, offers_of
 from jusinfer.domain.identity import KeyId, MemberId, Mode, Principal, TenantId
-from jusinfer.domain.journal import Admitted, Ended
+from jusinfer.domain.journal import RequestAdmitted, RequestEnded
 from jusinfer.domain.upstream_health import Health
 from jusinfer.gateway.accounting.credit_leases import CreditBalances, Lease
 from jusinfer.gateway.accounting.rates import Rates
 from jusinfer.gateway.api.router import Gateway
 from jusinfer.gateway.http.connection_pool import Failure, FailureKind
-from jusinfer.gateway.http.request_parser import Head
+from jusinfer.gateway.http.request_parser import RequestHead
 from jusinfer.gateway.http.response_writer import Request, Responder
 from jusinfer.gateway.runtime_config import Snapshot
-from jusinfer.gateway.state import Bounds, Context, Counters
+from jusinfer.gateway.state import Counters, WorkerLimits, WorkerState
 
 NOW_SECONDS: Final = 1_764_300_000
 NOW: Final = 1_000.0
@@ -86,7 +86,7 @@ class Played(msgspec.Struct, frozen=True):
     status: int
     headers: tuple[str, ...]
     delivered: bytes
-    ended: Ended | None
+    ended: RequestEnded | None
     head: bytes
     counters: Counters
 
@@ -133,12 +133,12 @@ class _Pool:
 class _Journal:
     """Keeps the record of an end."""
 
-    ended: Ended | None = None
+    ended: RequestEnded | None = None
 
-    def admit(self, record: Admitted) -> object:
+    def admit(self, record: RequestAdmitted) -> object:
         return record
 
-    def end(self, segment: object, record: Ended) -> None:
+    def end(self, segment: object, record: RequestEnded) -> None:
         del segment
         self.ended = record
 
@@ -163,10 +163,10 @@ class Line:
     def date_line(self) -> bytes:
         return b""
 
-    def answered(self, *, keep: bool) -> None:
+    def response_complete(self, *, keep: bool) -> None:
         del keep
 
-    def break_off(self, *, is_ended_by_close: bool) -> None:
+    def abort_incomplete(self, *, is_ended_by_close: bool) -> None:
         raise AssertionError(f"broken off: {is_ended_by_close}")
 
 
@@ -207,9 +207,9 @@ def snapshot() -> Snapshot:
     return Snapshot(offers_of(live, [], None), rules.builtin().table)
 
 
-def staged(spawn: Callable[[Any], None]) -> tuple[Context, "_Pool", "_Journal"]:
+def staged(spawn: Callable[[Any], None]) -> tuple[WorkerState, "_Pool", "_Journal"]:
     """Give the parts of a worker; `spawn` runs what a request leaves for later."""
-    context = Context(Bounds(worker_id="worker", workers=1))
+    context = WorkerState(WorkerLimits(worker_id="worker", workers=1))
     loop, pool, journal = _Loop(), _Pool(), _Journal()
     context.loop = cast("asyncio.AbstractEventLoop", loop)
     context.pool = cast("Any", pool)
@@ -229,7 +229,7 @@ def staged(spawn: Callable[[Any], None]) -> tuple[Context, "_Pool", "_Journal"]:
 
 def asked(path: str, body: bytes, headers: Mapping[str, str]) -> Request:
     """Give a request of a known key's."""
-    head = Head(b"POST", path.encode(), b"1")
+    head = RequestHead(b"POST", path.encode(), b"1")
     head.path, head.query, head.keep_alive = path, "", True
     head.headers = [(b"authorization", b"Bearer " + KEY.encode())]
     head.headers += [(name.encode(), value.encode()) for name, value in headers.items()]

@@ -9,7 +9,7 @@ from jusinfer.domain.billing_rules import (
     RULES,
     EndCause,
     StreamPhase,
-    billed_pico,
+    billable_cost_pico,
     billing_rule,
 )
 from jusinfer.domain.catalog import Price
@@ -46,6 +46,6 @@ def test_an_outcome_is_charged_only_where_a_row_charges_it_and_never_without_out
     assert {Outcome.UPSTREAM_REFUSED, Outcome.UPSTREAM_FAILED, Outcome.INTERRUPTED}.isdisjoint(
         CHARGED
     )
-    assert billed_pico(price, USAGE, is_charged=True) == 70
-    assert billed_pico(price, USAGE, is_charged=False) == 0
-    assert billed_pico(price, TokenUsage(prompt_tokens=9), is_charged=True) == 0
+    assert billable_cost_pico(price, USAGE, is_charged=True) == 70
+    assert billable_cost_pico(price, USAGE, is_charged=False) == 0
+    assert billable_cost_pico(price, TokenUsage(prompt_tokens=9), is_charged=True) == 0

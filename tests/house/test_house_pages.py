@@ -84,7 +84,7 @@ def test_make_lists_every_command() -> None:
         capture_output=True,
         text=True,
         check=True,
-        timeout=30,
+        timeout=120,
     ).stdout
     for command in (*COMMANDS, "lock", "clean", "coverage"):
         assert re.search(rf"^  make {command} +\S", listed, re.MULTILINE), command

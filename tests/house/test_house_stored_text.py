@@ -7,7 +7,7 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
-from jusinfer.domain.journal import Admitted, Ended, Opened
+from jusinfer.domain.journal import RequestAdmitted, RequestEnded, SegmentHeader
 from jusinfer.observability import FIELDS
 from jusinfer.store import audit_tables, limit_tables, tables
 
@@ -46,7 +46,7 @@ def test_every_column_that_can_hold_text_has_a_class() -> None:
 def test_every_member_of_a_record_that_can_hold_text_has_a_class() -> None:
     found = {
         f"{record.__name__}.{name}"
-        for record in (Opened, Admitted, Ended)
+        for record in (SegmentHeader, RequestAdmitted, RequestEnded)
         for name in record.__struct_fields__
         if record.__annotations__[name] is str
     }

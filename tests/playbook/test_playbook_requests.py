@@ -22,7 +22,7 @@ from tests.playbook.world import FULL_NANO, Playbook
 
 from jusinfer.domain.catalog import Price
 from jusinfer.domain.errors import Unavailable
-from jusinfer.domain.limits import Cap
+from jusinfer.domain.limits import SpendLimit
 from jusinfer.domain.usage import TokenUsage
 
 ONE, TWO = script.text("one"), script.text("two")
@@ -30,8 +30,8 @@ ADMITTED = "admitted up to 240000"
 STREAM = {"is_stream": True}
 
 
-def cap(action: str, threshold: int = 0) -> Cap:
-    return Cap("c", "key", "month", action, threshold, 2_000_000_000)
+def cap(action: str, threshold: int = 0) -> SpendLimit:
+    return SpendLimit("c", "key", "month", action, threshold, 2_000_000_000)
 
 
 # ---------------------------------------------------------------------- good ends

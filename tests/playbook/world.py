@@ -20,11 +20,11 @@ from jusinfer.domain.inference.pending_request import PendingRequest
 from jusinfer.domain.inference.planned_request import PlannedRequest, bound_nano
 from jusinfer.domain.inference.request import CompletionRequest
 from jusinfer.domain.inference.stream_state import StreamAttempt, UpstreamFailure
-from jusinfer.domain.journal import Admitted, Ended
-from jusinfer.domain.limits import Cap, Limit
+from jusinfer.domain.journal import RequestAdmitted, RequestEnded
+from jusinfer.domain.limits import Limit, SpendLimit
 from jusinfer.domain.money import charge_nano
 from jusinfer.domain.pricing import cost_pico
-from jusinfer.domain.routing.features import Traits, Warmth
+from jusinfer.domain.routing.features import CacheAffinity, RequestFeatures
 from jusinfer.domain.routing.plan import PlannedRoute, RoutePlan
 from jusinfer.domain.secret_masking import NO_SECRETS, OwnSecrets
 from jusinfer.domain.tenant_policy import NO_POLICY, TenantPolicy
@@ -69,7 +69,7 @@ class Permits:
         self._world = world
         self._is_open = True
 
-    def end(self, record: Ended) -> None:
+    def end(self, record: RequestEnded) -> None:
         self._finish(f"count {record.prompt_tokens + record.completion_tokens} tokens")
 
     def release(self) -> None:
@@ -181,7 +181,7 @@ class Playbook:
         budget: int | None = 100,
         price: Price = PRICE,
         limits: bool = False,
-        caps: tuple[Cap, ...] = (),
+        caps: tuple[SpendLimit, ...] = (),
         policy: TenantPolicy = NO_POLICY,
         cannot_carry: tuple[int, ...] = (),
     ) -> None:
@@ -195,7 +195,7 @@ class Playbook:
         self.body = b'{"messages": []}'
         self.health = Health(lambda: 0.0)
         self.charged_nano: int | None = None
-        self.record: Ended | None = None
+        self.record: RequestEnded | None = None
         self.is_credit_here = True
         self.are_limits_here = True
         self.is_rate_left = True
@@ -339,7 +339,7 @@ class Playbook:
         assert bound_nano
         self.did("fetch credit")
 
-    def append_admitted(self, record: Admitted) -> None:
+    def append_admitted(self, record: RequestAdmitted) -> None:
         if not self.is_journal_open:
             raise Unavailable("the journal cannot be written")
         self.did(f"admitted up to {record.bound_nano}")
@@ -400,7 +400,7 @@ class Playbook:
     def status_of(self, error: JusinferError) -> int:
         return status_of(error)
 
-    def append_ended(self, record: Ended, overrun_nano: int) -> None:
+    def append_ended(self, record: RequestEnded, overrun_nano: int) -> None:
         assert overrun_nano == 0
         assert self.record is None, "a request ended twice"
         assert record.charge_nano == self.charged_nano
@@ -408,7 +408,7 @@ class Playbook:
         paid = "free" if record.charge_nano == 0 else "paid"
         self.did(f"end {record.outcome} {paid}")
 
-    def remember_affinity(self, conversation: bytes, warmth: Warmth, now: float) -> None:
+    def remember_affinity(self, conversation: bytes, warmth: CacheAffinity, now: float) -> None:
         self.did(f"remember {conversation!r} {warmth.upstream} {now}")
 
     def count_failed_attempt(self, upstream: str, code: str) -> None:
@@ -425,7 +425,7 @@ class Playbook:
 def _planned(
     names: list[str], price: Price, *, tools: int, budget: int | None, is_stream: bool
 ) -> PlannedRequest:
-    traits = Traits(11, 40, budget, 1, tool_count=tools, is_stream=is_stream)
+    traits = RequestFeatures(11, 40, budget, 1, tool_count=tools, is_stream=is_stream)
     asked = CompletionRequest(
         model="m",
         is_stream=is_stream,

@@ -2,19 +2,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jusinfer.domain.journal import (
-    Admitted,
-    Ended,
+    CorruptTail,
     FrameDecoder,
     FrameEncoder,
-    JournalTorn,
-    Opened,
     Record,
+    RequestAdmitted,
+    RequestEnded,
+    SegmentHeader,
 )
 
 TEXTS = st.text(max_size=40)
 COUNTS = st.integers(min_value=-(2**63), max_value=2**64 - 1)
 RECORDS: st.SearchStrategy[Record] = st.one_of(
-    st.builds(Opened, format_version=COUNTS, worker_id=TEXTS, opened_at_us=COUNTS),
+    st.builds(SegmentHeader, format_version=COUNTS, worker_id=TEXTS, opened_at_us=COUNTS),
     *(
         st.builds(
             kind,
@@ -23,17 +23,17 @@ RECORDS: st.SearchStrategy[Record] = st.one_of(
                 for name in kind.__struct_fields__
             },
         )
-        for kind in (Admitted, Ended)
+        for kind in (RequestAdmitted, RequestEnded)
     ),
 )
 
 
-def read(data: bytes) -> tuple[list[Record], JournalTorn | None]:
+def read(data: bytes) -> tuple[list[Record], CorruptTail | None]:
     records: list[Record] = []
-    torn: JournalTorn | None = None
+    torn: CorruptTail | None = None
     for item in FrameDecoder().records(data):
         assert torn is None
-        if isinstance(item, JournalTorn):
+        if isinstance(item, CorruptTail):
             torn = item
         else:
             records.append(item[1])
@@ -90,7 +90,7 @@ def test_reading_goes_on_from_any_place_that_was_given(
     records: list[Record], data: st.DataObject
 ) -> None:
     whole = b"".join(frames(records))
-    items = [item for item in FrameDecoder().records(whole) if not isinstance(item, JournalTorn)]
+    items = [item for item in FrameDecoder().records(whole) if not isinstance(item, CorruptTail)]
     count = data.draw(st.integers(min_value=0, max_value=len(items)))
     start = items[count - 1][0] if count else 0
     assert read(whole[start:]) == (records[count:], None)

@@ -12,11 +12,11 @@ from decimal import ROUND_CEILING, Context, Decimal, localcontext
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jusinfer.domain.catalog import Price, PriceExtras, PriceTier
+from jusinfer.domain.catalog import AdditionalPrices, Price, PriceTier
 from jusinfer.domain.money import charge_nano, parse_price
 from jusinfer.domain.price_parser import TieredEntry, TierEntry, price_of
 from jusinfer.domain.pricing import bound_pico, cost_pico
-from jusinfer.domain.usage import TokenUsage, plausible
+from jusinfer.domain.usage import TokenUsage, clamp_usage
 
 MILLION = Decimal(1_000_000)
 USD_TEXT = st.integers(min_value=0, max_value=10**9).map(
@@ -86,7 +86,7 @@ def oracle(row: Row, ladder: list[tuple[int, Row]], usage: TokenUsage, margin_bp
 def test_the_cost_is_the_oracles_to_the_pico_dollar(
     row: Row, ladder: list[tuple[int, Row]], reported: TokenUsage, margin_bp: int
 ) -> None:
-    usage = plausible(reported)
+    usage = clamp_usage(reported)
     tiers = tuple(TierEntry(above_prompt_tokens=above, **other) for above, other in ladder)
     price = price_of(TieredEntry(**row, tiers=tiers), "here", margin_bp)
     with localcontext(Context(prec=60)):
@@ -102,7 +102,7 @@ def test_the_cost_is_the_oracles_to_the_pico_dollar(
 def test_a_longer_request_is_never_bounded_lower(
     row: Row, ladder: list[tuple[int, Row]], reported: TokenUsage, prompt: int, answer: int
 ) -> None:
-    usage = plausible(reported)
+    usage = clamp_usage(reported)
     tiers = tuple(TierEntry(above_prompt_tokens=above, **other) for above, other in ladder)
     price = price_of(TieredEntry(**row, tiers=tiers), "here", 0)
     images = usage.image_count
@@ -119,6 +119,6 @@ def test_the_rule_of_the_tier_is_above_and_not_at() -> None:
 
 
 def test_a_free_request_with_a_fee_is_not_free_and_nothing_is() -> None:
-    price = Price(0, 0, extras=PriceExtras(request_micro=parse_price("0.01")))
+    price = Price(0, 0, extras=AdditionalPrices(request_micro=parse_price("0.01")))
     assert charge_nano(cost_pico(price, TokenUsage(completion_tokens=1))) == 10_000_000
     assert cost_pico(price, TokenUsage()) == 0

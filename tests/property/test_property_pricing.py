@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from jusinfer.domain.catalog import Price
 from jusinfer.domain.leases import chunk_nano
 from jusinfer.domain.pricing import affordable_completion_tokens, bound_pico, cost_pico
-from jusinfer.domain.usage import TokenUsage, plausible
+from jusinfer.domain.usage import TokenUsage, clamp_usage
 
 MICRO = st.integers(min_value=0, max_value=10**10)
 COUNT = st.integers(min_value=-10, max_value=10**7)
@@ -29,18 +29,18 @@ USAGES = st.builds(
 def test_no_usage_costs_more_than_its_bound_or_less_than_nothing(
     price: Price, reported: TokenUsage
 ) -> None:
-    usage = plausible(reported)
+    usage = clamp_usage(reported)
     cost = cost_pico(price, usage)
     assert 0 <= cost <= bound_pico(price, usage.prompt_tokens, usage.completion_tokens)
 
 
 @given(USAGES)
 def test_a_plausible_usage_is_consistent_and_stays_as_it_is(reported: TokenUsage) -> None:
-    usage = plausible(reported)
+    usage = clamp_usage(reported)
     assert usage.cached_prompt_tokens + usage.cache_write_tokens <= usage.prompt_tokens
     assert 0 <= usage.reasoning_tokens <= usage.completion_tokens
     assert min(usage.cached_prompt_tokens, usage.cache_write_tokens) >= 0
-    assert plausible(usage) == usage
+    assert clamp_usage(usage) == usage
 
 
 @given(PRICES, st.integers(min_value=0, max_value=10**6), st.integers(0, 2**62))

@@ -16,15 +16,15 @@ from jusinfer import rules
 from jusinfer.domain.catalog import (
     Capability,
     Catalog,
+    DataHandling,
     Model,
     Price,
     Route,
     Upstream,
-    UpstreamFacts,
 )
 from jusinfer.domain.errors import InvalidRequest, JusinferError, PolicyRefused, Unavailable
 from jusinfer.domain.routing.explanation import sentence_of
-from jusinfer.domain.routing.features import Traits, Warmth
+from jusinfer.domain.routing.features import CacheAffinity, RequestFeatures
 from jusinfer.domain.routing.objective import RoutingPolicy
 from jusinfer.domain.routing.plan import AUTO, RoutePlan, read_codes
 from jusinfer.domain.routing.router import Router, decide
@@ -38,7 +38,7 @@ TABLE = rules.builtin().table
 HINTS = [hint.id for hint in TABLE.hint]
 UPSTREAMS = {
     name: Upstream(
-        name, "h", 1, is_tls=True, base_path="", facts=UpstreamFacts(region, is_zdr=name == "a")
+        name, "h", 1, is_tls=True, base_path="", facts=DataHandling(region, is_zdr=name == "a")
     )
     for name, region in (("a", "eu"), ("b", "us"), ("c", ""))
 }
@@ -78,7 +78,7 @@ def catalog(found: list[Model]) -> Catalog:
 
 
 TRAITS = st.builds(
-    Traits,
+    RequestFeatures,
     input_tokens=st.integers(0, 200_000),
     input_tokens_max=st.just(0),
     output_tokens_max=st.none() | st.integers(1, 20_000),
@@ -95,7 +95,7 @@ TRAITS = st.builds(
     choice_count=st.sampled_from([1, 3]),
     warm=st.none()
     | st.builds(
-        Warmth,
+        CacheAffinity,
         st.sampled_from("abc"),
         st.sampled_from(["m0", "m1", "m2"]),
         st.integers(0, 300_000),
@@ -134,7 +134,11 @@ def health_after(events: list[tuple[str, str, str]]) -> Health:
 
 
 def plan(
-    traits: Traits, found: list[Model], name: str = AUTO, table: RuleTable = TABLE, **tenant: Any
+    traits: RequestFeatures,
+    found: list[Model],
+    name: str = AUTO,
+    table: RuleTable = TABLE,
+    **tenant: Any,
 ) -> RoutePlan:
     policy = RoutingPolicy(name, TenantPolicy(**tenant))
     return decide(traits, policy, table, catalog(found), HealthyView(), zero_random)
@@ -147,7 +151,7 @@ def first(found: RoutePlan) -> Model:
 # ---------------------------------------------------------------- gates
 
 
-def may_do(model: Model, traits: Traits) -> bool:
+def may_do(model: Model, traits: RequestFeatures) -> bool:
     needs = (
         (Capability.TOOLS, traits.tool_count > 0),
         (Capability.VISION, traits.has_images),
@@ -165,7 +169,7 @@ def reaches(model: Model, tenant: TenantPolicy) -> bool:
 @settings(max_examples=examples(300))
 @given(TRAITS, models(), POLICIES, EVENTS, DIALS, st.floats(0, 0.999))
 def test_gates_hold_under_any_health_and_draw(
-    traits: Traits,
+    traits: RequestFeatures,
     found: list[Model],
     tenant: TenantPolicy,
     events: list[tuple[str, str, str]],
@@ -204,7 +208,7 @@ def test_gates_hold_under_any_health_and_draw(
 
 @given(TRAITS, models(), POLICIES, EVENTS, st.integers(0, 6))
 def test_a_named_model_is_served_or_refused_but_never_substituted(
-    traits: Traits,
+    traits: RequestFeatures,
     found: list[Model],
     tenant: TenantPolicy,
     events: list[tuple[str, str, str]],
@@ -251,7 +255,7 @@ def sample() -> str:
     said: list[str] = []
     router = Router(TABLE, catalog(found))
     for size, pair in itertools.product((1, 60, 9_000), itertools.combinations(HINTS, 2)):
-        traits = Traits(size, 0, None, 1, tool_count=size % 2, hints=pair)
+        traits = RequestFeatures(size, 0, None, 1, tool_count=size % 2, hints=pair)
         for name in (AUTO, f"{AUTO}:best", f"{AUTO}:m1,m4"):
             made = router.decide(traits, RoutingPolicy(name), HealthyView(), lambda: 0.3)
             routes = [(step.route.route_id, step.estimate_pico) for step in made.routes]
@@ -282,7 +286,9 @@ def test_another_process_decides_alike_whatever_its_hash_seed() -> None:
 
 
 @given(TRAITS, models(), DIALS)
-def test_the_same_values_give_the_same_plan(traits: Traits, found: list[Model], name: str) -> None:
+def test_the_same_values_give_the_same_plan(
+    traits: RequestFeatures, found: list[Model], name: str
+) -> None:
     try:
         one = plan(traits, found, name)
     except JusinferError as error:
@@ -297,7 +303,7 @@ def test_the_same_values_give_the_same_plan(traits: Traits, found: list[Model], 
 def test_nothing_that_names_anybody_can_reach_the_router() -> None:
     seen = {
         field
-        for kind in (Traits, RoutingPolicy, TenantPolicy, RoutePlan, Warmth)
+        for kind in (RequestFeatures, RoutingPolicy, TenantPolicy, RoutePlan, CacheAffinity)
         for field in kind.__struct_fields__
     }
     for word in ("tenant_id", "member", "person", "user", "key", "country", "text", "prompt"):
@@ -311,7 +317,7 @@ def test_texts_with_the_same_traits_are_routed_alike(one: str, other: str) -> No
     assume(hints[0] == hints[1])
     made = [
         decide(
-            Traits(40, 400, None, 1, hints=found),
+            RequestFeatures(40, 400, None, 1, hints=found),
             RoutingPolicy(AUTO),
             TABLE,
             catalog([_model("m0", 1, 1), _model("m1", 2, 9)]),
@@ -332,7 +338,9 @@ def _model(name: str, tier: int, price: int) -> Model:
 @given(st.text(alphabet="qxzjkv", min_size=6, max_size=60))
 def test_no_word_of_a_text_is_in_a_plan(text: str) -> None:
     hints = HintScanner(TABLE.hint).scan(*windows_of(f"{text} why {text}"))
-    made = plan(Traits(40, 400, None, 1, hints=hints), [_model("m0", 1, 1), _model("m1", 2, 9)])
+    made = plan(
+        RequestFeatures(40, 400, None, 1, hints=hints), [_model("m0", 1, 1), _model("m1", 2, 9)]
+    )
     said = f"{made!r} {made.codes} {sentence_of(made, TABLE)}"
     assert text not in said
     assert "compare" in made.codes
@@ -341,14 +349,14 @@ def test_no_word_of_a_text_is_in_a_plan(text: str) -> None:
 # ---------------------------------------------------------------- monotony
 
 
-def fresh(traits: Traits) -> Traits:
+def fresh(traits: RequestFeatures) -> RequestFeatures:
     """Give the same request as the beginning of a conversation."""
     return msgspec.structs.replace(traits, warm=None)
 
 
 @given(TRAITS, models(), st.integers(0, 10**6), st.integers(0, 10**5))
 def test_more_tokens_never_make_a_model_fit(
-    traits: Traits, found: list[Model], more_input: int, more_output: int
+    traits: RequestFeatures, found: list[Model], more_input: int, more_output: int
 ) -> None:
     assume(traits.output_tokens_max is not None)
     larger = msgspec.structs.replace(
@@ -357,7 +365,7 @@ def test_more_tokens_never_make_a_model_fit(
         output_tokens_max=(traits.output_tokens_max or 0) + more_output,
     )
 
-    def kept_out(asked: Traits) -> set[str]:
+    def kept_out(asked: RequestFeatures) -> set[str]:
         try:
             return {one.model_id for one in plan(asked, found).excluded}
         except JusinferError:
@@ -381,7 +389,7 @@ PAIRS = st.dictionaries(
 @settings(max_examples=examples(300))
 @given(TRAITS, models(), PAIRS, st.integers(1, 9), st.integers(0, 10**7))
 def test_a_signal_for_strength_never_lowers_the_tier(
-    traits: Traits, found: list[Model], pairs: dict[str, Pair], points: int, worth: int
+    traits: RequestFeatures, found: list[Model], pairs: dict[str, Pair], points: int, worth: int
 ) -> None:
     traits = fresh(traits)
     weaker = msgspec.structs.replace(TABLE, pair=TABLE.pair | pairs)
@@ -399,7 +407,7 @@ def test_a_signal_for_strength_never_lowers_the_tier(
 @settings(max_examples=examples(300))
 @given(TRAITS, models(), st.integers(0, 10**7), st.integers(0, 10**7))
 def test_what_a_right_answer_is_worth_moves_cost_and_tier_one_way(
-    traits: Traits, found: list[Model], one: int, other: int
+    traits: RequestFeatures, found: list[Model], one: int, other: int
 ) -> None:
     traits = fresh(traits)
     low, high = sorted((one, other))
@@ -420,7 +428,7 @@ def test_what_a_right_answer_is_worth_moves_cost_and_tier_one_way(
 @settings(max_examples=examples(300))
 @given(TRAITS, models(), st.integers(0, 100), st.integers(0, 10**7))
 def test_a_cut_in_price_never_turns_requests_away(
-    traits: Traits, found: list[Model], percent: int, worth: int
+    traits: RequestFeatures, found: list[Model], percent: int, worth: int
 ) -> None:
     traits = fresh(traits)
     try:
@@ -453,7 +461,7 @@ def test_a_cut_in_price_never_turns_requests_away(
 @settings(max_examples=examples(300))
 @given(TRAITS, models(), st.integers(0, 6), st.integers(0, 10**6), st.integers(0, 10**7))
 def test_a_dominated_model_changes_nothing_but_what_stands_in(
-    traits: Traits, found: list[Model], index: int, dearer: int, worth: int
+    traits: RequestFeatures, found: list[Model], index: int, dearer: int, worth: int
 ) -> None:
     traits = fresh(traits)
     model = found[index % len(found)]
@@ -491,7 +499,7 @@ def test_a_dominated_model_changes_nothing_but_what_stands_in(
 @settings(max_examples=examples(300))
 @given(TRAITS, models(), DIALS)
 def test_replaying_only_what_is_listed_gives_the_same_choice(
-    traits: Traits, found: list[Model], name: str
+    traits: RequestFeatures, found: list[Model], name: str
 ) -> None:
     try:
         made = plan(traits, found, name)
@@ -515,26 +523,28 @@ _GATES = {gate.id for gate in TABLE.gate}
 
 @settings(max_examples=examples(200))
 @given(TRAITS, models(), st.integers(0, 10**7))
-def test_what_is_called_decisive_decides(traits: Traits, found: list[Model], worth: int) -> None:
+def test_what_is_called_decisive_decides(
+    traits: RequestFeatures, found: list[Model], worth: int
+) -> None:
     router = Router(TABLE, catalog(found))
     policy = RoutingPolicy(AUTO, TenantPolicy(worth_micro=worth))
     try:
         made = router.decide(traits, policy, HealthyView(), zero_random)
     except JusinferError:
         return
-    decisive = router.decisive(made, traits, policy, HealthyView())
+    decisive_signals = router.decisive_signals(made, traits, policy, HealthyView())
     for signal in (one for one in made.reasons if one.reason_id not in _GATES and one.amount):
         table = msgspec.structs.replace(
             TABLE, signal=tuple(one for one in TABLE.signal if one.id != signal.reason_id)
         )
         other = decide(traits, policy, table, catalog(found), HealthyView(), zero_random)
         is_other = first(other).model_id != first(made).model_id
-        assert is_other is (signal.reason_id in decisive)
+        assert is_other is (signal.reason_id in decisive_signals)
 
 
 @given(TRAITS, models(), DIALS)
 def test_a_sentence_names_the_model_its_reasons_and_the_table(
-    traits: Traits, found: list[Model], name: str
+    traits: RequestFeatures, found: list[Model], name: str
 ) -> None:
     try:
         made = plan(traits, found, name)

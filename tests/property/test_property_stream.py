@@ -21,7 +21,7 @@ from tests.playbook.script import (
 )
 
 from jusinfer.domain.inference.stream_state import AttemptState, Chunk, ChunkMalformed
-from jusinfer.domain.usage import plausible
+from jusinfer.domain.usage import clamp_usage
 from jusinfer.wire.upstream.errors import read_error, read_inner_error
 from jusinfer.wire.upstream.openai_chat import (
     answer_as_events,
@@ -116,7 +116,7 @@ def test_a_stream_cut_before_its_finish_never_completes(tokens: list[str], at: i
 @given(reads=st.lists(st.binary(max_size=80), max_size=8), ending=ENDINGS)
 def test_random_bytes_raise_nothing(reads: list[bytes], ending: str) -> None:
     played = play([b"data: " + read + b"\n\n" for read in reads], ending=ending)
-    assert played.final_usage == plausible(played.final_usage)
+    assert played.final_usage == clamp_usage(played.final_usage)
     play(reads, ending=ending)
 
 
@@ -174,7 +174,7 @@ def test_any_json_is_an_answer_or_a_failure(value: object) -> None:
     body = msgspec.json.encode(value)
     answer = decode_answer(body)
     charged = answer.final_usage(5)
-    assert charged == plausible(charged)
+    assert charged == clamp_usage(charged)
     if answer.failure is None:
         played = play([stream(*answer_as_events(body))])
         assert played.state is AttemptState.COMPLETED
@@ -185,10 +185,10 @@ def test_any_json_is_usage_or_nothing(value: object) -> None:
     raw = msgspec.json.encode(value)
     usage = read_usage(raw)
     if usage is not None:
-        event = usage_chunk(named_so(None, IDENT), plausible(usage), raw, "0")
+        event = usage_chunk(named_so(None, IDENT), clamp_usage(usage), raw, "0")
         read = decode_chunk(event[6:-2])
         said = msgspec.structs.replace(usage, reported_cost_pico=0, is_estimated=False)
-        assert read.usage == plausible(said)
+        assert read.usage == clamp_usage(said)
 
 
 @given(

@@ -16,7 +16,7 @@ from jusinfer.domain.sender import Stamp
 from jusinfer.domain.usage import TokenUsage
 from jusinfer.wire.inbound.anthropic.client_api import AnthropicSurface
 from jusinfer.wire.inbound.embeddings import as_asked, decode_embeddings, read_embeddings
-from jusinfer.wire.inbound.openai_chat import decode_request, encode_request, stamped
+from jusinfer.wire.inbound.openai_chat import decode_request, encode_request, with_sender
 from jusinfer.wire.inbound.responses.client_api import ResponsesSurface
 from jusinfer.wire.inbound.text_completions import CompletionsSurface
 from jusinfer.wire.upstream.anthropic.response import AnthropicDialect
@@ -204,7 +204,7 @@ def asked_of(read: Callable[[], bytes]) -> None:
     for dialect in DIALECTS:
         try:
             dialect.encode(
-                stamped(functions_only(asked), Stamp(sender="s"), ()),
+                with_sender(functions_only(asked), Stamp(sender="s"), ()),
                 upstream_model="u",
                 output_tokens_max=None,
                 quirks=(),

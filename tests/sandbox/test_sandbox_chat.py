@@ -8,7 +8,7 @@ import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from jusinfer.sandbox.script_steps import Close, Token, data_of
-from jusinfer.sandbox.upstream import Asked, Upstream
+from jusinfer.sandbox.upstream import SandboxRequest, Upstream
 
 TOOL = {
     "type": "function",
@@ -28,7 +28,7 @@ def sent(
     upstream: Upstream, body: object, path: str = "/v1/chat/completions", **headers: str
 ) -> tuple[int, bytes]:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    asked = Asked("POST", path, {"authorization": "Bearer x", **headers}, data)
+    asked = SandboxRequest("POST", path, {"authorization": "Bearer x", **headers}, data)
     steps = list(upstream.answer(asked).script)
     assert not any(isinstance(step, Close) for step in steps)
     head, _, rest = b"".join(data_of(step) or b"" for step in steps).partition(b"\r\n\r\n")
@@ -113,7 +113,7 @@ def test_usage_is_null_on_other_events_and_absent_if_not_asked_for() -> None:
 def test_an_event_may_carry_several_tokens() -> None:
     upstream = Upstream()
     body = json.dumps(said(model="sandbox/tokens?n=10&per=4", stream=True)).encode()
-    asked = Asked("POST", "/chat/completions", {"authorization": "x"}, body)
+    asked = SandboxRequest("POST", "/chat/completions", {"authorization": "x"}, body)
     told = upstream.answer(asked)
     steps = [step for step in told.script if isinstance(step, Token)]
     assert [step.tokens for step in steps] == [4, 4, 2]
@@ -321,7 +321,7 @@ def test_embeddings_have_faults_too() -> None:
 def test_without_a_key_nothing_is_answered() -> None:
     upstream = Upstream()
     for path in ("/v1/chat/completions", "/v1/embeddings", "/v1/models", "/elsewhere"):
-        steps = list(upstream.answer(Asked("POST", path, {}, b"{}")).script)
+        steps = list(upstream.answer(SandboxRequest("POST", path, {}, b"{}")).script)
         assert b"".join(data_of(step) or b"" for step in steps).startswith(b"HTTP/1.1 401 ")
 
 
@@ -338,6 +338,6 @@ def test_without_a_key_nothing_is_answered() -> None:
     ],
 )
 def test_paths(method: str, path: str, status: int) -> None:
-    told = Upstream().answer(Asked(method, path, {"authorization": "x"}, b""))
+    told = Upstream().answer(SandboxRequest(method, path, {"authorization": "x"}, b""))
     data = b"".join(data_of(step) or b"" for step in told.script)
     assert int(data.split()[1]) == status

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from jusinfer.sandbox.script_steps import STALL_SECONDS, Close, Step, Token, Wait, data_of, split
-from jusinfer.sandbox.upstream import Asked, Upstream
+from jusinfer.sandbox.upstream import SandboxRequest, Upstream
 
 USAGE = {"stream": True, "stream_options": {"include_usage": True}}
 
@@ -19,7 +19,7 @@ def steps(fault: str, *, key: str = "Bearer k", is_old: bool = False, **fields: 
         **fields,
     }
     data = json.dumps(body, ensure_ascii=False).encode()
-    asked = Asked("POST", "/v1/chat/completions", {"authorization": key}, data, is_old)
+    asked = SandboxRequest("POST", "/v1/chat/completions", {"authorization": key}, data, is_old)
     out: list[Step] = []
     for step in Upstream().answer(asked).script:
         out.append(step)

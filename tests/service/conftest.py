@@ -6,7 +6,7 @@ import pytest
 from tests.postgres import fresh_database, server, sign_in
 
 from jusinfer.adapters import system
-from jusinfer.services.dependencies import World
+from jusinfer.services.dependencies import Services
 from jusinfer.store.database import Database
 from jusinfer.store.embedded import EmbeddedPostgres
 
@@ -24,15 +24,15 @@ def dsn(postgres: EmbeddedPostgres) -> Iterator[str]:
 
 
 @pytest.fixture
-def world(dsn: str) -> Iterator[World]:
-    made = World(Database(sign_in(dsn, "operator")), system.new_id, system.new_secret)
+def world(dsn: str) -> Iterator[Services]:
+    made = Services(Database(sign_in(dsn, "operator")), system.new_id, system.new_secret)
     yield made
     made.database.close()
 
 
 @pytest.fixture
-def people(dsn: str) -> Iterator[World]:
+def people(dsn: str) -> Iterator[Services]:
     """Give the services as the console has them, which signs in as itself."""
-    made = World(Database(sign_in(dsn, "console")), system.new_id, system.new_secret)
+    made = Services(Database(sign_in(dsn, "console")), system.new_id, system.new_secret)
     yield made
     made.database.close()

@@ -8,7 +8,7 @@ from tests.people import OPERATOR
 
 from jusinfer.domain.audit_chain import Entry, StepBack, digest_of
 from jusinfer.services import accounts, audit_log
-from jusinfer.services.dependencies import World
+from jusinfer.services.dependencies import Services
 from jusinfer.store.database import migrate
 
 REFUSE = "jusinfer_refuse_audit_change"
@@ -49,7 +49,7 @@ CREATE FUNCTION pass_on() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NE
 
 @pytest.mark.parametrize(("name", "table", "when", "function"), OTHERWISE)
 def test_a_guard_of_the_right_name_that_guards_otherwise_is_named(
-    world: World, dsn: str, name: str, table: str, when: str, function: str
+    world: Services, dsn: str, name: str, table: str, when: str, function: str
 ) -> None:
     assert audit_log.verify(world, OPERATOR, None).fault is None
     with psycopg.connect(dsn) as connection:
@@ -62,13 +62,13 @@ def test_a_guard_of_the_right_name_that_guards_otherwise_is_named(
     assert_named(world, name)
 
 
-def assert_named(world: World, name: str) -> None:
+def assert_named(world: Services, name: str) -> None:
     fault = audit_log.verify(world, OPERATOR, None).fault
     assert fault is not None
     assert name in fault.what
 
 
-def test_a_guard_that_is_not_in_force_for_replication_is_named(world: World, dsn: str) -> None:
+def test_a_guard_that_is_not_in_force_for_replication_is_named(world: Services, dsn: str) -> None:
     with psycopg.connect(dsn) as connection:
         connection.execute(f"ALTER TABLE audit_entry ENABLE TRIGGER {APPEND_ONLY}".encode())
     assert_named(world, APPEND_ONLY)
@@ -76,7 +76,7 @@ def test_a_guard_that_is_not_in_force_for_replication_is_named(world: World, dsn
 
 @pytest.mark.parametrize("function", [REFUSE, "jusinfer_advance_audit_head"])
 def test_a_guard_whose_function_was_replaced_is_named(
-    world: World, dsn: str, function: str
+    world: Services, dsn: str, function: str
 ) -> None:
     with psycopg.connect(dsn) as connection:
         text = PASS_ON.replace("CREATE", "CREATE OR REPLACE").replace("pass_on", function)
@@ -120,7 +120,9 @@ def written_at(dsn: str, *offsets_us: int) -> None:
             connection.execute("UPDATE audit_head SET seq = %s, digest = %s", (entry.seq, digest))
 
 
-def test_a_clock_that_was_set_back_is_remarked_and_hides_no_entry(world: World, dsn: str) -> None:
+def test_a_clock_that_was_set_back_is_remarked_and_hides_no_entry(
+    world: Services, dsn: str
+) -> None:
     accounts.create_tenant(world, OPERATOR, "one")
     start = audit_log.list_entries(world, OPERATOR, None, 10)[-1]
     written_at(dsn, HOUR_US, HOUR_US, -5 * HOUR_US, 1, -7)

@@ -19,8 +19,8 @@ from jusinfer.domain.identity import Mode
 from jusinfer.domain.limits import CapAction, LimitKind
 from jusinfer.domain.tenant_policy import NO_POLICY
 from jusinfer.services import accounts, audit_log, billing, keys, limits, usage
-from jusinfer.services.billing import Terms
-from jusinfer.services.dependencies import World
+from jusinfer.services.billing import GrantTerms
+from jusinfer.services.dependencies import Services
 from jusinfer.services.keys import Rates
 from jusinfer.store.audit_log import GUARDS
 from jusinfer.store.audit_note import NothingNoted, note
@@ -30,23 +30,23 @@ GIFT = 1_000
 NAME = "Maria Gonzalez <maria@example.org>"
 
 
-def told(world: World) -> list[tuple[str, str, str]]:
+def told(world: Services) -> list[tuple[str, str, str]]:
     """Give (action, object kind, outcome) of every entry since the schema was made."""
     found = audit_log.list_entries(world, OPERATOR, None, 10_000)
     return [(one.action, one.object_kind, one.outcome) for one in found][1:]
 
 
-def test_each_change_leaves_its_entry_and_no_name(world: World, dsn: str) -> None:
+def test_each_change_leaves_its_entry_and_no_name(world: Services, dsn: str) -> None:
     tenant_id = accounts.create_tenant(world, OPERATOR, NAME).tenant_id
     on = acting(tenant_id)
     key = keys.issue(world, on, Mode.TEST, NAME, Rates())
-    billing.grant(world, on, GIFT, Mode.LIVE, NAME, Terms())
+    billing.grant(world, on, GIFT, Mode.LIVE, NAME, GrantTerms())
     billing.adjust(world, on, 5, Mode.LIVE, NAME)
     billing.adjust(world, on, -5, Mode.LIVE, NAME)
     limits.set_limit(world, on, "key", key.key_id, LimitKind.REQUESTS, 5)
     cap_id = limits.add_cap(world, on, "tenant", tenant_id, "day", 5, CapAction.WARN, Mode.LIVE)
     limits.remove_cap(world, on, cap_id)
-    limits.set_terms(world, on, None, "Europe/Paris")
+    limits.set_tenant_settings(world, on, None, "Europe/Paris")
     limits.set_policy(world, on, NO_POLICY)
     keys.revoke(world, on, key.key_prefix)
     audit_log.note_rules(world, OPERATOR, "mine.1")
@@ -73,7 +73,7 @@ def test_each_change_leaves_its_entry_and_no_name(world: World, dsn: str) -> Non
 
 
 def test_what_an_operator_reads_of_people_is_told_and_what_a_member_reads_is_not(
-    world: World, people: World, dsn: str
+    world: Services, people: Services, dsn: str
 ) -> None:
     tenant_id = accounts.create_tenant(world, OPERATOR, "read").tenant_id
     owner = member(dsn, tenant_id, Role.OWNER)
@@ -90,7 +90,7 @@ def test_what_an_operator_reads_of_people_is_told_and_what_a_member_reads_is_not
     assert [one.tenant_id for one in found] == [None, tenant_id, None, None]
 
 
-def test_a_failed_change_leaves_neither_change_nor_entry(world: World) -> None:
+def test_a_failed_change_leaves_neither_change_nor_entry(world: Services) -> None:
     tenant_id = accounts.create_tenant(world, OPERATOR, "failing").tenant_id
     before = told(world)
     for fails in (
@@ -107,7 +107,7 @@ def test_a_failed_change_leaves_neither_change_nor_entry(world: World) -> None:
 
 
 def test_a_transaction_that_changes_and_tells_nothing_is_rolled_back(
-    world: World, dsn: str
+    world: Services, dsn: str
 ) -> None:
     tenant_id = accounts.create_tenant(world, OPERATOR, "silent").tenant_id
     with pytest.raises(NothingNoted):
@@ -117,13 +117,13 @@ def test_a_transaction_that_changes_and_tells_nothing_is_rolled_back(
     assert lists == [("",)]
 
 
-def change_silently(world: World, tenant_id: str) -> None:
+def change_silently(world: Services, tenant_id: str) -> None:
     with world.database.for_tenant(acting(tenant_id), Action.TENANT_TERMS) as tx:
         tx.exec_driver_sql("UPDATE tenant SET price_list = 'partner'")
 
 
 def test_a_denied_wish_is_told_with_who_and_from_where(
-    world: World, people: World, dsn: str
+    world: Services, people: Services, dsn: str
 ) -> None:
     tenant_id = accounts.create_tenant(world, OPERATOR, "denied").tenant_id
     viewer = member(dsn, tenant_id, Role.VIEWER, coarse("203.0.113.77"))
@@ -137,7 +137,7 @@ def test_a_denied_wish_is_told_with_who_and_from_where(
 
 
 def test_owners_see_the_entries_of_their_tenant_alone(
-    world: World, people: World, dsn: str
+    world: Services, people: Services, dsn: str
 ) -> None:
     own, other = (
         accounts.create_tenant(world, OPERATOR, name).tenant_id for name in ("own", "other")
@@ -151,7 +151,7 @@ def test_owners_see_the_entries_of_their_tenant_alone(
 # ------------------------------------------------------------------ the chain
 
 
-def filled(world: World, count: int = 6) -> None:
+def filled(world: Services, count: int = 6) -> None:
     for index in range(count):
         accounts.create_tenant(world, OPERATOR, f"t{index}")
 
@@ -206,7 +206,7 @@ CHANGES = [
 
 
 @pytest.mark.parametrize(("change", "seq"), CHANGES)
-def test_a_change_is_found_and_named(world: World, dsn: str, change: str, seq: int) -> None:
+def test_a_change_is_found_and_named(world: Services, dsn: str, change: str, seq: int) -> None:
     filled(world)
     assert audit_log.verify(world, OPERATOR, None).entries == 7
     forced(dsn, change)
@@ -216,7 +216,7 @@ def test_a_change_is_found_and_named(world: World, dsn: str, change: str, seq: i
 
 
 def test_a_tail_cut_off_with_its_head_is_found_by_a_head_that_was_kept(
-    world: World, dsn: str
+    world: Services, dsn: str
 ) -> None:
     filled(world)
     kept = read_head(str(audit_log.head(world, OPERATOR)))
@@ -236,7 +236,7 @@ def test_a_tail_cut_off_with_its_head_is_found_by_a_head_that_was_kept(
     assert fault.seq == 7
 
 
-def test_a_database_that_lies_about_digests_is_found(world: World, dsn: str) -> None:
+def test_a_database_that_lies_about_digests_is_found(world: Services, dsn: str) -> None:
     filled(world, 1)
     forced(
         dsn,
@@ -250,7 +250,7 @@ def test_a_database_that_lies_about_digests_is_found(world: World, dsn: str) -> 
     assert fault.seq == 3
 
 
-def test_a_guard_that_is_off_is_named(world: World, dsn: str) -> None:
+def test_a_guard_that_is_off_is_named(world: Services, dsn: str) -> None:
     with psycopg.connect(dsn) as connection:
         connection.execute("ALTER TABLE audit_entry DISABLE TRIGGER audit_entry_append_only")
     fault = audit_log.verify(world, OPERATOR, None).fault
@@ -273,14 +273,16 @@ ROLES = ("gateway", "settler", "web", "operator", "reconciler")
 
 @pytest.mark.parametrize("statement", ATTEMPTS)
 @pytest.mark.parametrize("role", ROLES)
-def test_no_role_may_touch_the_log(world: World, dsn: str, role: str, statement: str) -> None:
+def test_no_role_may_touch_the_log(world: Services, dsn: str, role: str, statement: str) -> None:
     filled(world, 1)
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         as_role(dsn, role, statement)
 
 
 @pytest.mark.parametrize("statement", ATTEMPTS[:6])
-def test_not_even_a_superuser_does_it_by_accident(world: World, dsn: str, statement: str) -> None:
+def test_not_even_a_superuser_does_it_by_accident(
+    world: Services, dsn: str, statement: str
+) -> None:
     filled(world, 1)
     for mode in ("origin", "replica"):
         with psycopg.connect(dsn) as connection:
@@ -289,7 +291,7 @@ def test_not_even_a_superuser_does_it_by_accident(world: World, dsn: str, statem
                 connection.execute(statement)
 
 
-def test_a_member_of_another_tenant_cannot_be_named(world: World, dsn: str) -> None:
+def test_a_member_of_another_tenant_cannot_be_named(world: Services, dsn: str) -> None:
     own, other = (
         accounts.create_tenant(world, OPERATOR, name).tenant_id for name in ("own", "other")
     )
@@ -351,12 +353,12 @@ def test_the_database_knows_every_action(dsn: str) -> None:
             connection.execute(statement, (action.value,))
 
 
-def test_many_writers_make_one_chain(world: World, dsn: str) -> None:
+def test_many_writers_make_one_chain(world: Services, dsn: str) -> None:
     writers, each = 8, 12
     faults: list[BaseException] = []
 
     def write(number: int) -> None:
-        own = World(Database(sign_in(dsn, "operator")), system.new_id, system.new_secret)
+        own = Services(Database(sign_in(dsn, "operator")), system.new_id, system.new_secret)
         try:
             operator = Operator(f"writer-{number}", How.PROCESS)
             for index in range(each):
@@ -391,7 +393,7 @@ with psycopg.connect(sys.argv[1]) as connection:
 
 
 def test_a_writer_killed_before_its_commit_leaves_no_hole_and_no_lock(
-    world: World, dsn: str
+    world: Services, dsn: str
 ) -> None:
     filled(world, 1)
     with subprocess.Popen(
@@ -407,7 +409,7 @@ def test_a_writer_killed_before_its_commit_leaves_no_hole_and_no_lock(
     assert verdict.entries == 3
 
 
-def test_a_migration_is_an_entry_and_doing_nothing_is_none(world: World, dsn: str) -> None:
+def test_a_migration_is_an_entry_and_doing_nothing_is_none(world: Services, dsn: str) -> None:
     migrate(dsn)
     first, *others = audit_log.list_entries(world, OPERATOR, None, 10)
     assert (first.seq, first.actor_kind, first.actor_id) == (1, "process", "migrate")
@@ -423,7 +425,7 @@ def test_a_head_is_written_and_read() -> None:
             read_head(text)
 
 
-def test_notes_of_one_transaction_are_not_those_of_the_next(world: World) -> None:
+def test_notes_of_one_transaction_are_not_those_of_the_next(world: Services) -> None:
     refused = RuntimeError("after the note")
     with pytest.raises(RuntimeError):
         note_and_fail(world, refused)
@@ -432,7 +434,7 @@ def test_notes_of_one_transaction_are_not_those_of_the_next(world: World) -> Non
     assert [one.object_id for one in found if one.object_kind == "rules"] == ["kept"]
 
 
-def note_and_fail(world: World, error: Exception) -> None:
+def note_and_fail(world: Services, error: Exception) -> None:
     with world.database.as_operator(OPERATOR, Action.RULES_ACTIVATE) as tx:
         note(tx, "rules", "lost")
         raise error

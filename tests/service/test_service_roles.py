@@ -31,8 +31,8 @@ from jusinfer.domain.identity import Mode
 from jusinfer.domain.limits import CapAction, LimitKind
 from jusinfer.domain.tenant_policy import NO_POLICY
 from jusinfer.services import accounts, audit_log, billing, keys, limits, usage
-from jusinfer.services.billing import Terms
-from jusinfer.services.dependencies import World
+from jusinfer.services.billing import GrantTerms
+from jusinfer.services.dependencies import Services
 from jusinfer.services.keys import Rates
 from jusinfer.store import scope
 
@@ -49,16 +49,16 @@ class Owned(NamedTuple):
 
 
 @pytest.fixture
-def own(world: World) -> Owned:
+def own(world: Services) -> Owned:
     return made(world, "own")
 
 
 @pytest.fixture
-def other(world: World) -> Owned:
+def other(world: Services) -> Owned:
     return made(world, "other")
 
 
-def made(world: World, name: str) -> Owned:
+def made(world: Services, name: str) -> Owned:
     tenant_id = accounts.create_tenant(world, OPERATOR, name).tenant_id
     on = acting(tenant_id)
     key = keys.issue(world, on, Mode.LIVE, "k", Rates())
@@ -66,7 +66,7 @@ def made(world: World, name: str) -> Owned:
     return Owned(tenant_id, key.key_id, key.key_prefix, cap_id)
 
 
-Use = Callable[[World, TenantActor, Owned], object]
+Use = Callable[[Services, TenantActor, Owned], object]
 # Each service that acts for a tenant, with the action that it is.
 USES: dict[str, tuple[Action, Use]] = {
     "audit_log.list_entries": (
@@ -83,7 +83,7 @@ USES: dict[str, tuple[Action, Use]] = {
     ),
     "billing.grant": (
         Action.CREDIT_GRANT,
-        lambda world, who, _: billing.grant(world, who, 5, Mode.LIVE, "r", Terms()),
+        lambda world, who, _: billing.grant(world, who, 5, Mode.LIVE, "r", GrantTerms()),
     ),
     "billing.lots": (Action.CREDIT_READ, lambda world, who, _: billing.lots(world, who)),
     "keys.issue": (
@@ -120,9 +120,9 @@ USES: dict[str, tuple[Action, Use]] = {
         Action.TENANT_POLICY,
         lambda world, who, _: limits.set_policy(world, who, NO_POLICY),
     ),
-    "limits.set_terms": (
+    "limits.set_tenant_settings": (
         Action.TENANT_TERMS,
-        lambda world, who, _: limits.set_terms(world, who, "", "Europe/Paris"),
+        lambda world, who, _: limits.set_tenant_settings(world, who, "", "Europe/Paris"),
     ),
     "usage.totals": (Action.USAGE_READ, lambda world, who, _: usage.totals(world, who, A_DAY)),
 }
@@ -146,7 +146,7 @@ OPERATORS_ONLY = {
 @pytest.mark.parametrize("role", list(Role))
 @pytest.mark.parametrize("name", sorted(USES))
 def test_each_role_does_what_it_may_and_nothing_else(
-    people: World, dsn: str, own: Owned, name: str, role: Role
+    people: Services, dsn: str, own: Owned, name: str, role: Role
 ) -> None:
     action, use = USES[name]
     who = member(dsn, own.tenant_id, role)
@@ -162,7 +162,7 @@ def test_each_role_does_what_it_may_and_nothing_else(
 
 
 @pytest.mark.parametrize("name", sorted(USES))
-def test_an_operator_acts_for_a_tenant(world: World, own: Owned, name: str) -> None:
+def test_an_operator_acts_for_a_tenant(world: Services, own: Owned, name: str) -> None:
     USES[name][1](world, acting(own.tenant_id), own)
 
 
@@ -172,7 +172,7 @@ BY_ID = ["keys.revoke", "limits.add_cap", "limits.remove_cap", "limits.set_limit
 @pytest.mark.parametrize("name", BY_ID)
 @pytest.mark.parametrize("kind", ["owner", "operator"])
 def test_an_id_of_another_tenant_is_as_one_that_is_not_there(  # noqa: PLR0913, PLR0917 (fixtures)
-    world: World, people: World, dsn: str, own: Owned, other: Owned, name: str, kind: str
+    world: Services, people: Services, dsn: str, own: Owned, other: Owned, name: str, kind: str
 ) -> None:
     at = world if kind == "operator" else people
     who = acting(own.tenant_id) if kind == "operator" else member(dsn, own.tenant_id, Role.OWNER)
@@ -190,7 +190,7 @@ def test_an_id_of_another_tenant_is_as_one_that_is_not_there(  # noqa: PLR0913, 
 
 
 def test_a_prefix_never_reaches_another_tenant(
-    world: World, dsn: str, own: Owned, other: Owned
+    world: Services, dsn: str, own: Owned, other: Owned
 ) -> None:
     with psycopg.connect(dsn) as connection:
         connection.execute("UPDATE api_key SET key_prefix = %s", (own.key_prefix,))
@@ -200,7 +200,7 @@ def test_a_prefix_never_reaches_another_tenant(
 
 
 def test_readings_of_one_tenant_show_no_other(
-    world: World, people: World, dsn: str, own: Owned, other: Owned
+    world: Services, people: Services, dsn: str, own: Owned, other: Owned
 ) -> None:
     limits.set_limit(world, acting(other.tenant_id), "tenant", other.tenant_id, LimitKind.TOKENS, 5)
     for at, who in (
@@ -215,7 +215,9 @@ def test_readings_of_one_tenant_show_no_other(
     assert {row.tenant for row in keys.list_keys(world, OPERATOR)} == {"own", "other"}
 
 
-def test_a_member_sees_and_revokes_only_its_own_keys(people: World, dsn: str, own: Owned) -> None:
+def test_a_member_sees_and_revokes_only_its_own_keys(
+    people: Services, dsn: str, own: Owned
+) -> None:
     one = member(dsn, own.tenant_id, Role.MEMBER)
     two = member(dsn, own.tenant_id, Role.MEMBER)
     key = keys.issue(people, one, Mode.TEST, "mine", Rates())
@@ -291,13 +293,13 @@ def test_no_query_takes_nothing_for_every_tenant() -> None:
             scope.within(query, scope.sa.literal(1), nothing)  # type: ignore[arg-type]
 
 
-def test_a_transaction_is_always_somebodys(world: World) -> None:
+def test_a_transaction_is_always_somebodys(world: Services) -> None:
     for nobody in (None, "", object()):
         with pytest.raises((TypeError, AttributeError)), opened(world, nobody):
             pass
 
 
-def opened(world: World, who: object) -> typing.ContextManager[object]:
+def opened(world: Services, who: object) -> typing.ContextManager[object]:
     return world.database.for_tenant(who, Action.KEY_ISSUE)  # type: ignore[arg-type]
 
 
@@ -322,23 +324,23 @@ def test_only_the_asking_one_opens_a_transaction() -> None:
                 assert strangers(function) == [], path.name
 
 
-def forgot(world: World, tenant_id: str) -> None:
+def forgot(world: Services, tenant_id: str) -> None:
     """A service as it must not be."""
 
 
-def late(world: World, tenant_id: str, who: Actor) -> None:
+def late(world: Services, tenant_id: str, who: Actor) -> None:
     """A service that takes who asks last."""
 
 
-def vague(world: World, who: Actor | None) -> None:
+def vague(world: Services, who: Actor | None) -> None:
     """A service for which nobody may ask."""
 
 
-def bare(who: Actor, tx: scope.sa.Connection, world: World | None = None) -> None:
+def bare(who: Actor, tx: scope.sa.Connection, world: Services | None = None) -> None:
     """A service that takes its world last."""
 
 
-def sound(world: World, who: OnBehalf) -> None:
+def sound(world: Services, who: OnBehalf) -> None:
     """A service as it should be."""
 
 
@@ -367,7 +369,7 @@ def public_functions() -> Iterator[tuple[str, Callable[..., object]]]:
 def reaches_out(function: Callable[..., object]) -> bool:
     """Tell whether a function can reach the database."""
     hints = typing.get_type_hints(function)
-    return any("World" in str(hint) or "Connection" in str(hint) for hint in hints.values())
+    return any("Services" in str(hint) or "Connection" in str(hint) for hint in hints.values())
 
 
 def faults(name: str, function: Callable[..., object]) -> list[str]:
@@ -376,7 +378,7 @@ def faults(name: str, function: Callable[..., object]) -> list[str]:
         return []
     hints = typing.get_type_hints(function)
     parameters = list(inspect.signature(function).parameters)
-    if hints.get(parameters[0]) is not World or len(parameters) == 1:
+    if hints.get(parameters[0]) is not Services or len(parameters) == 1:
         return [f"{name}: first the world, then who asks"]
     hint = hints.get(parameters[1])
     kinds = set(typing.get_args(hint)) or {hint}

@@ -7,7 +7,7 @@ from hypothesis import settings
 from tests.postgres import fresh_database, server, sign_in
 
 from jusinfer.adapters import system
-from jusinfer.services.dependencies import World
+from jusinfer.services.dependencies import Services
 from jusinfer.store.database import Database
 from jusinfer.store.embedded import EmbeddedPostgres
 
@@ -29,7 +29,7 @@ def dsn(postgres: EmbeddedPostgres) -> Iterator[str]:
 
 
 @pytest.fixture
-def world(dsn: str) -> Iterator[World]:
-    made = World(Database(sign_in(dsn, "operator")), system.new_id, system.new_secret)
+def world(dsn: str) -> Iterator[Services]:
+    made = Services(Database(sign_in(dsn, "operator")), system.new_id, system.new_secret)
     yield made
     made.database.close()

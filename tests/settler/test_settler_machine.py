@@ -32,8 +32,8 @@ from tests.settler.test_settler_posts import STEPS, Killed, Writer, run_dry, set
 from jusinfer.adapters import system
 from jusinfer.domain.identity import Mode
 from jusinfer.services import accounts, billing, ledger_proof
-from jusinfer.services.billing import Terms
-from jusinfer.services.dependencies import World
+from jusinfer.services.billing import GrantTerms
+from jusinfer.services.dependencies import Services
 from jusinfer.store.database import Database
 from jusinfer.store.embedded import EmbeddedPostgres
 
@@ -51,7 +51,7 @@ class MoneyMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp(prefix="ji-machine-"))
-        self.world = World(
+        self.world = Services(
             Database(sign_in(self.dsn, "operator")), system.new_id, system.new_secret
         )
         self.tenants = [
@@ -68,7 +68,9 @@ class MoneyMachine(RuleBasedStateMachine):
     def grant(self, which: int, amount: int, lapses: bool) -> None:  # noqa: FBT001 (drawn)
         """Give credit, some of which is over at once."""
         tenant_id = self.tenants[which]
-        transfer = billing.grant(self.world, acting(tenant_id), amount, Mode.LIVE, "test", Terms())
+        transfer = billing.grant(
+            self.world, acting(tenant_id), amount, Mode.LIVE, "test", GrantTerms()
+        )
         self.given[tenant_id] += amount
         if lapses:
             self._run(

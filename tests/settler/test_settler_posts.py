@@ -13,12 +13,18 @@ from tests.people import OPERATOR, acting
 from tests.postgres import sign_in
 
 from jusinfer.domain.identity import Mode
-from jusinfer.domain.journal import FORMAT_VERSION, Admitted, Ended, FrameEncoder, Opened
+from jusinfer.domain.journal import (
+    FORMAT_VERSION,
+    FrameEncoder,
+    RequestAdmitted,
+    RequestEnded,
+    SegmentHeader,
+)
 from jusinfer.domain.money import NANO_PER_USD
 from jusinfer.observability import Events
 from jusinfer.services import accounts, billing
-from jusinfer.services.billing import Terms
-from jusinfer.services.dependencies import World
+from jusinfer.services.billing import GrantTerms
+from jusinfer.services.dependencies import Services
 from jusinfer.settler.main_loop import SETTLER_LOCK, Settler
 
 NOW_US = 1_790_000_000_000_000
@@ -40,16 +46,16 @@ class Writer:
         self._encoder = FrameEncoder()
         self.descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         fcntl.flock(self.descriptor, fcntl.LOCK_EX)
-        self._put(Opened(FORMAT_VERSION, self.worker_id, NOW_US))
+        self._put(SegmentHeader(FORMAT_VERSION, self.worker_id, NOW_US))
         self.opened_bytes = self.path.stat().st_size
 
-    def _put(self, record: Opened | Admitted | Ended) -> None:
+    def _put(self, record: SegmentHeader | RequestAdmitted | RequestEnded) -> None:
         os.write(self.descriptor, self._encoder.frame(record))
 
     def admit(self, at_us: int = NOW_US) -> str:
         completion_id = uuid.uuid4().hex
         self._put(
-            Admitted(
+            RequestAdmitted(
                 completion_id,
                 self.tenant_id,
                 "2" * 32,
@@ -67,7 +73,7 @@ class Writer:
 
     def end(self, completion_id: str, cost_pico: int, at_us: int = NOW_US, text: str = "") -> None:
         self._put(
-            Ended(
+            RequestEnded(
                 completion_id=completion_id,
                 request_id=uuid.uuid4().hex,
                 tenant_id=self.tenant_id,
@@ -106,9 +112,9 @@ class Writer:
 
 
 @pytest.fixture
-def tenant_id(world: World) -> str:
+def tenant_id(world: Services) -> str:
     made = accounts.create_tenant(world, OPERATOR, "settled")
-    billing.grant(world, acting(made.tenant_id), NANO_PER_USD, Mode.LIVE, "test", Terms())
+    billing.grant(world, acting(made.tenant_id), NANO_PER_USD, Mode.LIVE, "test", GrantTerms())
     return made.tenant_id
 
 

@@ -12,11 +12,11 @@ from tests.people import OPERATOR
 from tests.postgres import sign_in
 from tests.settler.test_settler_posts import STEPS, Killed, Writer, run_dry, settler
 
-from jusinfer.domain.journal import Ended
+from jusinfer.domain.journal import RequestEnded
 from jusinfer.domain.provider_report import NoReport, ProviderReport
 from jusinfer.observability import Events
 from jusinfer.services import accounts
-from jusinfer.services.dependencies import World
+from jusinfer.services.dependencies import Services
 from jusinfer.settler.reconcile import BATCH_ROWS, Reconciler
 from jusinfer.store.report_link import Due, ReportLink
 
@@ -26,7 +26,7 @@ class Asked(Writer):
 
     def cut(self, generation_id: str, at_us: int = 1_790_000_000_123_457) -> str:
         completion_id = self.admit(at_us)
-        end = Ended(
+        end = RequestEnded(
             completion_id=completion_id,
             request_id=uuid.uuid4().hex,
             tenant_id=self.tenant_id,
@@ -63,7 +63,7 @@ class Asked(Writer):
 
 
 @pytest.fixture
-def writer(world: World, tmp_path: Path) -> Asked:
+def writer(world: Services, tmp_path: Path) -> Asked:
     return Asked(tmp_path, accounts.create_tenant(world, OPERATOR, "asked").tenant_id, "0" * 32)
 
 

@@ -25,8 +25,8 @@ from jusinfer.domain.identity import Mode
 from jusinfer.domain.money import NANO_PER_USD
 from jusinfer.observability import Events
 from jusinfer.services import accounts, billing
-from jusinfer.services.billing import Terms
-from jusinfer.services.dependencies import World
+from jusinfer.services.billing import GrantTerms
+from jusinfer.services.dependencies import Services
 from jusinfer.settler.journal_reader import JournalReader
 from jusinfer.settler.main_loop import Settler
 from jusinfer.settler.poster import CursorMoved, Posted, post_batch
@@ -119,9 +119,9 @@ class Bench(NamedTuple):
 
 
 def prepared(dsn: str, folder: Path) -> Bench:
-    world = World(Database(sign_in(dsn, "operator")), system.new_id, system.new_secret)
+    world = Services(Database(sign_in(dsn, "operator")), system.new_id, system.new_secret)
     tenant = accounts.create_tenant(world, OPERATOR, system.new_id())
-    billing.grant(world, acting(tenant.tenant_id), NANO_PER_USD, Mode.LIVE, "test", Terms())
+    billing.grant(world, acting(tenant.tenant_id), NANO_PER_USD, Mode.LIVE, "test", GrantTerms())
     world.database.close()
     return Bench(dsn, tenant.tenant_id, folder)
 

@@ -15,18 +15,18 @@ from jusinfer.domain.money import NANO_PER_USD
 from jusinfer.gateway.accounting.credit_leases import CreditBalances
 from jusinfer.gateway.worker import CreditSource
 from jusinfer.services import accounts, billing
-from jusinfer.services.billing import Terms
-from jusinfer.services.dependencies import World
-from jusinfer.store.gateway_client import GatewayLink, LinkDown, Shortfall, TakenLease
+from jusinfer.services.billing import GrantTerms
+from jusinfer.services.dependencies import Services
+from jusinfer.store.gateway_client import DatabaseUnavailable, GatewayLink, Shortfall, TakenLease
 
 
-def tenant_with(world: World, nano: int) -> str:
+def tenant_with(world: Services, nano: int) -> str:
     made = accounts.create_tenant(world, OPERATOR, f"t-{uuid.uuid4().hex}")
-    billing.grant(world, acting(made.tenant_id), nano, Mode.LIVE, "test", Terms())
+    billing.grant(world, acting(made.tenant_id), nano, Mode.LIVE, "test", GrantTerms())
     return made.tenant_id
 
 
-def test_twenty_of_eighty_reservations_pass_at_the_last_cent(world: World, dsn: str) -> None:
+def test_twenty_of_eighty_reservations_pass_at_the_last_cent(world: Services, dsn: str) -> None:
     """Eight workers ask ten times each for a twentieth of the balance."""
     need = 50_000_000_000
     tenant_id = tenant_with(world, 20 * need)
@@ -46,7 +46,9 @@ def test_twenty_of_eighty_reservations_pass_at_the_last_cent(world: World, dsn: 
     assert_books_are_right(dsn)
 
 
-def test_a_chunk_is_never_more_than_there_is_nor_less_than_the_need(world: World, dsn: str) -> None:
+def test_a_chunk_is_never_more_than_there_is_nor_less_than_the_need(
+    world: Services, dsn: str
+) -> None:
     tenant_id = tenant_with(world, NANO_PER_USD)
 
     async def run() -> None:
@@ -66,7 +68,7 @@ def test_a_chunk_is_never_more_than_there_is_nor_less_than_the_need(world: World
     assert_books_are_right(dsn)
 
 
-def test_a_lease_gives_back_no_more_than_is_left_of_it(world: World, dsn: str) -> None:
+def test_a_lease_gives_back_no_more_than_is_left_of_it(world: Services, dsn: str) -> None:
     tenant_id = tenant_with(world, NANO_PER_USD)
 
     async def run() -> None:
@@ -101,7 +103,7 @@ def test_a_database_that_is_away_is_an_outage_and_nothing_else() -> None:
     async def run() -> None:
         link = GatewayLink("postgresql://x@127.0.0.1:9/x", uuid.uuid4().hex)
         for call in (link.connect(), link.principal(b"\0" * 32), link.heartbeat()):
-            with pytest.raises(LinkDown):
+            with pytest.raises(DatabaseUnavailable):
                 await call
 
     asyncio.run(run())
@@ -122,7 +124,7 @@ def test_the_gateways_login_may_do_what_it_needs_and_nothing_more(dsn: str) -> N
                 connection.execute(statement)
 
 
-def test_the_ledger_takes_no_change_and_no_deletion(world: World, dsn: str) -> None:
+def test_the_ledger_takes_no_change_and_no_deletion(world: Services, dsn: str) -> None:
     tenant_with(world, 5)
     with psycopg.connect(dsn, autocommit=True) as connection:
         for statement in (
@@ -137,7 +139,7 @@ def test_the_ledger_takes_no_change_and_no_deletion(world: World, dsn: str) -> N
 NO_TENANT = (psycopg.errors.UndefinedObject, psycopg.errors.InvalidTextRepresentation)
 
 
-def test_a_tenant_sees_its_own_rows_and_no_others(world: World, dsn: str) -> None:
+def test_a_tenant_sees_its_own_rows_and_no_others(world: Services, dsn: str) -> None:
     mine = tenant_with(world, 5)
     other = tenant_with(world, 7)
     tables = (
@@ -171,7 +173,7 @@ def test_a_tenant_sees_its_own_rows_and_no_others(world: World, dsn: str) -> Non
         assert found == (1,)
 
 
-def test_eight_workers_racing_for_twenty_get_exactly_twenty(world: World, dsn: str) -> None:
+def test_eight_workers_racing_for_twenty_get_exactly_twenty(world: Services, dsn: str) -> None:
     tenant_id = tenant_with(world, 20_000)
 
     async def run() -> int:
@@ -179,7 +181,7 @@ def test_eight_workers_racing_for_twenty_get_exactly_twenty(world: World, dsn: s
 
         async def race(link: GatewayLink) -> int:
             balances = CreditBalances(
-                CreditSource(link), LinkDown, lambda coroutine: coroutine.close()
+                CreditSource(link), DatabaseUnavailable, lambda coroutine: coroutine.close()
             )
             balance = balances.balance(tenant_id, "live")
             passed = 0

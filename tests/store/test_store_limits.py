@@ -14,16 +14,16 @@ from tests.postgres import sign_in
 
 from jusinfer.domain.errors import CapReached, InvalidRequest, RateLimited
 from jusinfer.domain.identity import Mode, Principal, TenantId
-from jusinfer.domain.limits import Ask, Cap, CapAction, Limit, LimitKind
+from jusinfer.domain.limits import CapAction, Limit, LimitKind, QuotaRequest, SpendLimit
 from jusinfer.gateway.accounting.credit_leases import CreditBalances
 from jusinfer.gateway.accounting.rate_limiter import RateLimiter
 from jusinfer.gateway.accounting.request_holds import RequestHolds
 from jusinfer.gateway.worker import CapSource, LimitSource
 from jusinfer.services import accounts, keys, limits
-from jusinfer.services.dependencies import World
+from jusinfer.services.dependencies import Services
 from jusinfer.services.keys import Rates
 from jusinfer.settler.spend_counters import count_caps
-from jusinfer.store.gateway_client import GatewayLink, LinkDown
+from jusinfer.store.gateway_client import DatabaseUnavailable, GatewayLink
 
 SCOPE_ID = "5" * 32
 
@@ -55,8 +55,8 @@ def principal(*found: Limit, caps: tuple[object, ...] = ()) -> Principal:
 
 def holds(link: GatewayLink, clock: Clock) -> RequestHolds:
     return RequestHolds(
-        RateLimiter(LimitSource(link), LinkDown),
-        CreditBalances(CapSource(link), LinkDown, lambda coroutine: coroutine.close()),
+        RateLimiter(LimitSource(link), DatabaseUnavailable),
+        CreditBalances(CapSource(link), DatabaseUnavailable, lambda coroutine: coroutine.close()),
         clock,
     )
 
@@ -190,18 +190,21 @@ def test_the_link_grants_all_of_a_need_or_nothing(dsn: str) -> None:
     async def run() -> None:
         await settle_in_one_minute(dsn)
         link = GatewayLink(sign_in(dsn, "gateway"), uuid.uuid4().hex)
-        both = [Ask(limit("requests", 10), 4, 100), Ask(limit("tokens", 50), 60, 60)]
+        both = [
+            QuotaRequest(limit("requests", 10), 4, 100),
+            QuotaRequest(limit("tokens", 50), 60, 60),
+        ]
         first, second = await link.take_permits(both)
         assert (first.granted, first.remaining, second.granted) == (4, 6, 0)
         assert 0 < first.left_ms <= 60_000
-        (third,) = await link.take_permits([Ask(limit("requests", 10), 7, 7)])
+        (third,) = await link.take_permits([QuotaRequest(limit("requests", 10), 7, 7)])
         assert (third.granted, third.remaining) == (0, 6)
         await link.close()
 
     asyncio.run(run())
 
 
-def tenant_with_key(world: World) -> tuple[str, str]:
+def tenant_with_key(world: Services) -> tuple[str, str]:
     tenant_id = accounts.create_tenant(world, OPERATOR, "capped").tenant_id
     return tenant_id, keys.issue(world, acting(tenant_id), Mode.LIVE, "k", Rates()).key_id
 
@@ -230,10 +233,10 @@ def periods(dsn: str) -> list[tuple[object, ...]]:
 
 
 def test_a_day_begins_where_the_tenant_lives_also_when_clocks_change(
-    world: World, dsn: str
+    world: Services, dsn: str
 ) -> None:
     tenant_id, key_id = tenant_with_key(world)
-    limits.set_terms(world, acting(tenant_id), None, "America/New_York")
+    limits.set_tenant_settings(world, acting(tenant_id), None, "America/New_York")
     limits.add_cap(world, acting(tenant_id), "key", key_id, "day", 1_000, CapAction.WARN, Mode.LIVE)
     for hour in (3, 5, 28, 29):
         at = dt.datetime(2026, 10, 31, tzinfo=dt.UTC) + dt.timedelta(hours=hour, days=0)
@@ -251,7 +254,7 @@ def test_a_day_begins_where_the_tenant_lives_also_when_clocks_change(
 
 
 def test_each_threshold_is_announced_once_a_period_and_to_the_gateways(
-    world: World, dsn: str
+    world: Services, dsn: str
 ) -> None:
     tenant_id, key_id = tenant_with_key(world)
     limits.add_cap(
@@ -271,7 +274,7 @@ def test_each_threshold_is_announced_once_a_period_and_to_the_gateways(
     assert thresholds == [(50,), (80,), (100,)]
 
 
-def test_a_principal_carries_every_limit_and_cap_that_applies(world: World, dsn: str) -> None:
+def test_a_principal_carries_every_limit_and_cap_that_applies(world: Services, dsn: str) -> None:
     tenant_id, _ = tenant_with_key(world)
     issued = keys.issue(world, acting(tenant_id), Mode.LIVE, "other", Rates())
     limits.set_limit(world, acting(tenant_id), "tenant", tenant_id, LimitKind.REQUESTS, 50)
@@ -282,7 +285,7 @@ def test_a_principal_carries_every_limit_and_cap_that_applies(world: World, dsn:
     limits.add_cap(
         world, acting(tenant_id), "tenant", tenant_id, "day", 100, CapAction.STOP, Mode.TEST
     )
-    limits.set_terms(world, acting(tenant_id), "partner", None)
+    limits.set_tenant_settings(world, acting(tenant_id), "partner", None)
 
     async def run() -> Principal | None:
         link = GatewayLink(sign_in(dsn, "gateway"), uuid.uuid4().hex)
@@ -305,7 +308,7 @@ def test_a_principal_carries_every_limit_and_cap_that_applies(world: World, dsn:
 
 
 def test_a_hard_cap_is_leased_so_that_workers_cannot_exceed_it_together(
-    world: World, dsn: str
+    world: Services, dsn: str
 ) -> None:
     tenant_id, key_id = tenant_with_key(world)
     limits.add_cap(
@@ -315,7 +318,7 @@ def test_a_hard_cap_is_leased_so_that_workers_cannot_exceed_it_together(
         row = connection.execute("SELECT cap_id FROM spend_cap").fetchone()
     assert row is not None
     cap_id = str(row[0]).replace("-", "")
-    cap = Cap(cap_id, "key", "day", "stop", 0, 2_000_000_000)
+    cap = SpendLimit(cap_id, "key", "day", "stop", 0, 2_000_000_000)
     who = principal(caps=(cap,))
 
     async def run() -> int:
@@ -349,7 +352,7 @@ def test_a_hard_cap_is_leased_so_that_workers_cannot_exceed_it_together(
     assert balance(dsn, tenant_id) == (0, 0)
 
 
-def test_what_cannot_be_set_is_refused(world: World) -> None:
+def test_what_cannot_be_set_is_refused(world: Services) -> None:
     tenant_id, _ = tenant_with_key(world)
     for bad in (
         lambda: limits.set_limit(world, acting(tenant_id), "tenant", "0" * 32, LimitKind.TOKENS, 5),
@@ -363,7 +366,7 @@ def test_what_cannot_be_set_is_refused(world: World) -> None:
         lambda: limits.add_cap(
             world, acting(tenant_id), "tenant", tenant_id, "day", 0, CapAction.WARN, Mode.LIVE
         ),
-        lambda: limits.set_terms(world, acting(tenant_id), None, "Middle/Earth"),
+        lambda: limits.set_tenant_settings(world, acting(tenant_id), None, "Middle/Earth"),
         lambda: limits.remove_cap(world, acting(tenant_id), "0" * 32),
     ):
         with pytest.raises(InvalidRequest):

@@ -10,7 +10,7 @@ from tests.postgres import sign_in
 from jusinfer.domain.actor import PERMITTED, Action, Role
 from jusinfer.domain.identity import Mode
 from jusinfer.services import accounts, keys
-from jusinfer.services.dependencies import World
+from jusinfer.services.dependencies import Services
 from jusinfer.services.keys import Rates
 from jusinfer.store import database
 from jusinfer.store.roles import DEFAULTS, LOGINS
@@ -110,7 +110,7 @@ def test_there_are_no_odd_months(dsn: str) -> None:
                 connection.execute("SELECT jusinfer_ensure_partition(%s::date)", (month,))
 
 
-def test_what_was_ended_stays_ended(world: World, dsn: str) -> None:
+def test_what_was_ended_stays_ended(world: Services, dsn: str) -> None:
     tenant_id = accounts.create_tenant(world, OPERATOR, "mine").tenant_id
     key = keys.issue(world, acting(tenant_id), Mode.TEST, "", Rates())
     keys.revoke(world, acting(tenant_id), key.key_id)
@@ -133,7 +133,7 @@ def test_what_was_ended_stays_ended(world: World, dsn: str) -> None:
 
 
 def test_the_console_writes_no_entry_that_only_an_operator_could_make(
-    world: World, dsn: str
+    world: Services, dsn: str
 ) -> None:
     tenant_id = accounts.create_tenant(world, OPERATOR, "mine").tenant_id
     who = member(dsn, tenant_id, Role.OWNER)
@@ -152,7 +152,7 @@ def test_the_console_writes_no_entry_that_only_an_operator_could_make(
                 )
 
 
-def test_a_member_is_noted_for_every_action_that_is_its_own(world: World, dsn: str) -> None:
+def test_a_member_is_noted_for_every_action_that_is_its_own(world: Services, dsn: str) -> None:
     tenant_id = accounts.create_tenant(world, OPERATOR, "mine").tenant_id
     who = member(dsn, tenant_id, Role.OWNER)
     call = "SELECT jusinfer_audit_member(%s, 'session', 'console', NULL, %s, %s, 'key', 'x')"

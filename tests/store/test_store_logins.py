@@ -9,7 +9,7 @@ from tests.people import OPERATOR
 from tests.postgres import sign_in
 
 from jusinfer.services import accounts
-from jusinfer.services.dependencies import World
+from jusinfer.services.dependencies import Services
 from jusinfer.store import database, schema_text
 from jusinfer.store.roles import LOGINS, OWNER
 
@@ -268,7 +268,9 @@ def test_nobody_comes_in_without_a_password_or_with_anothers(dsn: str, process: 
 
 
 @pytest.mark.parametrize("process", sorted({*LOGINS} - {"operator", "settler"}))
-def test_a_login_without_a_tenant_sees_nobodys_rows(world: World, dsn: str, process: str) -> None:
+def test_a_login_without_a_tenant_sees_nobodys_rows(
+    world: Services, dsn: str, process: str
+) -> None:
     accounts.create_tenant(world, OPERATOR, "mine")
     with psycopg.connect(dsn) as connection:
         tables = [

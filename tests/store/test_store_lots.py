@@ -14,8 +14,8 @@ from jusinfer.domain.actor import Action
 from jusinfer.domain.errors import InvalidRequest
 from jusinfer.domain.identity import Mode
 from jusinfer.services import accounts, billing, ledger_proof
-from jusinfer.services.billing import Terms
-from jusinfer.services.dependencies import World
+from jusinfer.services.billing import GrantTerms
+from jusinfer.services.dependencies import Services
 from jusinfer.store import ledger
 from jusinfer.store.audit_note import note
 from jusinfer.store.roles import LOGINS
@@ -25,11 +25,11 @@ RANK = {"promotional": 0, "adjustment": 1, "subscription": 2, "paid": 3}
 CHUNK = (8, 1, 10_000_000_000)
 
 
-def tenant(world: World, name: str = "lots") -> str:
+def tenant(world: Services, name: str = "lots") -> str:
     return accounts.create_tenant(world, OPERATOR, name).tenant_id
 
 
-def give(world: World, tenant_id: str, amount: int, **terms: object) -> str:
+def give(world: Services, tenant_id: str, amount: int, **terms: object) -> str:
     lot_id = uuid.uuid4().hex
     values: dict[str, object] = {
         "transfer_id": f"grant:{lot_id}",
@@ -135,7 +135,7 @@ def age(dsn: str, lot_id: str) -> None:
         )
 
 
-def test_lots_are_drawn_in_one_order_however_they_were_given(world: World, dsn: str) -> None:
+def test_lots_are_drawn_in_one_order_however_they_were_given(world: Services, dsn: str) -> None:
     tenant_id = tenant(world)
     made = []
     rng = random.Random(5)  # noqa: S311 (a shuffle, not a secret)
@@ -159,7 +159,7 @@ def test_lots_are_drawn_in_one_order_however_they_were_given(world: World, dsn: 
     assert ledger_proof.verify(world, OPERATOR).holds
 
 
-def test_credit_that_has_not_begun_or_is_over_is_not_lent(world: World, dsn: str) -> None:
+def test_credit_that_has_not_begun_or_is_over_is_not_lent(world: Services, dsn: str) -> None:
     tenant_id = tenant(world)
     give(world, tenant_id, 500, effective_at=NOW + dt.timedelta(days=1))
     over = give(world, tenant_id, 70, expires_at=NOW + dt.timedelta(days=1))
@@ -169,7 +169,7 @@ def test_credit_that_has_not_begun_or_is_over_is_not_lent(world: World, dsn: str
     assert take(dsn, tenant_id, 30)[1] == 30
 
 
-def test_expiry_takes_what_is_free_and_never_what_is_held(world: World, dsn: str) -> None:
+def test_expiry_takes_what_is_free_and_never_what_is_held(world: Services, dsn: str) -> None:
     tenant_id = tenant(world)
     lot_id = give(world, tenant_id, 100, expires_at=NOW + dt.timedelta(days=1))
     worker = uuid.uuid4().hex
@@ -188,7 +188,7 @@ def test_expiry_takes_what_is_free_and_never_what_is_held(world: World, dsn: str
 
 
 def test_an_overrun_takes_what_is_free_then_becomes_a_debt_that_is_paid_first(
-    world: World, dsn: str
+    world: Services, dsn: str
 ) -> None:
     tenant_id = tenant(world)
     first = give(world, tenant_id, 100)
@@ -204,7 +204,7 @@ def test_an_overrun_takes_what_is_free_then_becomes_a_debt_that_is_paid_first(
     assert ledger_proof.verify(world, OPERATOR).holds
 
 
-def test_usage_of_a_lease_that_is_gone_still_posts(world: World, dsn: str) -> None:
+def test_usage_of_a_lease_that_is_gone_still_posts(world: Services, dsn: str) -> None:
     tenant_id = tenant(world)
     give(world, tenant_id, 100)
     worker = uuid.uuid4().hex
@@ -217,7 +217,7 @@ def test_usage_of_a_lease_that_is_gone_still_posts(world: World, dsn: str) -> No
     assert ledger_proof.verify(world, OPERATOR).holds
 
 
-def test_the_same_grant_counts_once_and_another_under_its_id_is_refused(world: World) -> None:
+def test_the_same_grant_counts_once_and_another_under_its_id_is_refused(world: Services) -> None:
     tenant_id = tenant(world)
     given = ledger.Grant(
         transfer_id="grant:same",
@@ -247,7 +247,9 @@ def test_the_same_grant_counts_once_and_another_under_its_id_is_refused(world: W
     assert billing.balances(world, acting(tenant_id))[0].balance_nano == 5
 
 
-def test_an_adjustment_needs_a_reason_and_takes_only_what_is_free(world: World, dsn: str) -> None:
+def test_an_adjustment_needs_a_reason_and_takes_only_what_is_free(
+    world: Services, dsn: str
+) -> None:
     tenant_id = tenant(world)
     billing.adjust(world, acting(tenant_id), 100, Mode.LIVE, "a gift for a fault of ours")
     take(dsn, tenant_id, 70)
@@ -261,10 +263,10 @@ def test_an_adjustment_needs_a_reason_and_takes_only_what_is_free(world: World, 
     assert ledger_proof.verify(world, OPERATOR).holds
 
 
-def test_terms_that_cannot_be_are_refused(world: World) -> None:
+def test_terms_that_cannot_be_are_refused(world: Services) -> None:
     tenant_id = tenant(world)
     with pytest.raises(InvalidRequest):
-        billing.grant(world, acting(tenant_id), 5, Mode.LIVE, "x", Terms(expires_at=NOW))
+        billing.grant(world, acting(tenant_id), 5, Mode.LIVE, "x", GrantTerms(expires_at=NOW))
 
 
 @pytest.mark.parametrize(
@@ -279,24 +281,24 @@ def test_terms_that_cannot_be_are_refused(world: World) -> None:
     ],
 )
 def test_what_does_not_fit_is_named(
-    world: World, amount: int, reason: str, priority: int, param: str
+    world: Services, amount: int, reason: str, priority: int, param: str
 ) -> None:
     who = acting(tenant(world))
     with pytest.raises(InvalidRequest) as refused:
-        billing.grant(world, who, amount, Mode.LIVE, reason, Terms(priority))
+        billing.grant(world, who, amount, Mode.LIVE, reason, GrantTerms(priority))
     assert refused.value.param == param
     if param != "priority":
         for sign in (1, -1):
             with pytest.raises(InvalidRequest) as refused:
                 billing.adjust(world, who, sign * amount, Mode.LIVE, reason)
             assert refused.value.param == param
-    billing.grant(world, who, billing.AMOUNT_NANO_MAX, Mode.LIVE, "x" * 500, Terms(100))
+    billing.grant(world, who, billing.AMOUNT_NANO_MAX, Mode.LIVE, "x" * 500, GrantTerms(100))
     assert ledger_proof.verify(world, OPERATOR).holds
 
 
 @pytest.mark.parametrize("process", LOGINS)
 def test_no_login_can_move_money_but_through_the_functions(
-    world: World, dsn: str, process: str
+    world: Services, dsn: str, process: str
 ) -> None:
     tenant(world)
     with psycopg.connect(sign_in(dsn, process), autocommit=True) as connection:
@@ -316,7 +318,9 @@ def test_no_login_can_move_money_but_through_the_functions(
                 connection.execute(statement)
 
 
-def test_an_operator_who_named_one_tenant_cannot_grant_to_another(world: World, dsn: str) -> None:
+def test_an_operator_who_named_one_tenant_cannot_grant_to_another(
+    world: Services, dsn: str
+) -> None:
     mine, other = tenant(world, "mine"), tenant(world, "other")
     with psycopg.connect(sign_in(dsn, "operator")) as connection:
         connection.execute("SELECT set_config('jusinfer.tenant_id', %s, true)", (mine,))
@@ -353,7 +357,7 @@ BREAKAGES = {
 
 
 @pytest.mark.parametrize("name", sorted(BREAKAGES))
-def test_the_proof_finds_what_was_tampered_with(world: World, dsn: str, name: str) -> None:
+def test_the_proof_finds_what_was_tampered_with(world: Services, dsn: str, name: str) -> None:
     tenant_id = tenant(world)
     give(world, tenant_id, 100)
     worker = uuid.uuid4().hex

@@ -11,7 +11,7 @@ from tests.postgres import sign_in
 
 from jusinfer.domain.identity import Mode
 from jusinfer.services import accounts, keys, ledger_proof
-from jusinfer.services.dependencies import World
+from jusinfer.services.dependencies import Services
 from jusinfer.services.keys import Rates
 
 RECORD = "SELECT jusinfer_record_payment(%s, %s, %s, %s, %s, %s)"
@@ -31,7 +31,7 @@ CAP = (
 
 
 @pytest.fixture
-def tenant_id(world: World) -> str:
+def tenant_id(world: Services) -> str:
     return accounts.create_tenant(world, OPERATOR, "payer").tenant_id
 
 
@@ -52,7 +52,7 @@ def pay(  # noqa: PLR0913, PLR0917 (what a payment says)
     return bool(row[0])
 
 
-def test_a_payment_gives_its_lot_once(world: World, dsn: str, tenant_id: str) -> None:
+def test_a_payment_gives_its_lot_once(world: Services, dsn: str, tenant_id: str) -> None:
     payment = uuid.uuid4().hex
     assert pay(dsn, tenant_id, payment)
     assert not pay(dsn, tenant_id, payment)
@@ -67,7 +67,9 @@ def test_a_payment_gives_its_lot_once(world: World, dsn: str, tenant_id: str) ->
         ).fetchall() == [("paid", 5_000, "clearing", "purchase")]
 
 
-def test_eight_webhooks_of_one_payment_give_it_once(world: World, dsn: str, tenant_id: str) -> None:
+def test_eight_webhooks_of_one_payment_give_it_once(
+    world: Services, dsn: str, tenant_id: str
+) -> None:
     payment = uuid.uuid4().hex
     with ThreadPoolExecutor(8) as pool:
         said = list(pool.map(lambda _: pay(dsn, tenant_id, payment), range(8)))
@@ -83,7 +85,7 @@ def test_eight_webhooks_of_one_payment_give_it_once(world: World, dsn: str, tena
     ids=str,
 )  # fmt: skip
 def test_a_payment_that_is_told_otherwise_is_refused(
-    world: World, dsn: str, tenant_id: str, changed: dict[str, object]
+    world: Services, dsn: str, tenant_id: str, changed: dict[str, object]
 ) -> None:
     assert pay(dsn, tenant_id, "1" * 32)
     values: dict[str, object] = {"tenant_id": tenant_id, "payment": "1" * 32} | changed
@@ -130,7 +132,7 @@ def test_a_grant_without_a_tenant_is_refused(dsn: str, tenant_id: str) -> None:
 
 
 def test_what_gives_rights_names_the_tenant_that_it_belongs_to(
-    world: World, dsn: str, tenant_id: str
+    world: Services, dsn: str, tenant_id: str
 ) -> None:
     other = accounts.create_tenant(world, OPERATOR, "other").tenant_id
     theirs = keys.issue(world, acting(other), Mode.TEST, "theirs", Rates()).key_id
@@ -178,7 +180,7 @@ def next_month(connection: psycopg.Connection[tuple[object, ...]]) -> str:
 
 
 def test_what_people_wrote_is_not_in_the_planners_statistics(
-    world: World, dsn: str, tenant_id: str
+    world: Services, dsn: str, tenant_id: str
 ) -> None:
     mark = "a name that nobody else has"
     accounts.create_tenant(world, OPERATOR, mark)

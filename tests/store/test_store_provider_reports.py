@@ -13,7 +13,7 @@ from tests.postgres import sign_in
 
 from jusinfer.domain.provider_report import ProviderReport
 from jusinfer.services import charge_audit
-from jusinfer.services.dependencies import World
+from jusinfer.services.dependencies import Services
 from jusinfer.store import database, tables
 from jusinfer.store.embedded import EmbeddedPostgres
 from jusinfer.store.report_link import ReportLink, ReportLinkDown
@@ -269,7 +269,7 @@ def test_a_key_is_not_shown_the_providers_name_of_its_answer(dsn: str) -> None:
     assert "provider_generation_id" not in shown[0]
 
 
-def test_the_operator_sees_sums_by_upstream(world: World, dsn: str, link: ReportLink) -> None:
+def test_the_operator_sees_sums_by_upstream(world: Services, dsn: str, link: ReportLink) -> None:
     assert charge_audit.reports(world, OPERATOR, 30) == []
     with psycopg.connect(dsn) as connection:
         for number in range(3):

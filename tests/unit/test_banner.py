@@ -46,7 +46,7 @@ def test_what_is_kept_gets_the_path_of_a_private_file(tmp_path: Path) -> None:
     (line,) = [line for line in text.splitlines() if line.startswith("curl ")]
     shown = subprocess.run(
         ["bash", "-c", line.replace("curl ", "echo ", 1)], capture_output=True, text=True,
-        check=True, timeout=30,
+        check=True, timeout=120,
     )  # fmt: skip
     assert f"Authorization: Bearer {KEY} " in shown.stdout
 

@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 
 from jusinfer.observability import Events
-from jusinfer.supervisor.child_process import HURRIED_SECONDS, Child, Recipe, stop_all
+from jusinfer.supervisor.child_process import HURRIED_SECONDS, Child, ProcessSpec, stop_all
 
 
 def test_a_program_that_is_missing_leaves_no_pipe_open() -> None:
     child = Child(
-        Recipe("x", lambda: ["/nowhere/program"], lambda: b"part"), Events("serve", io.StringIO())
+        ProcessSpec("x", lambda: ["/nowhere/program"], lambda: b"part"),
+        Events("serve", io.StringIO()),
     )
     before = sorted(Path("/proc/self/fd").iterdir())
     with pytest.raises(FileNotFoundError):
@@ -56,8 +57,8 @@ class Heard(Events):
 
 @contextlib.contextmanager
 def started(heard: Heard, **programs: str) -> Iterator[list[Child]]:
-    def recipe(name: str, program: str) -> Recipe:
-        return Recipe(name, lambda: [sys.executable, "-c", program])
+    def recipe(name: str, program: str) -> ProcessSpec:
+        return ProcessSpec(name, lambda: [sys.executable, "-c", program])
 
     with contextlib.ExitStack() as ends:
         for name, program in programs.items():
@@ -66,7 +67,7 @@ def started(heard: Heard, **programs: str) -> Iterator[list[Child]]:
             ends.callback(child.end)
             heard.children.append(child)
         deadline = time.monotonic() + 20
-        while not all(child.hear() for child in heard.children):
+        while not all(child.poll_ready() for child in heard.children):
             assert time.monotonic() < deadline
             time.sleep(0.02)
         yield heard.children

@@ -8,7 +8,7 @@ from jusinfer import config
 from jusinfer.bootstrap.gateway import origins
 from jusinfer.config import ConfigError, ListenSettings
 from jusinfer.gateway.api.console_proxy import ConsoleForward
-from jusinfer.gateway.http.request_parser import Head
+from jusinfer.gateway.http.request_parser import RequestHead
 from jusinfer.gateway.http.response_writer import Request
 from jusinfer.gateway.request_origin import Origins
 
@@ -152,4 +152,4 @@ def test_a_name_that_is_none_is_refused(tmp_path: Path, line: str, words: str) -
 
 def test_a_head_is_what_the_server_gives() -> None:
     # Requests above are made by hand; this keeps them like those of the server.
-    assert {"method", "path", "query", "headers"} <= set(dir(Head))
+    assert {"method", "path", "query", "headers"} <= set(dir(RequestHead))

@@ -11,7 +11,7 @@ from tests.e2e.running import wait_until
 from jusinfer import config, confine
 from jusinfer.bootstrap import parts
 from jusinfer.observability import Events
-from jusinfer.supervisor.child_process import Child, Recipe
+from jusinfer.supervisor.child_process import Child, ProcessSpec
 
 SETTINGS = config.load(config.Overrides(), {"OPENAI_API_KEY": "key-o", "DEEPSEEK_API_KEY": "key-d"})
 GATEWAY = parts.GatewayPart("w" * 32, 1, 2, "dsn", "/run", 5, b"secret", SETTINGS)
@@ -89,11 +89,11 @@ def test_a_part_that_is_larger_than_a_pipe_is_told_whole(tmp_path: Path) -> None
         "pathlib.Path(sys.argv[1]).write_bytes(data);"
         "os.write(int(os.environ['JUSINFER_READY_FD']), b'1')"
     )
-    recipe = Recipe("x", lambda: [sys.executable, "-c", script, str(place)], lambda: text)
+    recipe = ProcessSpec("x", lambda: [sys.executable, "-c", script, str(place)], lambda: text)
     child = Child(recipe, Events("serve", io.StringIO()))
     child.start(0.0)
     try:
-        wait_until(child.hear, 30)
+        wait_until(child.poll_ready, 30)
     finally:
         child.end()
     assert place.read_bytes() == text

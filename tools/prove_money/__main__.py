@@ -23,7 +23,7 @@ from jusinfer.adapters import system
 from jusinfer.domain.actor import Operator
 from jusinfer.domain.identity import Mode
 from jusinfer.services import accounts, billing, keys, ledger_proof
-from jusinfer.services.dependencies import World
+from jusinfer.services.dependencies import Services
 from jusinfer.services.keys import Rates
 from jusinfer.store.database import Database
 
@@ -41,9 +41,9 @@ SELECT charge_nano, bound_nano FROM usage_record ORDER BY admitted_at LIMIT 1
 
 
 @contextlib.contextmanager
-def world_of(dsn: str) -> Iterator[World]:
+def world_of(dsn: str) -> Iterator[Services]:
     """Give the services on the running product's database."""
-    world = World(Database(dsn), system.new_id, system.new_secret)
+    world = Services(Database(dsn), system.new_id, system.new_secret)
     try:
         yield world
     finally:

@@ -14,10 +14,10 @@ from jusinfer.bootstrap import parts
 from jusinfer.gateway.http.server import ServerLimits
 from jusinfer.gateway.request_origin import LOOPBACK_HOSTS, Origins, name_of
 from jusinfer.gateway.runtime_config import Snapshot
-from jusinfer.gateway.state import Bounds, Context
+from jusinfer.gateway.state import WorkerLimits, WorkerState
 from jusinfer.gateway.worker import Worker, WorkerSettings
 from jusinfer.observability import Events
-from jusinfer.rules import RuleFiles
+from jusinfer.rules import RulesStore
 from jusinfer.store.gateway_client import GatewayLink
 
 GC_THRESHOLD: Final = 20_000
@@ -35,11 +35,11 @@ def main() -> None:
     uvloop.run(worker.run())
 
 
-def build(part: parts.GatewayPart, pipes: parts.Descriptors) -> tuple[Context, Worker]:
+def build(part: parts.GatewayPart, pipes: parts.Descriptors) -> tuple[WorkerState, Worker]:
     """Put a worker together; nothing is opened yet."""
     settings = part.settings
     gateway, listen = settings.gateway, settings.listen
-    bounds = Bounds(
+    bounds = WorkerLimits(
         worker_id=part.worker_id,
         workers=part.workers,
         keep_alive_seconds=gateway.keep_alive_seconds,
@@ -47,10 +47,10 @@ def build(part: parts.GatewayPart, pipes: parts.Descriptors) -> tuple[Context, W
         trusted_proxies=listen.trusted_proxies,
         country_header=listen.country_header.lower().encode("ascii"),
     )
-    context = Context(bounds)
+    context = WorkerState(bounds)
     context.clock_us = _clock_us
     context.events = Events("gateway", sys.stderr)
-    rules = RuleFiles(settings.rules_dir)
+    rules = RulesStore(settings.rules_dir)
     context.snapshot = Snapshot(config.offers(settings, part.sandbox_port), rules.active().table)
     run_dir = Path(part.run_dir)
     worker = WorkerSettings(

@@ -13,7 +13,7 @@ from jusinfer.domain.actor import How, Operator, Origin
 from jusinfer.domain.identity import Mode
 from jusinfer.observability import Events
 from jusinfer.services import accounts, keys
-from jusinfer.services.dependencies import World
+from jusinfer.services.dependencies import Services
 from jusinfer.services.keys import Rates
 from jusinfer.store import logins
 from jusinfer.store.addresses import require_privacy
@@ -37,7 +37,7 @@ GROUP BY s.state
 """
 
 
-class ServedDatabase:
+class ManagedDatabase:
     """The database of a supervisor: the operator's own, or the embedded one that it watches."""
 
     def __init__(self, settings: config.Settings, events: Events) -> None:
@@ -127,7 +127,7 @@ class ServedDatabase:
             self._embedded.stop()
 
 
-class BorrowedDatabase:
+class TemporaryDatabase:
     """The database for one command: started for its duration if nobody serves it now."""
 
     def __init__(self, settings: config.Settings, *, needs_migration: bool = True) -> None:
@@ -185,9 +185,9 @@ def _lets_work(known: logins.Logins) -> bool:
         return False
 
 
-def world(dsn: str) -> World:
+def world(dsn: str) -> Services:
     """Give the services their outside."""
-    return World(Database(dsn), system.new_id, system.new_secret)
+    return Services(Database(dsn), system.new_id, system.new_secret)
 
 
 def first_run(dsn: str) -> str | None:

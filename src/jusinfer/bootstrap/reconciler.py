@@ -10,7 +10,7 @@ from jusinfer.domain.catalog import Upstream
 from jusinfer.domain.provider_report import ProviderReport, read_report
 from jusinfer.gateway.http.connection_pool import Pool
 from jusinfer.gateway.inference.generation_client import LIMITS, ask
-from jusinfer.gateway.runtime_config import Dispatch
+from jusinfer.gateway.runtime_config import UpstreamTarget
 from jusinfer.observability import Events
 from jusinfer.settler.reconcile import Ask, Reconciler
 from jusinfer.store.report_link import Due, ReportLink
@@ -46,10 +46,10 @@ async def run(part: parts.ReconcilerPart, pipes: parts.Descriptors) -> None:
 
 def asker(pool: Pool, upstreams: list[Upstream]) -> Ask:
     """Give the way to ask any of these upstreams."""
-    dispatches = {upstream.name: Dispatch(upstream) for upstream in upstreams}
+    dispatches = {upstream.name: UpstreamTarget(upstream) for upstream in upstreams}
 
     async def report(due: Due) -> ProviderReport:
-        pool.sweep(pool.loop.time())
+        pool.expire_idle(pool.loop.time())
         dispatch = dispatches[due.upstream]
         status, body = await ask(pool, dispatch, due.generation_id, due.completion_id)
         return read_report(status, body, due.generation_id)

@@ -24,7 +24,7 @@ from jusinfer.cli.operate import ConfigFile, DataDir, Json
 from jusinfer.config import Overrides, Settings
 from jusinfer.domain.catalog import Upstream
 from jusinfer.domain.routing.rules_parser import RuleFileError
-from jusinfer.rules import RuleFiles
+from jusinfer.rules import RulesStore
 from jusinfer.store.database import StoreError, is_current
 
 CONNECT_SECONDS: Final = 5.0
@@ -97,7 +97,7 @@ def _configuration(settings: Settings) -> Finding:
 
 def _rules(settings: Settings) -> Finding:
     try:
-        version = RuleFiles(settings.rules_dir).active().table.version
+        version = RulesStore(settings.rules_dir).active().table.version
     except RuleFileError as error:
         return Finding("rule table", "fail", f"{error}; or `jusinfer rules rollback builtin`")
     return Finding("rule table", "ok", f"version {version} is in force")
@@ -183,7 +183,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
     try:
         if not settings.database_url:
             data_directory.prepare(settings)
-        database = managed_database.BorrowedDatabase(settings, needs_migration=False)
+        database = managed_database.TemporaryDatabase(settings, needs_migration=False)
     except (StoreError, config.ConfigError) as error:
         yield Finding("database", "fail", str(error))
         return

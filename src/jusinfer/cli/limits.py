@@ -159,7 +159,7 @@ def terms(
     """Set a tenant's price list or time zone."""
     with output.faults(as_json=as_json), opened(config_file, data_dir, as_json=as_json) as at:
         owner = at.tenant(tenant)
-        limits.set_terms(at.world, owner, price_list, time_zone)
+        limits.set_tenant_settings(at.world, owner, price_list, time_zone)
     if as_json:
         output.show_json({"tenant_id": owner.tenant_id})
     else:

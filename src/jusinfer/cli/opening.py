@@ -12,13 +12,13 @@ from jusinfer.cli import output
 from jusinfer.config import ConfigError, Overrides, Settings
 from jusinfer.domain.actor import Anyone, OnBehalf, Operator
 from jusinfer.services import accounts
-from jusinfer.services.dependencies import World
+from jusinfer.services.dependencies import Services
 
 
 class Opened(NamedTuple):
     """The services and who uses them."""
 
-    world: World
+    world: Services
     operator: Operator
 
     def tenant(self, name_or_id: str) -> OnBehalf:
@@ -44,7 +44,7 @@ def opened(config_file: str | None, data_dir: str | None, *, as_json: bool) -> I
     if not settings.database_url:
         data_directory.prepare(settings)
     output.progress("opening the database …", as_json=as_json)
-    database = managed_database.BorrowedDatabase(settings)
+    database = managed_database.TemporaryDatabase(settings)
     world = managed_database.world(database.dsn)
     try:
         yield Opened(world, operator)

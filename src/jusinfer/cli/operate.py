@@ -15,9 +15,9 @@ from jusinfer.domain.catalog import Catalog, Price
 from jusinfer.domain.identity import Mode
 from jusinfer.domain.money import format_usd, parse_usd
 from jusinfer.observability import Events
-from jusinfer.rules import RuleFiles
+from jusinfer.rules import RulesStore
 from jusinfer.services import accounts, billing, keys, usage
-from jusinfer.services.billing import Terms
+from jusinfer.services.billing import GrantTerms
 from jusinfer.services.keys import Rates
 from jusinfer.supervisor.supervisor import Supervisor
 
@@ -70,7 +70,7 @@ def serve(
         config.require_variables(settings)
         config.require_safe_listener(settings)
         config.offers(settings, sandbox_port=1)
-        RuleFiles(settings.rules_dir).active()
+        RulesStore(settings.rules_dir).active()
         Supervisor(settings, Events("supervisor")).run()
 
 
@@ -215,7 +215,7 @@ def grant(  # noqa: PLR0913, PLR0917 (one for each option)
                 amount_nano,
                 mode,
                 reason,
-                Terms(priority, None, in_utc(expires)),
+                GrantTerms(priority, None, in_utc(expires)),
             )
         if as_json:
             output.show_json({"transfer_id": transfer_id, "amount_usd": format_usd(amount_nano)})

@@ -15,7 +15,7 @@ from jusinfer.domain.catalog import Catalog
 from jusinfer.domain.identity import Mode
 from jusinfer.domain.money import charge_nano, format_usd
 from jusinfer.domain.routing.explanation import sentence, sentence_of
-from jusinfer.domain.routing.features import Traits
+from jusinfer.domain.routing.features import RequestFeatures
 from jusinfer.domain.routing.objective import RoutingPolicy
 from jusinfer.domain.routing.plan import RoutePlan, read_codes
 from jusinfer.domain.routing.router import Router
@@ -40,7 +40,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 @route_app.callback(invoke_without_command=True)
-def by_traits(  # noqa: PLR0913, PLR0917 (one for each trait)
+def from_features(  # noqa: PLR0913, PLR0917 (one for each trait)
     context: typer.Context,
     model: Annotated[str, typer.Option(help="What a request would name.")] = "jusinfer/auto",
     prompt_tokens: Annotated[int, typer.Option(min=1)] = 100,
@@ -72,7 +72,7 @@ def by_traits(  # noqa: PLR0913, PLR0917 (one for each trait)
                 raise OperatorError(
                     f"there is no hint {value}; use one of {', '.join(sorted(ids))}"
                 )
-        traits = Traits(
+        traits = RequestFeatures(
             input_tokens=prompt_tokens,
             input_tokens_max=prompt_tokens,
             output_tokens_max=max_tokens,
@@ -114,7 +114,7 @@ def explain(
     shown(plan, table, as_json=as_json)
 
 
-def decided(traits: Traits, model: str, table: RuleTable, catalog: Catalog) -> RoutePlan:
+def decided(traits: RequestFeatures, model: str, table: RuleTable, catalog: Catalog) -> RoutePlan:
     """Decide as a gateway would for which all is well, at the prices outside of peak hours."""
     router = Router(table, catalog)
     policy = RoutingPolicy(model)

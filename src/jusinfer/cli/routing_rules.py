@@ -15,7 +15,7 @@ from jusinfer.config import Overrides
 from jusinfer.domain.identity import Mode
 from jusinfer.domain.routing.rules import RuleTable
 from jusinfer.domain.routing.rules_diff import changes, flips
-from jusinfer.rules import BUILTIN, Found, RuleFiles, builtin, read_file
+from jusinfer.rules import BUILTIN, LoadedRules, RulesStore, builtin, read_file
 from jusinfer.services import audit_log
 
 rules_app = typer.Typer(help="Check, compare and put in force rule tables.", no_args_is_help=True)
@@ -30,20 +30,20 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(rules_app, name="rules")
 
 
-def files_of(config_file: str | None, data_dir: str | None) -> RuleFiles:
+def files_of(config_file: str | None, data_dir: str | None) -> RulesStore:
     """Give the folder of tables of an installation."""
     settings = config.load(Overrides(config_file=config_file, data_dir=data_dir))
-    return RuleFiles(settings.rules_dir)
+    return RulesStore(settings.rules_dir)
 
 
-def made_files(config_file: str | None, data_dir: str | None) -> RuleFiles:
+def made_files(config_file: str | None, data_dir: str | None) -> RulesStore:
     """Give the folder of tables to be written to; the data directory is made, and made private."""
     settings = config.load(Overrides(config_file=config_file, data_dir=data_dir))
     data_directory.prepare(settings)
-    return RuleFiles(settings.rules_dir)
+    return RulesStore(settings.rules_dir)
 
 
-def found_in(files: RuleFiles, name: str | None) -> Found:
+def found_in(files: RulesStore, name: str | None) -> LoadedRules:
     """Read the table that a command means: a file, the built-in one, or the one in force."""
     if name is None:
         return files.active()
@@ -163,7 +163,12 @@ def show(
 
 
 def put_in_force(
-    files: RuleFiles, found: Found, config_file: str | None, data_dir: str | None, *, as_json: bool
+    files: RulesStore,
+    found: LoadedRules,
+    config_file: str | None,
+    data_dir: str | None,
+    *,
+    as_json: bool,
 ) -> None:
     """Put a table in force once the audit log has said so: none is in force that it lacks."""
     files.refuse_other(found)

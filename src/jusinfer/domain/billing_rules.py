@@ -124,7 +124,7 @@ def billing_rule(cause: EndCause, phase: StreamPhase) -> BillingRule:
     return RULES[cause, phase]
 
 
-def billed_pico(price: Price, usage: TokenUsage, *, is_charged: bool) -> PicoUsd:
+def billable_cost_pico(price: Price, usage: TokenUsage, *, is_charged: bool) -> PicoUsd:
     """Return what the client pays: nothing without output, nothing where a rule does not charge.
 
     A model whose output has no price makes none: embeddings are paid for by their input.

@@ -12,7 +12,7 @@ TOOLS_MAX: Final = 128
 _EPOCH_WEEKDAY: Final = 3
 
 
-class PriceExtras(msgspec.Struct, frozen=True):
+class AdditionalPrices(msgspec.Struct, frozen=True):
     """What few models charge for besides tokens in and out.
 
     Cache writes that last an hour, reasoning where it costs otherwise than other output, each
@@ -35,7 +35,7 @@ class Price(msgspec.Struct, frozen=True):
     output_micro_per_mtok: int
     cache_read_micro_per_mtok: int | None = None
     cache_write_micro_per_mtok: int | None = None
-    extras: PriceExtras | None = None
+    extras: AdditionalPrices | None = None
     tiers: tuple["PriceTier", ...] = ()
 
 
@@ -63,7 +63,7 @@ class PriceChange(msgspec.Struct, frozen=True):
     windows: tuple[PriceWindow, ...] = ()
 
 
-class UpstreamFacts(msgspec.Struct, frozen=True):
+class DataHandling(msgspec.Struct, frozen=True):
     """Where an upstream is and what it does with prompts; what is not stated counts against it.
 
     `region` and `jurisdiction` are free names such as `eu` and `DE`; `retention_days` of None
@@ -95,7 +95,7 @@ class Upstream(msgspec.Struct, frozen=True):
     query: str = ""
     auth: str = "bearer"
     gateway_token: str = ""
-    facts: "UpstreamFacts" = UpstreamFacts()
+    facts: "DataHandling" = DataHandling()
     attempts_max: int = 2
     connect_seconds: float = 5.0
     hedge_seconds: float = 0.0

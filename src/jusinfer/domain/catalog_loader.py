@@ -15,15 +15,15 @@ from jusinfer.domain.catalog import (
     TOOLS_MAX,
     Capability,
     Catalog,
+    DataHandling,
     Model,
     Route,
     Upstream,
-    UpstreamFacts,
 )
 from jusinfer.domain.price_parser import (
     ChangeEntry,
     OfferError,
-    Tariff,
+    PriceSchedule,
     TieredEntry,
     WindowEntry,
     tariff_of,
@@ -89,7 +89,7 @@ class UpstreamEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     model: tuple[ModelEntry, ...] = ()
 
 
-class ListedEntry(TieredEntry, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class PriceListModelEntry(TieredEntry, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A model's own price in a price list, at one upstream or at all that serve it."""
 
     id: str
@@ -107,10 +107,10 @@ class PriceListEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     name: str
     margin_bp: int | None = None
-    model: tuple[ListedEntry, ...] = ()
+    model: tuple[PriceListModelEntry, ...] = ()
 
 
-class Offers(msgspec.Struct, frozen=True):
+class Catalogs(msgspec.Struct, frozen=True):
     """What is offered: one catalog for live keys, one for test keys."""
 
     live: Catalog
@@ -152,7 +152,7 @@ def upstream_of(entry: UpstreamEntry, api_key: str) -> Upstream:
         query=entry.query,
         auth=entry.auth or ("x-api-key" if entry.dialect == "anthropic" else "bearer"),
         gateway_token=entry.gateway_token,
-        facts=UpstreamFacts(
+        facts=DataHandling(
             entry.region,
             entry.jurisdiction,
             entry.retention_days,
@@ -186,7 +186,7 @@ def offers_of(
     known: list[UpstreamEntry],
     sandbox: Upstream | None,
     price_lists: tuple[PriceListEntry, ...] = (),
-) -> Offers:
+) -> Catalogs:
     """Build both catalogs: the live one from upstreams with keys, the test one from all names.
 
     In test mode every known model is served by the sandbox under its own name and price, so a
@@ -208,7 +208,7 @@ def offers_of(
     served = [entry for entry, _ in live]
     _with_auto(live_models)
     _with_auto(test_models)
-    return Offers(
+    return Catalogs(
         live=Catalog(
             version=version,
             upstreams=upstreams,
@@ -316,17 +316,17 @@ def _listed(
     return routes
 
 
-def tariffs(catalog: Catalog) -> dict[str, dict[str, Tariff]]:
+def tariffs(catalog: Catalog) -> dict[str, dict[str, PriceSchedule]]:
     """Give every route's prices by price list ("" is everyone's), to be kept for receipts."""
     plain = {
-        route.route_id: Tariff(route.price, route.windows, route.changes)
+        route.route_id: PriceSchedule(route.price, route.windows, route.changes)
         for model in catalog.models.values()
         for route in model.routes
     }
     found = {"": plain}
     for name, routes in catalog.price_lists.items():
         found[name] = {
-            route_id: Tariff(route.price, route.windows, route.changes)
+            route_id: PriceSchedule(route.price, route.windows, route.changes)
             for route_id, route in routes.items()
         }
     return found

@@ -9,7 +9,7 @@ from typing import Final, NewType
 
 import msgspec
 
-from jusinfer.domain.limits import Cap, Limit
+from jusinfer.domain.limits import Limit, SpendLimit
 from jusinfer.domain.tenant_policy import NO_POLICY, TenantPolicy
 
 TenantId = NewType("TenantId", str)
@@ -42,7 +42,7 @@ class Principal(msgspec.Struct, frozen=True):
     tokens_per_minute: int | None = None
     price_list: str = ""
     limits: tuple[Limit, ...] = ()
-    caps: tuple[Cap, ...] = ()
+    caps: tuple[SpendLimit, ...] = ()
     policy: TenantPolicy = NO_POLICY
 
 

@@ -2,8 +2,8 @@
 
 A file is a run of frames: length (4 bytes), CRC-32 of the payload (4 bytes), payload; both
 integers little-endian. A payload is one record as a MessagePack array whose first item is the
-record's tag. The first record of a file is `Opened`. Reading stops at the first frame that is
-torn or does not match its checksum, and says at which offset.
+record's tag. The first record of a file is `SegmentHeader`. Reading stops at the first frame that
+is torn or does not match its checksum, and says at which offset.
 """
 
 import binascii
@@ -20,7 +20,7 @@ RECORD_BYTES_MAX: Final = 16_384
 NO_LEASE_ID: Final = "0" * 32
 
 
-class Opened(msgspec.Struct, frozen=True, array_like=True, tag="o"):
+class SegmentHeader(msgspec.Struct, frozen=True, array_like=True, tag="o"):
     """The first record of a journal: who writes it and in which format."""
 
     format_version: int
@@ -28,7 +28,7 @@ class Opened(msgspec.Struct, frozen=True, array_like=True, tag="o"):
     opened_at_us: int
 
 
-class Admitted(msgspec.Struct, frozen=True, array_like=True, tag="a"):
+class RequestAdmitted(msgspec.Struct, frozen=True, array_like=True, tag="a"):
     """Written before an upstream is called: from here on money may be spent elsewhere."""
 
     completion_id: str
@@ -44,7 +44,7 @@ class Admitted(msgspec.Struct, frozen=True, array_like=True, tag="a"):
     admitted_at_us: int
 
 
-class Ended(msgspec.Struct, frozen=True, array_like=True, tag="e"):
+class RequestEnded(msgspec.Struct, frozen=True, array_like=True, tag="e"):
     """Written once when a completion ends; it stands alone, so that posting needs no look-up.
 
     Times are microseconds since 1970 (UTC) or, for `first_byte_us` and `latency_us`, since the
@@ -97,10 +97,10 @@ class Ended(msgspec.Struct, frozen=True, array_like=True, tag="e"):
     provider_generation_id: str = ""
 
 
-Record = Opened | Admitted | Ended
+Record = SegmentHeader | RequestAdmitted | RequestEnded
 
 
-class JournalTorn(msgspec.Struct, frozen=True):
+class CorruptTail(msgspec.Struct, frozen=True):
     """Where reading stopped before the end, and why."""
 
     offset_bytes: int
@@ -132,30 +132,30 @@ class FrameDecoder:
     def __init__(self) -> None:
         self._decode = msgspec.msgpack.Decoder(Record).decode
 
-    def records(self, data: bytes) -> Iterator[tuple[int, Record] | JournalTorn]:
+    def records(self, data: bytes) -> Iterator[tuple[int, Record] | CorruptTail]:
         """Yield (offset after the record, record) and, last, where a torn tail begins if any."""
         offset, size, head_bytes = 0, len(data), FRAME_HEAD.size
         while offset < size:
             left = size - offset
             if left < head_bytes:
-                yield JournalTorn(offset, left, "frame head is cut")
+                yield CorruptTail(offset, left, "frame head is cut")
                 return
             length, checksum = FRAME_HEAD.unpack_from(data, offset)
             if not 0 < length <= RECORD_BYTES_MAX:
-                yield JournalTorn(offset, left, "frame length is impossible")
+                yield CorruptTail(offset, left, "frame length is impossible")
                 return
             end = offset + head_bytes + length
             if end > size:
-                yield JournalTorn(offset, left, "frame is cut")
+                yield CorruptTail(offset, left, "frame is cut")
                 return
             payload = data[offset + head_bytes : end]
             if binascii.crc32(payload) != checksum:
-                yield JournalTorn(offset, left, "checksum does not match")
+                yield CorruptTail(offset, left, "checksum does not match")
                 return
             try:
                 record = self._decode(payload)
             except (msgspec.MsgspecError, UnicodeDecodeError):
-                yield JournalTorn(offset, left, "record cannot be read")
+                yield CorruptTail(offset, left, "record cannot be read")
                 return
             offset = end
             yield offset, record

@@ -34,7 +34,7 @@ class Limit(msgspec.Struct, frozen=True):
     amount: int
 
 
-class Permit(msgspec.Struct, frozen=True):
+class QuotaGrant(msgspec.Struct, frozen=True):
     """What the database granted of one limit, what is left there, and of the minute."""
 
     granted: int
@@ -42,7 +42,7 @@ class Permit(msgspec.Struct, frozen=True):
     left_ms: int
 
 
-class Ask(msgspec.Struct, frozen=True):
+class QuotaRequest(msgspec.Struct, frozen=True):
     """How many permits of a limit are needed at least, and how many would be taken."""
 
     limit: Limit
@@ -50,7 +50,7 @@ class Ask(msgspec.Struct, frozen=True):
     want: int
 
 
-class Cap(msgspec.Struct, frozen=True):
+class SpendLimit(msgspec.Struct, frozen=True):
     """A cap on spending by period. `threshold` is the last per cent announced: 0, 50, 80 or 100."""
 
     cap_id: str
@@ -61,7 +61,7 @@ class Cap(msgspec.Struct, frozen=True):
     resets_at: int
 
 
-def in_force(caps: tuple[Cap, ...], action: CapAction, epoch_seconds: int) -> bool:
+def is_reached(caps: tuple[SpendLimit, ...], action: CapAction, epoch_seconds: int) -> bool:
     """Tell whether a cap of an action has been reached in its present period."""
     return any(
         cap.action == action and cap.threshold >= 100 and epoch_seconds < cap.resets_at  # noqa: PLR2004 (per cent)
@@ -69,7 +69,7 @@ def in_force(caps: tuple[Cap, ...], action: CapAction, epoch_seconds: int) -> bo
     )
 
 
-def highest(caps: tuple[Cap, ...], epoch_seconds: int) -> Cap | None:
+def most_consumed(caps: tuple[SpendLimit, ...], epoch_seconds: int) -> SpendLimit | None:
     """Give the cap that is nearest to its end among those that announced a threshold."""
     told = [cap for cap in caps if cap.threshold > 0 and epoch_seconds < cap.resets_at]
     return max(told, key=lambda cap: cap.threshold, default=None)

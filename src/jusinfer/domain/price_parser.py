@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from jusinfer.domain.catalog import Price, PriceChange, PriceExtras, PriceTier, PriceWindow
+from jusinfer.domain.catalog import AdditionalPrices, Price, PriceChange, PriceTier, PriceWindow
 from jusinfer.domain.money import MoneyError, parse_price
 
 BASIS_POINTS: Final = 10_000
@@ -63,7 +63,7 @@ class ChangeEntry(TieredEntry, frozen=True, forbid_unknown_fields=True, kw_only=
     windows: tuple[WindowEntry, ...] = ()
 
 
-class Tariff(msgspec.Struct, frozen=True):
+class PriceSchedule(msgspec.Struct, frozen=True):
     """All prices of one route over time; the JSON of this is what receipts are explained by."""
 
     price: Price
@@ -77,7 +77,7 @@ def tariff_of(
     changes: tuple[ChangeEntry, ...],
     where: str,
     margin_bp: int,
-) -> Tariff:
+) -> PriceSchedule:
     """Read a price with its windows and later changes, margin added; raises OfferError."""
     if not 0 <= margin_bp <= MARGIN_BP_MAX:
         raise OfferError(f"{where}: margin_bp must be 0 to {MARGIN_BP_MAX} basis points")
@@ -91,7 +91,7 @@ def tariff_of(
     ]
     if any(a.effective_from >= b.effective_from for a, b in itertools.pairwise(later)):
         raise OfferError(f"{where}: write changes in the order of their effective_from")
-    return Tariff(
+    return PriceSchedule(
         price=price_of(price, where, margin_bp),
         windows=_windows(windows, where, margin_bp),
         changes=tuple(later),
@@ -112,8 +112,8 @@ def price_of(row: TieredEntry | TierEntry, where: str, margin_bp: int) -> Price:
         )
     try:
         return Price(
-            input_micro_per_mtok=_dearer(parse_price(row.input), margin_bp),
-            output_micro_per_mtok=_dearer(parse_price(row.output), margin_bp),
+            input_micro_per_mtok=_with_margin(parse_price(row.input), margin_bp),
+            output_micro_per_mtok=_with_margin(parse_price(row.output), margin_bp),
             cache_read_micro_per_mtok=_maybe(row.cache_read, margin_bp),
             cache_write_micro_per_mtok=_maybe(row.cache_write, margin_bp),
             extras=_extras(row, margin_bp),
@@ -126,21 +126,21 @@ def price_of(row: TieredEntry | TierEntry, where: str, margin_bp: int) -> Price:
         raise OfferError(f"{where}: price {error}") from error
 
 
-def _extras(row: PriceEntry, margin_bp: int) -> PriceExtras | None:
-    extras = PriceExtras(
+def _extras(row: PriceEntry, margin_bp: int) -> AdditionalPrices | None:
+    extras = AdditionalPrices(
         cache_write_1h_micro_per_mtok=_maybe(row.cache_write_1h, margin_bp),
         reasoning_micro_per_mtok=_maybe(row.reasoning, margin_bp),
         request_micro=_maybe(row.request, margin_bp) or 0,
         image_micro=_maybe(row.image, margin_bp) or 0,
     )
-    return None if extras == PriceExtras() else extras
+    return None if extras == AdditionalPrices() else extras
 
 
 def _maybe(text: str | None, margin_bp: int) -> int | None:
-    return None if text is None else _dearer(parse_price(text), margin_bp)
+    return None if text is None else _with_margin(parse_price(text), margin_bp)
 
 
-def _dearer(micro: int, margin_bp: int) -> int:
+def _with_margin(micro: int, margin_bp: int) -> int:
     return -(-micro * (BASIS_POINTS + margin_bp) // BASIS_POINTS)
 
 

@@ -39,7 +39,7 @@ class TenantPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 NO_POLICY: Final = TenantPolicy()
 
 
-def rehearsed(policy: TenantPolicy) -> TenantPolicy:
+def policy_for_test_mode(policy: TenantPolicy) -> TenantPolicy:
     """Give what of a policy holds in test mode: how to choose, but no gate."""
     kept = TenantPolicy(dial=policy.dial, worth_micro=policy.worth_micro)
     return NO_POLICY if kept == NO_POLICY else kept

@@ -39,7 +39,7 @@ class Outcome(enum.StrEnum):
     INTERRUPTED = "interrupted"
 
 
-class KeySpending(msgspec.Struct, frozen=True):
+class KeyUsageSummary(msgspec.Struct, frozen=True):
     """What one key has spent, in nano-USD; the cap is the tightest of its own."""
 
     name: str
@@ -74,7 +74,7 @@ def newer(known: TokenUsage | None, said: TokenUsage) -> TokenUsage:
     return said
 
 
-def plausible(usage: TokenUsage) -> TokenUsage:
+def clamp_usage(usage: TokenUsage) -> TokenUsage:
     """Clamp what an upstream reported so that no kind exceeds the kind that contains it."""
     prompt = max(usage.prompt_tokens, 0)
     cached = min(max(usage.cached_prompt_tokens, 0), prompt)

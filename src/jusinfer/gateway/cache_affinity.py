@@ -7,7 +7,7 @@ import hashlib
 import os
 from typing import Final
 
-from jusinfer.domain.routing.features import Warmth
+from jusinfer.domain.routing.features import CacheAffinity
 
 KEPT_SECONDS: Final = 600.0
 CONVERSATIONS_MAX: Final = 20_000
@@ -19,7 +19,7 @@ class Affinity:
 
     def __init__(self) -> None:
         self._secret = os.urandom(32)
-        self._warm: dict[bytes, tuple[Warmth, float]] = {}
+        self._warm: dict[bytes, tuple[CacheAffinity, float]] = {}
 
     def digest(self, tenant_id: str, mode: str, beginning: bytes) -> bytes:
         """Give the digest of a conversation's beginning, apart for each tenant and mode."""
@@ -28,7 +28,7 @@ class Affinity:
         digest.update(beginning)
         return digest.digest()
 
-    def warm(self, digest: bytes, now: float) -> Warmth | None:
+    def warm(self, digest: bytes, now: float) -> CacheAffinity | None:
         """Give who served a conversation lately, if somebody did."""
         found = self._warm.get(digest)
         if found is None:
@@ -39,7 +39,7 @@ class Affinity:
             return None
         return warm
 
-    def note(self, digest: bytes, warm: Warmth, now: float) -> None:
+    def note(self, digest: bytes, warm: CacheAffinity, now: float) -> None:
         """Remember who served a conversation."""
         self._warm.pop(digest, None)
         if len(self._warm) >= CONVERSATIONS_MAX:

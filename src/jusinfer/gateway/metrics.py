@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Final
 
-from jusinfer.gateway.http.server import Refusal, Request, Responder, Visitor
-from jusinfer.gateway.state import LATENCY_BUCKETS_MS, Context
+from jusinfer.gateway.http.server import HttpError, Request, Responder, Visitor
+from jusinfer.gateway.state import LATENCY_BUCKETS_MS, WorkerState
 from jusinfer.observability import Metric, exposition
 
 Samples = tuple[tuple[tuple[tuple[str, str], ...], float], ...]
@@ -14,7 +14,7 @@ TEXT: Final = b"content-type: text/plain; version=0.0.4; charset=utf-8\r\n"
 class ControlPage:
     """Answers `/healthz` and `/metrics` for one worker."""
 
-    def __init__(self, context: Context, index: int) -> None:
+    def __init__(self, context: WorkerState, index: int) -> None:
         self._context = context
         self._worker = ("worker", str(index))
 
@@ -33,7 +33,7 @@ class ControlPage:
         """Read no body of the supervisor's: it sends none."""
         visitor.admit(request, 0)
 
-    def refuse(self, refusal: Refusal, path: str) -> tuple[int, bytes, bytes]:
+    def refuse(self, refusal: HttpError, path: str) -> tuple[int, bytes, bytes]:
         """Say shortly what was wrong with a request of the supervisor."""
         del path
         return refusal.status, TEXT, refusal.message.encode()
@@ -95,7 +95,7 @@ class ControlPage:
             ("completions_active", "Completions under way.", len(context.active)),
             ("journal_bytes", "Bytes of journal on disk.", context.journal.kept_bytes),
             ("journal_shedding", "1 while load is shed.", int(context.journal.is_shedding)),
-            ("records_unwritten", "Records held in memory.", len(context.unwritten)),
+            ("records_unwritten", "Records held in memory.", len(context.pending_records)),
             ("lease_free_nano", "Credit lent and unspent.", context.balances.free_total_nano()),
             ("events_dropped_fields", "Log fields dropped.", context.events.dropped_field_count),
         )

@@ -4,7 +4,7 @@ from typing import Final
 from urllib.parse import quote, unquote
 
 from jusinfer.domain.catalog import Catalog, Upstream
-from jusinfer.domain.catalog_loader import Offers
+from jusinfer.domain.catalog_loader import Catalogs
 from jusinfer.domain.identity import Mode
 from jusinfer.domain.routing.router import Router
 from jusinfer.domain.routing.rules import RuleTable
@@ -34,10 +34,10 @@ OPEN_HEADERS: Final = frozenset(
 OPEN_QUERIES: Final = frozenset({"api-version", "beta"})
 
 
-class Dispatch:
+class UpstreamTarget:
     """An upstream with the heads of its requests made ready: all but the length."""
 
-    __slots__ = ("_heads", "chat_head", "dialect", "is_gateway", "target", "upstream")
+    __slots__ = ("_heads", "chat_request_head", "dialect", "is_gateway", "target", "upstream")
 
     def __init__(self, upstream: Upstream) -> None:
         self.upstream = upstream
@@ -51,8 +51,8 @@ class Dispatch:
             ca_file=upstream.ca_file,
             connect_seconds=upstream.connect_seconds,
         )
-        self.chat_head = self._head(CHAT)
-        self._heads = {CHAT: self.chat_head}
+        self.chat_request_head = self._head(CHAT)
+        self._heads = {CHAT: self.chat_request_head}
 
     def head(self, path: str) -> bytes:
         """Give the head of a request to a path below the upstream's base."""
@@ -113,15 +113,15 @@ class Snapshot:
 
     def __init__(
         self,
-        offers: Offers,
+        offers: Catalogs,
         table: RuleTable,
-        dispatches: dict[tuple[Mode, str], Dispatch] | None = None,
+        dispatches: dict[tuple[Mode, str], UpstreamTarget] | None = None,
         secrets: OwnSecrets | None = None,
     ) -> None:
         self.live = offers.live
         self.test = offers.test
         self._dispatches = dispatches or {
-            (mode, name): Dispatch(upstream)
+            (mode, name): UpstreamTarget(upstream)
             for mode, catalog in ((Mode.LIVE, self.live), (Mode.TEST, self.test))
             for name, upstream in catalog.upstreams.items()
         }
@@ -141,7 +141,7 @@ class Snapshot:
 
     def with_table(self, table: RuleTable) -> "Snapshot":
         """Give the same snapshot under another rule table."""
-        offers = Offers(self.live, self.test)
+        offers = Catalogs(self.live, self.test)
         return Snapshot(offers, table, self._dispatches, self.secrets)
 
     def router(self, mode: Mode) -> Router:
@@ -152,6 +152,6 @@ class Snapshot:
         """Give the catalog of a mode: test keys never see the live one."""
         return self.live if mode == Mode.LIVE else self.test
 
-    def dispatch(self, mode: Mode, upstream: str) -> Dispatch:
+    def dispatch(self, mode: Mode, upstream: str) -> UpstreamTarget:
         """Give the way to an upstream of a mode."""
         return self._dispatches[mode, upstream]

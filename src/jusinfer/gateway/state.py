@@ -9,7 +9,7 @@ from typing import Final, Protocol
 import msgspec
 
 from jusinfer.domain.identity import Mode
-from jusinfer.domain.journal import Ended
+from jusinfer.domain.journal import RequestEnded
 from jusinfer.domain.upstream_health import Health
 from jusinfer.gateway.accounting.credit_leases import CreditBalances
 from jusinfer.gateway.accounting.journal_writer import Journal, Segment
@@ -27,7 +27,7 @@ from jusinfer.observability import Events
 LATENCY_BUCKETS_MS: Final = (5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 60_000)
 
 
-class Bounds(msgspec.Struct, frozen=True):
+class WorkerLimits(msgspec.Struct, frozen=True):
     """The gateway's own bounds, with their units."""
 
     worker_id: str
@@ -39,7 +39,7 @@ class Bounds(msgspec.Struct, frozen=True):
     country_header: bytes = b"cf-ipcountry"
 
 
-class Active(Protocol):
+class ActiveRequest(Protocol):
     """A completion under way, as the worker's clock and drain see it."""
 
     @property
@@ -91,7 +91,7 @@ class Counters:
         self.unbilled_pico = 0
 
 
-class Context:
+class WorkerState:
     """One worker's parts, handed to whatever serves a request."""
 
     __slots__ = (
@@ -110,15 +110,15 @@ class Context:
         "keys",
         "loop",
         "new_id",
+        "pending_records",
         "pool",
         "rates",
         "snapshot",
         "spawn",
-        "unwritten",
     )
 
     loop: asyncio.AbstractEventLoop
-    bounds: Bounds
+    bounds: WorkerLimits
     clock_us: Callable[[], int]
     events: Events
     counters: Counters
@@ -131,7 +131,7 @@ class Context:
     snapshot: Snapshot
     spawn: Callable[[Coroutine[None, None, None]], None]
 
-    def __init__(self, bounds: Bounds) -> None:
+    def __init__(self, bounds: WorkerLimits) -> None:
         self.bounds = bounds
         self.counters = Counters()
         self.new_id = IdSource()
@@ -139,8 +139,8 @@ class Context:
         self.health = Health(random.random)
         self.heavy = Heavy()
         self.collected = Collected(UNREAD_BYTES_TOTAL_MAX)
-        self.active: set[Active] = set()
-        self.unwritten: list[tuple[Segment, Ended]] = []
+        self.active: set[ActiveRequest] = set()
+        self.pending_records: list[tuple[Segment, RequestEnded]] = []
 
     def is_live(self, mode: str) -> bool:
         """Tell whether a mode reaches real upstreams."""

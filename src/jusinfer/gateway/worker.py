@@ -12,7 +12,7 @@ import msgspec
 from jusinfer.domain.catalog_loader import tariffs
 from jusinfer.domain.errors import JusinferError
 from jusinfer.domain.identity import Mode
-from jusinfer.domain.limits import Ask, Limit, Permit
+from jusinfer.domain.limits import Limit, QuotaGrant, QuotaRequest
 from jusinfer.domain.routing.rules_parser import RuleFileError
 from jusinfer.gateway.accounting.credit_leases import CreditBalances, GrantedLease
 from jusinfer.gateway.accounting.journal_writer import SYNC_SECONDS, Journal
@@ -20,7 +20,7 @@ from jusinfer.gateway.accounting.key_cache import KeyCache
 from jusinfer.gateway.accounting.rate_limiter import RateLimiter
 from jusinfer.gateway.accounting.rates import Rates
 from jusinfer.gateway.accounting.request_holds import RequestHolds
-from jusinfer.gateway.api.account import OwnRecords
+from jusinfer.gateway.api.account import AccountApi
 from jusinfer.gateway.api.console_proxy import ConsoleForward
 from jusinfer.gateway.api.router import Gateway
 from jusinfer.gateway.http.connection_pool import Pool, PoolLimits, Target
@@ -29,9 +29,9 @@ from jusinfer.gateway.http.server import HttpServer, ServerLimits
 from jusinfer.gateway.inference.settlement import write_unwritten
 from jusinfer.gateway.metrics import ControlPage
 from jusinfer.gateway.request_origin import Origins
-from jusinfer.gateway.state import Context
-from jusinfer.rules import RuleFiles
-from jusinfer.store.gateway_client import GatewayLink, LinkDown, Shortfall
+from jusinfer.gateway.state import WorkerState
+from jusinfer.rules import RulesStore
+from jusinfer.store.gateway_client import DatabaseUnavailable, GatewayLink, Shortfall
 
 TICK_SECONDS: Final = 0.25
 HEARTBEAT_SECONDS: Final = 1.0
@@ -102,7 +102,7 @@ class LimitSource:
     def __init__(self, link: GatewayLink) -> None:
         self._link = link
 
-    async def take(self, asks: list[Ask]) -> list[Permit]:
+    async def take(self, asks: list[QuotaRequest]) -> list[QuotaGrant]:
         """Take permits of several limits in one call."""
         return await self._link.take_permits(asks)
 
@@ -118,9 +118,9 @@ class Worker:
         self,
         settings: WorkerSettings,
         limits: ServerLimits,
-        context: Context,
+        context: WorkerState,
         link: GatewayLink,
-        rules: RuleFiles,
+        rules: RulesStore,
     ) -> None:
         self._rules = rules
         self._settings = settings
@@ -140,14 +140,14 @@ class Worker:
             self._assemble(tasks)
             await self._begin()
             background = [
-                tasks.create_task(self._hear_notices()),
+                tasks.create_task(self._listen_for_invalidations()),
                 tasks.create_task(self._tick()),
                 tasks.create_task(self._sync()),
-                tasks.create_task(self._keep_house()),
+                tasks.create_task(self._maintenance_loop()),
                 tasks.create_task(self._watch_rules()),
             ]
             server, listeners = await self._serve()
-            self._say_ready()
+            self._notify_ready()
             await self._stop.wait()
             await self._drain(server, listeners)
             for task in background:
@@ -169,12 +169,12 @@ class Worker:
             tasks,
         )
         context.keys = KeyCache(
-            lambda key, is_known: self._link.principal(key, is_known=is_known), LinkDown
+            lambda key, is_known: self._link.principal(key, is_known=is_known), DatabaseUnavailable
         )
-        context.balances = CreditBalances(CreditSource(self._link), LinkDown, spawn)
+        context.balances = CreditBalances(CreditSource(self._link), DatabaseUnavailable, spawn)
         context.holds = RequestHolds(
-            RateLimiter(LimitSource(self._link), LinkDown),
-            CreditBalances(CapSource(self._link), LinkDown, spawn),
+            RateLimiter(LimitSource(self._link), DatabaseUnavailable),
+            CreditBalances(CapSource(self._link), DatabaseUnavailable, spawn),
             context.loop.time,
         )
         context.rates = Rates(
@@ -197,7 +197,7 @@ class Worker:
             try:
                 await self._link.connect()
                 break
-            except LinkDown:
+            except DatabaseUnavailable:
                 context.events.emit("database_away", worker_id=settings.worker_id)
                 await asyncio.sleep(LINK_RETRY_SECONDS)
         context.journal = Journal(
@@ -207,12 +207,12 @@ class Worker:
         while not self._stop.is_set():
             try:
                 await self._link.register(name)
-                await self._note_prices()
+                await self._publish_prices()
                 break
-            except LinkDown:
+            except DatabaseUnavailable:
                 await asyncio.sleep(LINK_RETRY_SECONDS)
 
-    async def _note_prices(self) -> None:
+    async def _publish_prices(self) -> None:
         """Keep the prices in force in the database before the first receipt names them."""
         snapshot = self._context.snapshot
         for mode, catalog in ((Mode.LIVE, snapshot.live), (Mode.TEST, snapshot.test)):
@@ -224,7 +224,7 @@ class Worker:
         console = Target(
             host="console", port=80, is_tls=False, is_local=True, unix_path=settings.console_socket
         )
-        records = OwnRecords(context, self._link, LinkDown)
+        records = AccountApi(context, self._link, DatabaseUnavailable)
         gateway = Gateway(context, ConsoleForward(context.pool, console, settings.origins), records)
         server = HttpServer(
             gateway,
@@ -272,7 +272,7 @@ class Worker:
             self._context.loop.remove_reader(self._settings.parent_descriptor or 0)
             self._stop.set()
 
-    def _say_ready(self) -> None:
+    def _notify_ready(self) -> None:
         context, settings = self._context, self._settings
         context.events.emit("gateway_ready", worker_id=settings.worker_id, port=settings.port)
         if settings.ready_descriptor is not None:
@@ -281,18 +281,18 @@ class Worker:
 
     # ------------------------------------------------------------------ background
 
-    async def _hear_notices(self) -> None:
+    async def _listen_for_invalidations(self) -> None:
         """Forget keys as soon as the database says that they changed."""
         keys = self._context.keys
         while True:
             try:
                 async for notice in self._link.notices():
                     if notice.fingerprint is not None:
-                        keys.forget(notice.fingerprint)
+                        keys.invalidate(notice.fingerprint)
                     else:
-                        keys.distrust(self._context.loop.time())
-            except LinkDown:
-                keys.distrust(self._context.loop.time())
+                        keys.expire_all(self._context.loop.time())
+            except DatabaseUnavailable:
+                keys.expire_all(self._context.loop.time())
                 await asyncio.sleep(LINK_RETRY_SECONDS)
 
     async def _tick(self) -> None:
@@ -304,7 +304,7 @@ class Worker:
             context.collected.weigh(context.active)
             for completion in tuple(context.active):
                 completion.tick(now)
-            context.pool.sweep(now)
+            context.pool.expire_idle(now)
 
     async def _sync(self) -> None:
         """Ask for a sync of the journal every 50 ms; the disk is waited for elsewhere."""
@@ -312,10 +312,10 @@ class Worker:
         while True:
             await asyncio.sleep(SYNC_SECONDS)
             context.journal.sync_soon()
-            if context.unwritten:
+            if context.pending_records:
                 write_unwritten(context)
 
-    async def _keep_house(self) -> None:
+    async def _maintenance_loop(self) -> None:
         """Beat, measure the journal, and return what idle leases hold."""
         context = self._context
         measured_at = 0.0
@@ -331,9 +331,9 @@ class Worker:
                     for lease_id, amount_nano in context.holds.caps.idle_returns(now):
                         await self._link.return_cap(lease_id, amount_nano)
                 await context.holds.permits.return_idle(now)
-            except LinkDown:
+            except DatabaseUnavailable:
                 context.events.emit("database_away", worker_id=self._settings.worker_id)
-            if not context.unwritten:
+            if not context.pending_records:
                 context.journal.measure()
 
     async def _watch_rules(self) -> None:
@@ -376,7 +376,7 @@ class Worker:
                 for lease_id, amount_nano in context.holds.caps.take_all_free():
                     await self._link.return_cap(lease_id, amount_nano)
                 await context.holds.permits.return_idle(context.loop.time(), is_last=True)
-        except (TimeoutError, LinkDown):
+        except (TimeoutError, DatabaseUnavailable):
             # What is not returned is reclaimed once the journal has been posted to its end.
             context.events.emit("database_away", worker_id=self._settings.worker_id)
         write_unwritten(context)
@@ -387,6 +387,6 @@ class Worker:
             async with asyncio.timeout(RETURNS_SECONDS):
                 await self._link.deregister()
                 await self._link.close()
-        except (TimeoutError, LinkDown):
+        except (TimeoutError, DatabaseUnavailable):
             context.events.emit("database_away", worker_id=self._settings.worker_id)
         context.events.emit("gateway_stopped", worker_id=self._settings.worker_id)

@@ -249,7 +249,7 @@ class Answer:
             message["tool_calls"] = [
                 provider_quirks.call(self.like, self.fault.names, row) for row in calls
             ]
-        return message | provider_quirks.ornaments(self.fault.names)
+        return message | provider_quirks.extra_members(self.fault.names)
 
     def _logprobs_of(self, choice: Choice) -> dict[str, Any] | None:
         if not self.wants_logprobs:

@@ -25,7 +25,7 @@ ENCODERS: Final[Mapping[str, Callable[[str], str]]] = {
 }
 
 
-def instead_of(fault: Fault, http: Http, said: str, *, is_stream: bool) -> Script | None:
+def fault_response(fault: Fault, http: Http, said: str, *, is_stream: bool) -> Script | None:
     """Give the script of something that is no answer, if a fault asks for it.
 
     `said` is what an echoing error repeats.

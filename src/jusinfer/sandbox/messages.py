@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from jusinfer.sandbox.chat import Answer, Choice, Piece
-from jusinfer.sandbox.fault_responses import instead_of
+from jusinfer.sandbox.fault_responses import fault_response
 from jusinfer.sandbox.faults import Fault
 from jusinfer.sandbox.http_response import Http
 from jusinfer.sandbox.response_script import before
 from jusinfer.sandbox.script_steps import Script, Token, Wait
-from jusinfer.sandbox.stream import struck
+from jusinfer.sandbox.stream import inject_fault
 from jusinfer.sandbox.text import compact, digest
 from jusinfer.sandbox.validation import Refused
 
@@ -163,7 +163,7 @@ def message_script(answer: Answer, http: Http, said: str) -> Script:
     """Answer as its faults say, in Anthropic's words."""
     fault = answer.fault
     yield from before(fault, http)
-    instead = instead_of(fault, http, said, is_stream=answer.is_stream)
+    instead = fault_response(fault, http, said, is_stream=answer.is_stream)
     if instead is not None:
         yield from instead
     elif answer.is_stream:
@@ -230,7 +230,7 @@ def _events(answer: Answer, http: Http) -> Script:
     opened: tuple[str, int] | None = None
     index = -1
     for produced, piece in enumerate(choice.pieces):
-        if strikes and produced >= after and (yield from struck(fault, http)):
+        if strikes and produced >= after and (yield from inject_fault(fault, http)):
             return
         if fault.has("error_in_stream") and produced >= after:
             error = {"type": fault.word("err", "overloaded_error"), "message": "Overloaded"}
@@ -246,7 +246,7 @@ def _events(answer: Answer, http: Http) -> Script:
             opened = here
             yield _frame(_start(choice, piece, index))
         yield Token(_frame(_delta(piece, index)))
-    if strikes and (yield from struck(fault, http)):
+    if strikes and (yield from inject_fault(fault, http)):
         return
     if opened is not None:
         yield from _closed(choice, opened, index)

@@ -141,7 +141,7 @@ def call(like: str, names: frozenset[str], row: dict[str, Any]) -> dict[str, Any
     return {**made, **GEMINI_CALL} if like == "gemini" else made
 
 
-def ornaments(names: frozenset[str]) -> dict[str, Any]:
+def extra_members(names: frozenset[str]) -> dict[str, Any]:
     """Give what a message has beside its text, by fault."""
     found: dict[str, Any] = {}
     for name in sorted(names & _ORNAMENTS.keys()):

@@ -26,7 +26,7 @@ BEHIND: Final[Mapping[str, str]] = {
 }
 
 
-class Face(NamedTuple):
+class ProviderProfile(NamedTuple):
     """How a request is to be read; the model stands here when the path names it."""
 
     dialect: str
@@ -35,7 +35,7 @@ class Face(NamedTuple):
     model: str = ""
 
 
-def face_of(path: str, headers: Mapping[str, str]) -> Face:
+def face_of(path: str, headers: Mapping[str, str]) -> ProviderProfile:
     """Find the face that a path shows; raises Refused."""
     found = _GATEWAY.fullmatch(path)
     if found is not None:
@@ -48,9 +48,9 @@ def face_of(path: str, headers: Mapping[str, str]) -> Face:
             raise Refused.of("invalid provider", None, "2008")
     run = _RUN.fullmatch(path)
     if run is not None:
-        return Face("workers_ai", "/run", model=run["model"])
+        return ProviderProfile("workers_ai", "/run", model=run["model"])
     if path.endswith("/v1/messages"):
-        return Face("anthropic", "/messages")
+        return ProviderProfile("anthropic", "/messages")
     for prefix, like in (
         ("/openrouter/api/v1", "openrouter"),
         ("/deepseek", "deepseek"),
@@ -60,8 +60,8 @@ def face_of(path: str, headers: Mapping[str, str]) -> Face:
         ("/v1", ""),
     ):
         if path.startswith(f"{prefix}/"):
-            return Face("openai", path[len(prefix) :], like)
-    return Face("openai", path)
+            return ProviderProfile("openai", path[len(prefix) :], like)
+    return ProviderProfile("openai", path)
 
 
 def _judge_gateway(headers: Mapping[str, str]) -> None:
@@ -131,7 +131,9 @@ _JUDGES: Final[Mapping[str, Callable[[Mapping[str, Any], Mapping[str, str]], Non
 }
 
 
-def judge_face(face: Face, request: Mapping[str, Any], headers: Mapping[str, str]) -> None:
+def judge_face(
+    face: ProviderProfile, request: Mapping[str, Any], headers: Mapping[str, str]
+) -> None:
     """Refuse what this upstream would not take, or what it should never be asked."""
     judge = _JUDGES.get(face.like)
     if judge is not None:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from jusinfer.sandbox.chat import Answer
-from jusinfer.sandbox.fault_responses import instead_of
+from jusinfer.sandbox.fault_responses import fault_response
 from jusinfer.sandbox.faults import Fault
 from jusinfer.sandbox.http_response import Http
 from jusinfer.sandbox.script_steps import STALL_SECONDS, Close, Script, Wait
@@ -16,7 +16,7 @@ def answer_script(answer: Answer, http: Http, said: str) -> Script:
     """Answer a chat request as its faults say; `said` is what an echoing error repeats."""
     fault = answer.fault
     yield from before(fault, http)
-    instead = instead_of(fault, http, said, is_stream=answer.is_stream)
+    instead = fault_response(fault, http, said, is_stream=answer.is_stream)
     if instead is not None:
         yield from instead
     elif answer.is_stream and not fault.has("plain_json"):

@@ -4,12 +4,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from jusinfer.sandbox.chat import CREATED, Answer, Piece
-from jusinfer.sandbox.fault_responses import instead_of
+from jusinfer.sandbox.fault_responses import fault_response
 from jusinfer.sandbox.http_response import Http
 from jusinfer.sandbox.response_script import before
 from jusinfer.sandbox.responses_items import OPENING, Item, items_of
 from jusinfer.sandbox.script_steps import Script, Token, Wait
-from jusinfer.sandbox.stream import struck
+from jusinfer.sandbox.stream import inject_fault
 from jusinfer.sandbox.text import compact, digest
 from jusinfer.sandbox.validation import Refused
 
@@ -155,7 +155,7 @@ def response_script(answer: Answer, asked: Mapping[str, Any], http: Http, said: 
     """Answer as its faults say, in the words of Responses; `asked` is the request as it came."""
     fault = answer.fault
     yield from before(fault, http)
-    instead = instead_of(fault, http, said, is_stream=answer.is_stream)
+    instead = fault_response(fault, http, said, is_stream=answer.is_stream)
     if instead is not None:
         yield from instead
     elif answer.is_stream:
@@ -242,7 +242,7 @@ def _events(answer: Answer, asked: Mapping[str, Any], http: Http) -> Script:
     for index, item in enumerate(_items(answer, asked)):
         yield from _opened(told, item, index)
         for piece in item.pieces:
-            if strikes and produced >= after and (yield from struck(fault, http)):
+            if strikes and produced >= after and (yield from inject_fault(fault, http)):
                 return
             if fault.has("error_in_stream") and produced >= after:
                 yield from _failed(told, answer, asked)
@@ -252,7 +252,7 @@ def _events(answer: Answer, asked: Mapping[str, Any], http: Http) -> Script:
             produced += 1
             yield Token(b"".join(_delta(told, item, index, piece)))
         yield from _closed(told, item, index)
-    if strikes and (yield from struck(fault, http)):
+    if strikes and (yield from inject_fault(fault, http)):
         return
     body = _ended(answer, asked)
     if not fault.has("done_no_finish", "no_done"):

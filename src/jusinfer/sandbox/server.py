@@ -11,7 +11,7 @@ import h11
 
 from jusinfer.sandbox.counters import Count
 from jusinfer.sandbox.script_steps import Close, Script, Token, Wait
-from jusinfer.sandbox.upstream import Asked, Upstream
+from jusinfer.sandbox.upstream import SandboxRequest, Upstream
 
 BODY_BYTES_MAX: Final = 64 << 20
 BODY_TOO_LARGE: Final = f"a body has at most {BODY_BYTES_MAX} bytes"
@@ -153,7 +153,7 @@ class Connection(asyncio.Protocol):
         # What came after this request waits in the old parser; each request has one of its own.
         self._pending = self._parser.trailing_data[0]
         told = self._server.upstream.answer(
-            Asked(request.method.decode(), path, headers, bytes(self._body), is_old, query)
+            SandboxRequest(request.method.decode(), path, headers, bytes(self._body), is_old, query)
         )
         self._request = None
         self._body = bytearray()

@@ -23,18 +23,18 @@ def event_script(answer: Answer, http: Http) -> Script:
     yield from _leading(answer, events, http)
     if fault.has("comments") and fault.flag("only"):
         return
-    if fault.options.get("at") == "head" and (yield from struck(fault, http)):
+    if fault.options.get("at") == "head" and (yield from inject_fault(fault, http)):
         return
     for index in range(answer.count):
         yield events.delta('{"role":"assistant","content":"","refusal":null}', index)
-    if fault.options.get("at") == "role" and (yield from struck(fault, http)):
+    if fault.options.get("at") == "role" and (yield from inject_fault(fault, http)):
         return
     is_over = False
     if not fault.has("role_only"):
         is_over = yield from _spoken(answer, events, http)
-        ornaments = provider_quirks.ornaments(fault.names)
-        if ornaments and not is_over:
-            yield events.delta(compact(ornaments), 0)
+        extra_members = provider_quirks.extra_members(fault.names)
+        if extra_members and not is_over:
+            yield events.delta(compact(extra_members), 0)
     if not is_over:
         yield from _ending(answer, events, http)
 
@@ -72,7 +72,7 @@ def _spoken(answer: Answer, events: Events, http: Http) -> Ending:
     produced = 0
     for index, pieces in _turns(answer):
         if strikes and produced >= after:
-            return (yield from struck(fault, http))
+            return (yield from inject_fault(fault, http))
         if fails and produced >= after:
             yield _failed(fault, events)
             fails = False
@@ -89,7 +89,7 @@ def _spoken(answer: Answer, events: Events, http: Http) -> Ending:
     if fails:
         yield _failed(fault, events)
         return not fault.flag("go_on")
-    return strikes and (yield from struck(fault, http))
+    return strikes and (yield from inject_fault(fault, http))
 
 
 def _turns(answer: Answer) -> Iterator[tuple[int, list[Piece]]]:
@@ -134,7 +134,7 @@ def _failed(fault: Fault, events: Events) -> bytes:
     return events.members(error, [row])
 
 
-def struck(fault: Fault, http: Http) -> Ending:
+def inject_fault(fault: Fault, http: Http) -> Ending:
     """Break off, as the fault says, if it says so; true when nothing more is to be said."""
     if not fault.has("cut", "reset", "stall"):
         return False
@@ -148,13 +148,13 @@ def _ending(answer: Answer, events: Events, http: Http) -> Script:
     usage = reported_usage(fault, answer.usage()) if answer.wants_usage else None
     if not fault.has("role_only", "done_no_finish"):
         yield from _finishes(answer, events, usage)
-        if fault.options.get("at") == "finish" and (yield from struck(fault, http)):
+        if fault.options.get("at") == "finish" and (yield from inject_fault(fault, http)):
             return
     if fault.has("content_after_finish"):
         yield events.delta('{"content":" late"}', 0)
     if usage is not None:
         yield from _usage_event(answer, events, usage)
-    if fault.options.get("at") == "usage" and (yield from struck(fault, http)):
+    if fault.options.get("at") == "usage" and (yield from inject_fault(fault, http)):
         return
     if not fault.has("no_done"):
         yield events.frame("[DONE] amber" if fault.has("done_trailing") else "[DONE]")

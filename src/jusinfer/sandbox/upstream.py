@@ -12,11 +12,11 @@ from jusinfer.sandbox.agent.script import kind_of
 from jusinfer.sandbox.chat import CREATED, Answer
 from jusinfer.sandbox.counters import Count, Meter
 from jusinfer.sandbox.embeddings import embed
-from jusinfer.sandbox.fault_responses import instead_of
+from jusinfer.sandbox.fault_responses import fault_response
 from jusinfer.sandbox.faults import GOOD, KNOWN, NO_FAULT, PREFIX, Fault, Faults
 from jusinfer.sandbox.http_response import Http
 from jusinfer.sandbox.messages import as_chat, judge_messages, message_script
-from jusinfer.sandbox.providers import Face, credential_of, face_of, judge_face
+from jusinfer.sandbox.providers import ProviderProfile, credential_of, face_of, judge_face
 from jusinfer.sandbox.response_script import answer_script, before
 from jusinfer.sandbox.responses import as_chat as response_as_chat
 from jusinfer.sandbox.responses import judge_responses, response_script
@@ -29,7 +29,7 @@ from jusinfer.sandbox.workers_ai import judge_run, run_script
 GENERATIONS_MAX: Final = 1_000
 OPEN_PATHS: Final = ("/healthz", "/sandbox/counts", "/sandbox/last", "/sandbox/reset")
 # What a request that makes no sense to us may raise while we try to make sense of it.
-NONSENSE: Final = (
+INVALID_REQUEST_ERRORS: Final = (
     ArithmeticError,
     AttributeError,
     LookupError,
@@ -39,7 +39,7 @@ NONSENSE: Final = (
 )
 
 
-class Asked(NamedTuple):
+class SandboxRequest(NamedTuple):
     """One request as it came; header names are in lower case."""
 
     method: str
@@ -58,7 +58,7 @@ class _Wanted(NamedTuple):
     like: str = ""
 
 
-class Told(NamedTuple):
+class SandboxResponse(NamedTuple):
     """The script of an answer, and where to count what becomes of it."""
 
     script: Script
@@ -75,22 +75,22 @@ class Upstream:
         self._served = 0
         self._generations: dict[str, dict[str, Any]] = {}
 
-    def answer(self, asked: Asked) -> Told:
+    def answer(self, asked: SandboxRequest) -> SandboxResponse:
         """Give the script that answers a request; every request has one."""
         self._served += 1
         plain = Http(NO_FAULT, f"req_{self._served:016x}", is_old=asked.is_old)
         try:
             return self._answer(asked, plain)
         except Refused as refused:
-            return Told(plain.whole(refused.status, compact(refused.body).encode()))
-        except NONSENSE as nonsense:
+            return SandboxResponse(plain.whole(refused.status, compact(refused.body).encode()))
+        except INVALID_REQUEST_ERRORS as nonsense:
             error = Refused.of(f"the request makes no sense: {type(nonsense).__name__}").body
-            return Told(plain.whole(400, compact(error).encode()))
+            return SandboxResponse(plain.whole(400, compact(error).encode()))
 
-    def _answer(self, asked: Asked, plain: Http) -> Told:
+    def _answer(self, asked: SandboxRequest, plain: Http) -> SandboxResponse:
         path = asked.path
         if path in OPEN_PATHS:
-            return Told(plain.whole(200, compact(self._page(asked)).encode()))
+            return SandboxResponse(plain.whole(200, compact(self._page(asked)).encode()))
         face = face_of(path, asked.headers)
         if face.dialect != "openai":
             _must("POST", asked)
@@ -107,8 +107,10 @@ class Upstream:
             page = self._generation(asked.query)
         if page is not None:
             _must("GET", asked)
-            return Told(plain.whole(200, compact(page).encode()))
-        answers: Mapping[str, Callable[[Asked, Http, Face], Told]] = {
+            return SandboxResponse(plain.whole(200, compact(page).encode()))
+        answers: Mapping[
+            str, Callable[[SandboxRequest, Http, ProviderProfile], SandboxResponse]
+        ] = {
             "/chat/completions": self._chat,
             "/embeddings": self._embeddings,
             "/responses": self._responses,
@@ -118,7 +120,7 @@ class Upstream:
         _must("POST", asked)
         return answers[path](asked, plain, face)
 
-    def _chat(self, asked: Asked, plain: Http, face: Face) -> Told:
+    def _chat(self, asked: SandboxRequest, plain: Http, face: ProviderProfile) -> SandboxResponse:
         request = judge_chat(_decoded(asked.body))
         judge_face(face, request, asked.headers)
         fault = self._begin(asked, request)
@@ -127,25 +129,29 @@ class Upstream:
         count = self._counted(answer.model, answer.fault)
         if face.like == "openrouter":
             self._remember(answer)
-        return Told(answer_script(answer, http, _said(asked, fault)), count)
+        return SandboxResponse(answer_script(answer, http, _said(asked, fault)), count)
 
-    def _messages(self, asked: Asked, plain: Http, _face: Face) -> Told:
+    def _messages(
+        self, asked: SandboxRequest, plain: Http, _face: ProviderProfile
+    ) -> SandboxResponse:
         request = judge_messages(_decoded(asked.body), asked.headers)
         fault = self._begin(asked, request)
         wanted = _Wanted("messages", as_chat(request))
         answer = self._made(wanted, fault, heard_messages, request)
         http = Http(answer.fault, plain.request_id, is_old=asked.is_old)
         count = self._counted(answer.model, answer.fault)
-        return Told(message_script(answer, http, _said(asked, fault)), count)
+        return SandboxResponse(message_script(answer, http, _said(asked, fault)), count)
 
-    def _responses(self, asked: Asked, plain: Http, face: Face) -> Told:
+    def _responses(
+        self, asked: SandboxRequest, plain: Http, face: ProviderProfile
+    ) -> SandboxResponse:
         request = judge_responses(_decoded(asked.body))
         fault = self._begin(asked, request)
         wanted = _Wanted("responses", response_as_chat(request), face.like)
         answer = self._made(wanted, fault, heard_responses, request)
         http = Http(answer.fault, plain.request_id, is_old=asked.is_old)
         count = self._counted(answer.model, answer.fault)
-        return Told(response_script(answer, request, http, _said(asked, fault)), count)
+        return SandboxResponse(response_script(answer, request, http, _said(asked, fault)), count)
 
     def _made(
         self,
@@ -160,13 +166,13 @@ class Upstream:
             return Answer(chat, fault, like)
         return self._counterpart.answer(api, chat, fault, like, hear(request))
 
-    def _run(self, asked: Asked, plain: Http, face: Face) -> Told:
+    def _run(self, asked: SandboxRequest, plain: Http, face: ProviderProfile) -> SandboxResponse:
         request = judge_run(_decoded(asked.body), asked.headers, unquote(face.model))
         fault = self._begin(asked, request)
         answer = Answer(request, fault)
         http = Http(fault, plain.request_id, is_old=asked.is_old)
         count = self._counted(answer.model, answer.fault)
-        return Told(run_script(answer, http, _said(asked, fault)), count)
+        return SandboxResponse(run_script(answer, http, _said(asked, fault)), count)
 
     def _remember(self, answer: Answer) -> None:
         """Keep what an answer cost, to be asked for by its id."""
@@ -187,7 +193,9 @@ class Upstream:
             raise Refused.of("there is no such generation", "id", "not_found", status=404)
         return {"data": found}
 
-    def _embeddings(self, asked: Asked, plain: Http, _face: Face) -> Told:
+    def _embeddings(
+        self, asked: SandboxRequest, plain: Http, _face: ProviderProfile
+    ) -> SandboxResponse:
         request = judge_embeddings(_decoded(asked.body))
         fault = self._begin(asked, request)
         prompt = fault.number("prompt", 0) if "prompt" in fault.options else None
@@ -199,9 +207,9 @@ class Upstream:
             body["usage"] = usage
         http = Http(fault, plain.request_id, is_old=asked.is_old)
         script = _embeddings_script(fault, http, compact(body).encode(), _said(asked, fault))
-        return Told(script, self._counted(request["model"], fault))
+        return SandboxResponse(script, self._counted(request["model"], fault))
 
-    def _begin(self, asked: Asked, request: dict[str, Any]) -> Fault:
+    def _begin(self, asked: SandboxRequest, request: dict[str, Any]) -> Fault:
         headers = asked.headers
         self.meter.remember(asked.path, headers, request)
         scope = headers.get("x-sandbox-scope", "")
@@ -214,7 +222,7 @@ class Upstream:
         count.faults += not fault.names <= GOOD
         return count
 
-    def _page(self, asked: Asked) -> object:
+    def _page(self, asked: SandboxRequest) -> object:
         if asked.path == "/sandbox/reset":
             _must("POST", asked)
             self.meter.reset()
@@ -229,7 +237,7 @@ class Upstream:
 
 def _embeddings_script(fault: Fault, http: Http, body: bytes, said: str) -> Script:
     yield from before(fault, http)
-    instead = instead_of(fault, http, said, is_stream=False)
+    instead = fault_response(fault, http, said, is_stream=False)
     yield from http.whole(200, body) if instead is None else instead
 
 
@@ -240,7 +248,7 @@ def _decoded(body: bytes) -> object:
         raise Refused.of("the body is not JSON", None, "invalid_json") from fault
 
 
-def _said(asked: Asked, fault: Fault) -> str:
+def _said(asked: SandboxRequest, fault: Fault) -> str:
     """Give what an echoing error repeats: the whole body and, when asked, the key."""
     if not fault.has("echo_error"):
         return ""
@@ -248,7 +256,7 @@ def _said(asked: Asked, fault: Fault) -> str:
     return f"{text} {credential_of(asked.headers)}" if fault.flag("key") else text
 
 
-def _must(method: str, asked: Asked) -> None:
+def _must(method: str, asked: SandboxRequest) -> None:
     if asked.method != method:
         message = f"not allowed to {asked.method} on {asked.path}"
         raise Refused.of(message, None, "method_not_allowed", status=405)

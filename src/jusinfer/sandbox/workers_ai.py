@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from jusinfer.sandbox.chat import Answer
-from jusinfer.sandbox.fault_responses import instead_of
+from jusinfer.sandbox.fault_responses import fault_response
 from jusinfer.sandbox.http_response import Http
 from jusinfer.sandbox.response_script import before
 from jusinfer.sandbox.script_steps import Script, Token, Wait
-from jusinfer.sandbox.stream import struck
+from jusinfer.sandbox.stream import inject_fault
 from jusinfer.sandbox.text import compact
 from jusinfer.sandbox.validation import Refused
 
@@ -51,7 +51,7 @@ def run_script(answer: Answer, http: Http, said: str) -> Script:
     """Answer as its faults say, in Cloudflare's envelope."""
     fault = answer.fault
     yield from before(fault, http)
-    instead = instead_of(fault, http, said, is_stream=answer.is_stream)
+    instead = fault_response(fault, http, said, is_stream=answer.is_stream)
     if instead is not None:
         yield from instead
     elif answer.is_stream:
@@ -73,7 +73,7 @@ def _events(answer: Answer, http: Http) -> Script:
     after = fault.number("after", 5)
     strikes = fault.has("cut", "reset", "stall")
     for produced, piece in enumerate(choice.pieces):
-        if strikes and produced >= after and (yield from struck(fault, http)):
+        if strikes and produced >= after and (yield from inject_fault(fault, http)):
             return
         if fault.has("slow") or "token_ms" in fault.options:
             yield Wait(fault.number("token_ms", 50) / 1000)

@@ -5,7 +5,7 @@ from typing import Final
 from jusinfer.domain.actor import Action, Operator
 from jusinfer.domain.errors import InvalidRequest
 from jusinfer.domain.money import NANO_PER_USD
-from jusinfer.services.dependencies import World
+from jusinfer.services.dependencies import Services
 from jusinfer.store import accounts, ledger
 from jusinfer.store.accounts import TenantRow
 from jusinfer.store.audit_note import note
@@ -16,7 +16,7 @@ NAME_CHARS_MAX: Final = 200
 KINDS: Final = ("tenant", "member", "key", "cap")
 
 
-def create_tenant(world: World, operator: Operator, name: str) -> TenantRow:
+def create_tenant(world: Services, operator: Operator, name: str) -> TenantRow:
     """Create a tenant with its owner, its accounts, and free credit for test mode."""
     if not name.strip() or len(name) > NAME_CHARS_MAX:
         raise InvalidRequest(f"a tenant's name has 1 to {NAME_CHARS_MAX} characters", param="name")
@@ -50,7 +50,7 @@ def create_tenant(world: World, operator: Operator, name: str) -> TenantRow:
     return found
 
 
-def find_tenant(world: World, operator: Operator, name_or_id: str) -> TenantRow:
+def find_tenant(world: Services, operator: Operator, name_or_id: str) -> TenantRow:
     """Find a tenant, or say that there is none."""
     with world.database.read_as_operator(operator, Action.TENANT_FIND) as tx:
         found = accounts.find_tenant(tx, name_or_id)
@@ -63,7 +63,7 @@ def find_tenant(world: World, operator: Operator, name_or_id: str) -> TenantRow:
     return found
 
 
-def tenant_of(world: World, operator: Operator, kind: str, object_id: str) -> str:
+def tenant_of(world: Services, operator: Operator, kind: str, object_id: str) -> str:
     """Give the tenant that a tenant, member, key or cap belongs to, by its whole id.
 
     Raises InvalidRequest when there is none. What is then done to it is done for that tenant.
@@ -77,7 +77,7 @@ def tenant_of(world: World, operator: Operator, kind: str, object_id: str) -> st
     return found
 
 
-def list_tenants(world: World, operator: Operator) -> list[TenantRow]:
+def list_tenants(world: Services, operator: Operator) -> list[TenantRow]:
     """List all tenants."""
     with world.database.read_as_operator(operator, Action.TENANT_LIST) as tx:
         return accounts.list_tenants(tx)

@@ -9,7 +9,7 @@ from jusinfer.domain import audit_chain
 from jusinfer.domain.actor import Action, Anyone, Operator
 from jusinfer.domain.audit_chain import Entry, Fault, Head, Verdict
 from jusinfer.domain.errors import InvalidRequest
-from jusinfer.services.dependencies import World
+from jusinfer.services.dependencies import Services
 from jusinfer.services.reach import reading
 from jusinfer.store import audit_log
 from jusinfer.store.audit_note import note
@@ -19,7 +19,7 @@ NO_HEAD: Final = Head(0, b"")
 
 
 def list_entries(
-    world: World, who: Anyone, since: dt.datetime | None, rows_max: int
+    world: Services, who: Anyone, since: dt.datetime | None, rows_max: int
 ) -> list[Entry]:
     """Give the last entries of a tenant, or to an operator of all, in the order of the chain.
 
@@ -32,7 +32,7 @@ def list_entries(
         return audit_log.latest(tx, scope, since, rows_max)
 
 
-def verify(world: World, operator: Operator, kept: Head | None) -> Verdict:
+def verify(world: Services, operator: Operator, kept: Head | None) -> Verdict:
     """Follow the whole chain; the verdict names the first entry that is not what it was."""
     with world.database.snapshot(operator, Action.AUDIT_VERIFY) as tx:
         stored = audit_log.head(tx)
@@ -47,7 +47,7 @@ def verify(world: World, operator: Operator, kept: Head | None) -> Verdict:
     return verdict
 
 
-def head(world: World, operator: Operator) -> Head:
+def head(world: Services, operator: Operator) -> Head:
     """Give the head, to be kept where nobody who can write to the database can write."""
     with world.database.read_as_operator(operator, Action.AUDIT_VERIFY) as tx:
         found = audit_log.head(tx)
@@ -56,7 +56,7 @@ def head(world: World, operator: Operator) -> Head:
     return found
 
 
-def note_rules(world: World, operator: Operator, version: str) -> None:
+def note_rules(world: Services, operator: Operator, version: str) -> None:
     """Note that a rule table is put in force; done before it is, so that none goes unnoted."""
     with world.database.as_operator(operator, Action.RULES_ACTIVATE) as tx:
         note(tx, "rules", version)

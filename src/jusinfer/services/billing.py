@@ -9,7 +9,7 @@ from jusinfer.domain.actor import Action, Anyone, TenantActor
 from jusinfer.domain.errors import InvalidRequest
 from jusinfer.domain.identity import Mode
 from jusinfer.domain.money import NANO_PER_USD, format_usd
-from jusinfer.services.dependencies import World
+from jusinfer.services.dependencies import Services
 from jusinfer.services.reach import reading
 from jusinfer.store import ledger
 from jusinfer.store.audit_note import note
@@ -21,7 +21,7 @@ REASON_CHARS_MAX: Final = 500
 PRIORITY_MAX: Final = 100
 
 
-class Terms(msgspec.Struct, frozen=True):
+class GrantTerms(msgspec.Struct, frozen=True):
     """How a lot is drawn and when it may be: times are aware of their zone; None is no end."""
 
     priority: int = 50
@@ -30,7 +30,7 @@ class Terms(msgspec.Struct, frozen=True):
 
 
 def grant(
-    world: World, who: TenantActor, amount_nano: int, mode: Mode, reason: str, terms: Terms
+    world: Services, who: TenantActor, amount_nano: int, mode: Mode, reason: str, terms: GrantTerms
 ) -> str:
     """Give promotional credit to a tenant; gives the transfer's id."""
     if amount_nano <= 0:
@@ -64,7 +64,7 @@ def grant(
     return transfer_id
 
 
-def adjust(world: World, who: TenantActor, amount_nano: int, mode: Mode, reason: str) -> str:
+def adjust(world: Services, who: TenantActor, amount_nano: int, mode: Mode, reason: str) -> str:
     """Correct a tenant's credit upward or downward; gives the transfer's id.
 
     Downward only what is free can be taken: neither what leases hold nor what is not there.
@@ -89,7 +89,9 @@ def adjust(world: World, who: TenantActor, amount_nano: int, mode: Mode, reason:
             ledger.grant(tx, given)
             note(tx, "transfer", transfer_id)
             return transfer_id
-        taken = ledger.take_away(tx, transfer_id, who.tenant_id, mode.value, -amount_nano, reason)
+        taken = ledger.revoke_credit(
+            tx, transfer_id, who.tenant_id, mode.value, -amount_nano, reason
+        )
         if taken != -amount_nano:
             raise InvalidRequest(
                 f"only {format_usd(taken)} USD are free to be taken",
@@ -100,13 +102,13 @@ def adjust(world: World, who: TenantActor, amount_nano: int, mode: Mode, reason:
     return transfer_id
 
 
-def balances(world: World, who: Anyone) -> list[Balance]:
+def balances(world: Services, who: Anyone) -> list[Balance]:
     """Give what a tenant has, or to an operator what all have."""
     with reading(world, who, Action.CREDIT_READ) as (tx, scope):
         return ledger.balances(tx, scope)
 
 
-def lots(world: World, who: Anyone) -> list[Lot]:
+def lots(world: Services, who: Anyone) -> list[Lot]:
     """Give the lots of a tenant, or of all, in the order in which they are drawn."""
     with reading(world, who, Action.CREDIT_READ) as (tx, scope):
         return ledger.lots(tx, scope)

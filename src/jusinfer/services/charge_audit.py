@@ -6,19 +6,19 @@ from typing import Final
 import msgspec
 
 from jusinfer.domain.actor import Action, Operator
-from jusinfer.domain.billing_rules import CHARGED, billed_pico
+from jusinfer.domain.billing_rules import CHARGED, billable_cost_pico
 from jusinfer.domain.catalog import Price, Route, price_at, tier_of
 from jusinfer.domain.errors import InvalidRequest
 from jusinfer.domain.money import charge_nano
-from jusinfer.domain.price_parser import Tariff
+from jusinfer.domain.price_parser import PriceSchedule
 from jusinfer.domain.usage import Outcome, TokenUsage
-from jusinfer.services.dependencies import World
+from jusinfer.services.dependencies import Services
 from jusinfer.store import usage_details
 from jusinfer.store.database import Reader
 from jusinfer.store.usage_details import Draw, Reports, TransferRow, Usage
 
 COMPLETION_ID: Final = re.compile(r"[0-9a-f]{32}")
-Tariffs = dict[str, dict[str, Tariff]]
+Tariffs = dict[str, dict[str, PriceSchedule]]
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -40,7 +40,7 @@ class Receipt(msgspec.Struct, frozen=True):
     draws: list[Draw]
 
 
-class Rated(msgspec.Struct, frozen=True):
+class RerateResult(msgspec.Struct, frozen=True):
     """What rows of one tenant and model came to, and come to when rated anew."""
 
     tenant: str
@@ -53,7 +53,7 @@ class Rated(msgspec.Struct, frozen=True):
     unknown: int
 
 
-class Drift(msgspec.Struct, frozen=True):
+class CostDifference(msgspec.Struct, frozen=True):
     """What one upstream said a model cost, against what our prices make of the same tokens."""
 
     upstream: str
@@ -63,7 +63,7 @@ class Drift(msgspec.Struct, frozen=True):
     reported_pico: int
 
 
-def explain(world: World, operator: Operator, completion_id: str) -> Receipt:
+def explain(world: Services, operator: Operator, completion_id: str) -> Receipt:
     """Explain one completion's charge from the prices in force when it was admitted."""
     wanted = completion_id.replace("-", "").lower()
     if not COMPLETION_ID.fullmatch(wanted):
@@ -77,7 +77,7 @@ def explain(world: World, operator: Operator, completion_id: str) -> Receipt:
                 param="id",
                 hint="It is posted a fraction of a second after its end; rows are kept 13 months.",
             )
-        price = Book(tx).price(usage)
+        price = PriceBook(tx).price(usage)
         transfers = draws = []
         if usage.transfer_id is not None:
             transfers = usage_details.transfers_of(tx, usage.transfer_id)
@@ -93,11 +93,13 @@ def explain(world: World, operator: Operator, completion_id: str) -> Receipt:
     )
 
 
-def rerate(world: World, operator: Operator, days: int, version: str | None) -> list[Rated]:
+def rerate(
+    world: Services, operator: Operator, days: int, version: str | None
+) -> list[RerateResult]:
     """Rate the rows of the last days again, at their own prices or at those of another version."""
     sums: dict[tuple[str, str, str, str], list[int]] = {}
     with world.database.snapshot(operator, Action.RECEIPT_READ) as tx:
-        book = Book(tx, version)
+        book = PriceBook(tx, version)
         for usage in usage_details.between(tx, days):
             key = (usage.tenant, usage.mode, usage.served_model, usage.upstream)
             row = sums.setdefault(key, [0, 0, 0, 0])
@@ -109,12 +111,12 @@ def rerate(world: World, operator: Operator, days: int, version: str | None) -> 
                 row[2] += usage.charge_nano
             else:
                 is_charged = Outcome(usage.outcome) in CHARGED
-                billed = billed_pico(price, tokens(usage), is_charged=is_charged)
+                billed = billable_cost_pico(price, tokens(usage), is_charged=is_charged)
                 row[2] += charge_nano(billed)
-    return [Rated(*key, *row) for key, row in sorted(sums.items())]
+    return [RerateResult(*key, *row) for key, row in sorted(sums.items())]
 
 
-def drift(world: World, operator: Operator, days: int) -> list[Drift]:
+def drift(world: Services, operator: Operator, days: int) -> list[CostDifference]:
     """Compare what upstreams reported with our prices, over the last days."""
     sums: dict[tuple[str, str], list[int]] = {}
     with world.database.snapshot(operator, Action.RECEIPT_READ) as tx:
@@ -124,16 +126,16 @@ def drift(world: World, operator: Operator, days: int) -> list[Drift]:
                 row[0] += 1
                 row[1] += usage.cost_pico
                 row[2] += usage.reported_cost_pico
-    return [Drift(*key, *row) for key, row in sorted(sums.items())]
+    return [CostDifference(*key, *row) for key, row in sorted(sums.items())]
 
 
-def reports(world: World, operator: Operator, days: int) -> list[Reports]:
+def reports(world: Services, operator: Operator, days: int) -> list[Reports]:
     """Compare what providers told later of completions that broke off with what we charged."""
     with world.database.snapshot(operator, Action.RECEIPT_READ) as tx:
         return usage_details.reports(tx, days)
 
 
-class Book:
+class PriceBook:
     """Prices by version, read once each."""
 
     def __init__(self, tx: Reader, version: str | None = None) -> None:

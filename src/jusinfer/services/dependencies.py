@@ -7,7 +7,7 @@ import msgspec
 from jusinfer.store.database import Database
 
 
-class World(msgspec.Struct, frozen=True):
+class Services(msgspec.Struct, frozen=True):
     """The outside of the services."""
 
     database: Database

@@ -5,14 +5,14 @@ import msgspec
 from jusinfer.domain.actor import Action, Actor, Anyone, TenantActor, own_member_id
 from jusinfer.domain.errors import InvalidRequest
 from jusinfer.domain.identity import KEY_SECRET_BYTES, Mode, fingerprint, format_key, key_prefix
-from jusinfer.services.dependencies import World
+from jusinfer.services.dependencies import Services
 from jusinfer.services.reach import reading
 from jusinfer.store import accounts
 from jusinfer.store.accounts import KeyRow, NewKey
 from jusinfer.store.audit_note import note
 
 
-class Issued(msgspec.Struct, frozen=True):
+class IssuedKey(msgspec.Struct, frozen=True):
     """A new key; `secret` is shown this once and stored nowhere."""
 
     key_id: str
@@ -32,7 +32,7 @@ class Rates(msgspec.Struct, frozen=True):
     tokens_per_minute: int | None = None
 
 
-def issue(world: World, who: TenantActor, mode: Mode, name: str, rates: Rates) -> Issued:
+def issue(world: Services, who: TenantActor, mode: Mode, name: str, rates: Rates) -> IssuedKey:
     """Make a key for the member who asks, or on an operator's word for the tenant's owner."""
     secret = format_key(mode, world.new_secret(KEY_SECRET_BYTES))
     with world.database.for_tenant(who, Action.KEY_ISSUE) as tx:
@@ -41,7 +41,7 @@ def issue(world: World, who: TenantActor, mode: Mode, name: str, rates: Rates) -
             tenant_id=who.tenant_id,
             member_id=who.member_id
             if isinstance(who, Actor)
-            else accounts.owner_of(tx, who.tenant_id),
+            else accounts.owner_member_of(tx, who.tenant_id),
             mode=mode.value,
             fingerprint=fingerprint(secret.encode("ascii")),
             key_prefix=key_prefix(secret),
@@ -51,16 +51,16 @@ def issue(world: World, who: TenantActor, mode: Mode, name: str, rates: Rates) -
         )
         accounts.insert_key(tx, key)
         note(tx, "key", key.key_id)
-    return Issued(key_id=key.key_id, mode=mode.value, key_prefix=key.key_prefix, secret=secret)
+    return IssuedKey(key_id=key.key_id, mode=mode.value, key_prefix=key.key_prefix, secret=secret)
 
 
-def list_keys(world: World, who: Anyone) -> list[KeyRow]:
+def list_keys(world: Services, who: Anyone) -> list[KeyRow]:
     """List keys: a member's own, a tenant's, or to an operator all."""
     with reading(world, who, Action.KEY_LIST) as (tx, scope):
         return accounts.list_keys(tx, scope, own_member_id(who))
 
 
-def revoke(world: World, who: TenantActor, key_id_or_prefix: str) -> list[str]:
+def revoke(world: Services, who: TenantActor, key_id_or_prefix: str) -> list[str]:
     """Revoke a tenant's keys of an id or prefix; raises when there is none to revoke."""
     with world.database.for_tenant(who, Action.KEY_REVOKE) as tx:
         revoked = accounts.revoke_keys(tx, who.tenant_id, key_id_or_prefix, own_member_id(who))

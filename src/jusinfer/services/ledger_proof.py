@@ -3,7 +3,7 @@
 import msgspec
 
 from jusinfer.domain.actor import Action, Operator
-from jusinfer.services.dependencies import World
+from jusinfer.services.dependencies import Services
 from jusinfer.store import ledger_proof
 from jusinfer.store.ledger_proof import Finding, Totals
 
@@ -16,7 +16,7 @@ class Report(msgspec.Struct, frozen=True):
     holds: bool
 
 
-def verify(world: World, operator: Operator) -> Report:
+def verify(world: Services, operator: Operator) -> Report:
     """Prove the ledger; a report that does not hold names what breaks it."""
     with world.database.snapshot(operator, Action.LEDGER_VERIFY) as tx:
         findings = ledger_proof.verify(tx)

@@ -7,7 +7,7 @@ from jusinfer.domain.errors import InvalidRequest
 from jusinfer.domain.identity import Mode
 from jusinfer.domain.limits import CapAction, LimitKind
 from jusinfer.domain.tenant_policy import TenantPolicy
-from jusinfer.services.dependencies import World
+from jusinfer.services.dependencies import Services
 from jusinfer.services.reach import reading
 from jusinfer.store import accounts, limits
 from jusinfer.store.audit_note import note
@@ -19,7 +19,7 @@ PERIODS = ("day", "week", "month")
 
 
 def set_limit(
-    world: World,
+    world: Services,
     who: TenantActor,
     scope: str,
     scope_id: str,
@@ -35,14 +35,14 @@ def set_limit(
         note(tx, "limit", f"{scope}:{scope_id}:{kind.value}")
 
 
-def list_limits(world: World, who: Anyone) -> list[LimitRow]:
+def list_limits(world: Services, who: Anyone) -> list[LimitRow]:
     """List the limits of a tenant, or of all."""
     with reading(world, who, Action.LIMIT_READ) as (tx, found):
         return limits.list_limits(tx, found)
 
 
 def add_cap(  # noqa: PLR0913, PLR0917 (what a cap is)
-    world: World,
+    world: Services,
     who: TenantActor,
     scope: str,
     scope_id: str,
@@ -74,7 +74,7 @@ def add_cap(  # noqa: PLR0913, PLR0917 (what a cap is)
     return cap_id
 
 
-def remove_cap(world: World, who: TenantActor, cap_id: str) -> None:
+def remove_cap(world: Services, who: TenantActor, cap_id: str) -> None:
     """Lift a cap of a tenant."""
     with world.database.for_tenant(who, Action.CAP_REMOVE) as tx:
         if not limits.remove_cap(tx, who.tenant_id, cap_id):
@@ -82,14 +82,14 @@ def remove_cap(world: World, who: TenantActor, cap_id: str) -> None:
         note(tx, "cap", cap_id)
 
 
-def list_caps(world: World, who: Anyone) -> list[CapRow]:
+def list_caps(world: Services, who: Anyone) -> list[CapRow]:
     """List the caps of a tenant, or of all, that are in force."""
     with reading(world, who, Action.CAP_READ) as (tx, found):
         return limits.list_caps(tx, found)
 
 
-def set_terms(
-    world: World, who: TenantActor, price_list: str | None, time_zone: str | None
+def set_tenant_settings(
+    world: Services, who: TenantActor, price_list: str | None, time_zone: str | None
 ) -> None:
     """Put a tenant on a price list, or set the zone in which its periods begin."""
     with world.database.for_tenant(who, Action.TENANT_TERMS) as tx:
@@ -104,7 +104,7 @@ def set_terms(
         note(tx, "tenant", who.tenant_id)
 
 
-def set_policy(world: World, who: TenantActor, policy: TenantPolicy) -> None:
+def set_policy(world: Services, who: TenantActor, policy: TenantPolicy) -> None:
     """Say where a tenant's prompts may go; it holds for the next request of each of its keys."""
     with world.database.for_tenant(who, Action.TENANT_POLICY) as tx:
         if not limits.set_policy(tx, who.tenant_id, msgspec.to_builtins(policy)):

@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from jusinfer.domain.actor import Action, Anyone, Operator
-from jusinfer.services.dependencies import World
+from jusinfer.services.dependencies import Services
 from jusinfer.store.database import Reader
 from jusinfer.store.scope import EVERY_TENANT, TenantScope
 
 
 @contextmanager
-def reading(world: World, who: Anyone, action: Action) -> Iterator[tuple[Reader, TenantScope]]:
+def reading(world: Services, who: Anyone, action: Action) -> Iterator[tuple[Reader, TenantScope]]:
     """Open a read-only transaction, with the tenants that its queries may touch."""
     if isinstance(who, Operator):
         with world.database.read_as_operator(who, action) as tx:

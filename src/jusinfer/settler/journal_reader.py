@@ -8,11 +8,11 @@ from typing import Final
 import msgspec
 
 from jusinfer.domain.journal import (
-    Admitted,
-    Ended,
+    CorruptTail,
     FrameDecoder,
-    JournalTorn,
-    Opened,
+    RequestAdmitted,
+    RequestEnded,
+    SegmentHeader,
 )
 
 READ_BYTES: Final = 4 * 1024 * 1024
@@ -24,10 +24,10 @@ class Batch(msgspec.Struct):
 
     start: int
     end: int
-    rows: list[Ended] = []
-    admitted: dict[str, Admitted] = {}
+    rows: list[RequestEnded] = []
+    admitted: dict[str, RequestAdmitted] = {}
     ended: set[str] = set()
-    torn: JournalTorn | None = None
+    torn: CorruptTail | None = None
 
 
 class JournalReader:
@@ -38,7 +38,7 @@ class JournalReader:
         self.name = path.name
         self.worker_id = path.name.partition("-")[0]
         self.offset = 0
-        self.open_admissions: dict[str, Admitted] = {}
+        self.open_admissions: dict[str, RequestAdmitted] = {}
         self.reported_torn_at: int | None = None
         self._decoder = FrameDecoder()
 
@@ -70,17 +70,17 @@ class JournalReader:
             data = stream.read(size)
         batch = Batch(start=start, end=start)
         for found in self._decoder.records(data):
-            if isinstance(found, JournalTorn):
+            if isinstance(found, CorruptTail):
                 batch.torn = msgspec.structs.replace(found, offset_bytes=start + found.offset_bytes)
                 break
             after, record = found
             batch.end = start + after
-            if isinstance(record, Ended):
+            if isinstance(record, RequestEnded):
                 batch.rows.append(record)
                 batch.ended.add(record.completion_id)
-            elif isinstance(record, Admitted):
+            elif isinstance(record, RequestAdmitted):
                 batch.admitted[record.completion_id] = record
-            elif isinstance(record, Opened):
+            elif isinstance(record, SegmentHeader):
                 self.worker_id = record.worker_id
             if len(batch.rows) >= BATCH_ROWS:
                 break

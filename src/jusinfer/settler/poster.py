@@ -6,7 +6,7 @@ from typing import Final
 import msgspec
 import psycopg
 
-from jusinfer.domain.journal import Ended
+from jusinfer.domain.journal import RequestEnded
 from jusinfer.domain.provider_report import DELAYS_SECONDS
 from jusinfer.settler.journal_reader import Batch, JournalReader
 from jusinfer.settler.spend_counters import count_caps
@@ -85,7 +85,7 @@ def _post_rows(
     return posted
 
 
-def _settle(connection: Connection, span: str, rows: list[Ended]) -> Posted:
+def _settle(connection: Connection, span: str, rows: list[RequestEnded]) -> Posted:
     """Move the money of all rows: leases, lots, debts and one transfer for each tenant."""
     charges: dict[tuple[str, str, str], int] = {}
     for row in rows:
@@ -117,7 +117,7 @@ def _settle(connection: Connection, span: str, rows: list[Ended]) -> Posted:
     )
 
 
-def _expect_reports(connection: Connection, rows: list[Ended]) -> None:
+def _expect_reports(connection: Connection, rows: list[RequestEnded]) -> None:
     """Note which providers are to be asked later what a completion cost us."""
     asked = [row for row in rows if has_generation(row)]
     if asked:
@@ -130,8 +130,8 @@ def _expect_reports(connection: Connection, rows: list[Ended]) -> None:
         connection.execute(EXPECT_REPORTS, (*values, DELAYS_SECONDS[0]))
 
 
-def _by_month(rows: list[Ended]) -> dict[tuple[int, int], list[Ended]]:
-    months: dict[tuple[int, int], list[Ended]] = {}
+def _by_month(rows: list[RequestEnded]) -> dict[tuple[int, int], list[RequestEnded]]:
+    months: dict[tuple[int, int], list[RequestEnded]] = {}
     for row in rows:
         months.setdefault(month_of(row), []).append(row)
     return dict(sorted(months.items()))
@@ -139,7 +139,7 @@ def _by_month(rows: list[Ended]) -> dict[tuple[int, int], list[Ended]]:
 
 def _copy_rows(
     connection: Connection,
-    months: dict[tuple[int, int], list[Ended]],
+    months: dict[tuple[int, int], list[RequestEnded]],
     prefix: str,
 ) -> None:
     for (year, month), rows in months.items():

@@ -6,7 +6,7 @@ The order matters: a lease reclaimed before its journal has been posted could be
 from typing import Final
 
 from jusinfer.domain.billing_rules import EndCause, StreamPhase, billing_rule
-from jusinfer.domain.journal import Admitted, Ended
+from jusinfer.domain.journal import RequestAdmitted, RequestEnded
 from jusinfer.settler.journal_reader import Batch, JournalReader
 from jusinfer.settler.poster import Connection
 
@@ -20,10 +20,10 @@ SELECT count(*) FROM journal_cursor WHERE worker_id = %s AND NOT is_closed
 """
 
 
-def interrupted(admitted: Admitted) -> Ended:
+def interrupted(admitted: RequestAdmitted) -> RequestEnded:
     """Give the end of a completion that its worker did not live to end: nothing is charged."""
     route, _, model = admitted.route_id.partition(":")
-    return Ended(
+    return RequestEnded(
         completion_id=admitted.completion_id,
         request_id="",
         tenant_id=admitted.tenant_id,

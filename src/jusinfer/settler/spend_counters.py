@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Final
 
-from jusinfer.domain.journal import Ended
+from jusinfer.domain.journal import RequestEnded
 
 # Every time zone's offset is a multiple of this, so no period ends within it.
 SLICE_US: Final = 15 * 60 * 1_000_000
@@ -22,7 +22,9 @@ SELECT jusinfer_count_keys(%s::uuid[], %s::uuid[],
 MOVE: Final = "SELECT jusinfer_move_caps(%s::uuid[], %s::bigint[], false)"
 
 
-def count_caps(execute: Callable[[str, tuple[object, ...]], object], rows: list[Ended]) -> None:
+def count_caps(
+    execute: Callable[[str, tuple[object, ...]], object], rows: list[RequestEnded]
+) -> None:
     """Count the charges of rows; each threshold that is reached is announced once a period."""
     spent: dict[tuple[str, str, str, str, int], int] = {}
     leases: dict[str, int] = {}

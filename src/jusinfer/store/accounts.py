@@ -83,7 +83,7 @@ def tenant_of(tx: Reader | Writer, kind: str, object_id: str) -> str | None:
     return None if found is None else _hex(found)
 
 
-def owner_of(tx: Reader | Writer, tenant_id: str) -> str:
+def owner_member_of(tx: Reader | Writer, tenant_id: str) -> str:
     """Give the member who owns a tenant."""
     found = tx.execute(
         sa.select(member.c.member_id)

@@ -1,7 +1,7 @@
 """The gateway's only client of PostgreSQL: keys, leases, heartbeats, notices. psycopg alone.
 
 Every call is a function of the database that the gateway's login may execute; it can read and
-change nothing else. Every call ends within a deadline, and any outage is `LinkDown`.
+change nothing else. Every call ends within a deadline, and any outage is `DatabaseUnavailable`.
 """
 
 import asyncio
@@ -14,9 +14,9 @@ import psycopg
 
 from jusinfer.domain.identity import KeyId, MemberId, Mode, Principal, TenantId
 from jusinfer.domain.leases import CHUNK_DIVISOR, CHUNK_NANO_MAX
-from jusinfer.domain.limits import Ask, Cap, Limit, Permit
+from jusinfer.domain.limits import Limit, QuotaGrant, QuotaRequest, SpendLimit
 from jusinfer.domain.tenant_policy import NO_POLICY, TenantPolicy
-from jusinfer.domain.usage import KeySpending
+from jusinfer.domain.usage import KeyUsageSummary
 
 # Credit, limits and heartbeats must never wait behind keys that nobody has seen before.
 CREDIT_CONNECTIONS: Final = 3
@@ -45,10 +45,10 @@ OWN_CREDITS: Final = "SELECT * FROM jusinfer_own_credits(%s, %s)"
 OWN_KEY: Final = "SELECT * FROM jusinfer_own_key(%s)"
 LISTEN: Final = "LISTEN jusinfer_keys"
 
-_Row = TypeVar("_Row", Limit, Cap)
+_Row = TypeVar("_Row", Limit, SpendLimit)
 
 
-class LinkDown(Exception):
+class DatabaseUnavailable(Exception):
     """The database does not answer, or not in time."""
 
 
@@ -65,7 +65,7 @@ class Shortfall(msgspec.Struct, frozen=True):
     available_nano: int
 
 
-class Notice(msgspec.Struct, frozen=True):
+class KeyInvalidation(msgspec.Struct, frozen=True):
     """A key changed; without a fingerprint, anything may have."""
 
     fingerprint: bytes | None
@@ -134,7 +134,7 @@ class GatewayLink:
             tokens_per_minute=_count(tokens),
             price_list=str(price_list),
             limits=_rows(limits, Limit),
-            caps=_rows(caps, Cap),
+            caps=_rows(caps, SpendLimit),
             policy=_policy(policy),
         )
 
@@ -145,7 +145,7 @@ class GatewayLink:
         chunk = (CHUNK_DIVISOR, 1, CHUNK_NANO_MAX)
         row = await self._call(TAKE, (self._worker_id, tenant_id, mode, need_nano, *chunk))
         if row is None:
-            raise LinkDown("no answer to a request for credit")
+            raise DatabaseUnavailable("no answer to a request for credit")
         lease_id, granted, available = row
         if lease_id is None:
             return Shortfall(available_nano=_count(available) or 0)
@@ -155,7 +155,7 @@ class GatewayLink:
         """Give back a part of a lease that is free."""
         await self._call(RETURN, (self._worker_id, lease_id, amount_nano))
 
-    async def take_permits(self, asks: list[Ask]) -> list[Permit]:
+    async def take_permits(self, asks: list[QuotaRequest]) -> list[QuotaGrant]:
         """Take permits of several limits; they come back in the order of the asks."""
         found = await self._call_all(
             PERMITS,
@@ -170,7 +170,7 @@ class GatewayLink:
             ),
         )
         ordered = sorted(found, key=lambda row: int(str(row[0])))
-        return [Permit(*(int(str(value)) for value in row[1:])) for row in ordered]
+        return [QuotaGrant(*(int(str(value)) for value in row[1:])) for row in ordered]
 
     async def give_permits(self, limit: Limit, amount: int, within_ms: int) -> None:
         """Give permits back within their minute, or slots."""
@@ -182,7 +182,7 @@ class GatewayLink:
         chunk = (CHUNK_DIVISOR, 1, CHUNK_NANO_MAX)
         row = await self._call(TAKE_CAP, (self._worker_id, cap_id, need_nano, *chunk))
         if row is None:
-            raise LinkDown("no answer to a request under a cap")
+            raise DatabaseUnavailable("no answer to a request under a cap")
         lease_id, granted, available, _ = row
         if lease_id is None:
             return Shortfall(available_nano=_count(available) or 0)
@@ -204,21 +204,21 @@ class GatewayLink:
         row = await self._call(OWN_CREDITS, (tenant_id, mode), self._records)
         return (0, 0) if row is None else (_count(row[0]) or 0, _count(row[1]) or 0)
 
-    async def own_key(self, key_id: str) -> KeySpending | None:
+    async def own_key(self, key_id: str) -> KeyUsageSummary | None:
         """Give what a key has spent."""
         row = await self._call(OWN_KEY, (key_id,), self._records)
-        names = KeySpending.__struct_fields__
+        names = KeyUsageSummary.__struct_fields__
         return (
             None
             if row is None
-            else msgspec.convert(dict(zip(names, row, strict=True)), KeySpending)
+            else msgspec.convert(dict(zip(names, row, strict=True)), KeyUsageSummary)
         )
 
     async def note_prices(self, version: str, mode: str, tariffs: bytes) -> None:
         """Keep the prices of a catalog, so that its receipts can always be explained."""
         await self._call(NOTE_PRICES, (version, mode, tariffs.decode()))
 
-    async def notices(self) -> AsyncIterator[Notice]:
+    async def notices(self) -> AsyncIterator[KeyInvalidation]:
         """Hear of changed keys; begins with a notice that anything may have changed.
 
         A connection that says nothing is asked now and then whether it is still there.
@@ -227,14 +227,14 @@ class GatewayLink:
         try:
             async with asyncio.timeout(self._seconds):
                 await connection.execute(LISTEN)
-            yield Notice(None)
+            yield KeyInvalidation(None)
             while True:
                 async for heard in connection.notifies(timeout=NOTICE_PING_SECONDS):
-                    yield Notice(_fingerprint(heard.payload))
+                    yield KeyInvalidation(_fingerprint(heard.payload))
                 async with asyncio.timeout(self._seconds):
                     await connection.execute("SELECT 1")
         except (psycopg.Error, OSError, TimeoutError) as error:
-            raise LinkDown(type(error).__name__) from error
+            raise DatabaseUnavailable(type(error).__name__) from error
         finally:
             with contextlib.suppress(psycopg.Error, OSError):
                 await connection.close()
@@ -255,7 +255,7 @@ class GatewayLink:
             async with asyncio.timeout(self._seconds + CONNECT_SECONDS), lane.places:
                 return await self._on_a_connection(statement, values, lane)
         except TimeoutError as error:
-            raise LinkDown("the database did not answer in time") from error
+            raise DatabaseUnavailable("the database did not answer in time") from error
 
     async def _on_a_connection(
         self, statement: str, values: tuple[object, ...], lane: Lane
@@ -272,7 +272,7 @@ class GatewayLink:
             stale, lane.idle = lane.idle, []
             for other in stale:
                 await other.close()
-            raise LinkDown(type(error).__name__) from error
+            raise DatabaseUnavailable(type(error).__name__) from error
         finally:
             if is_good:
                 lane.idle.append(connection)
@@ -287,7 +287,7 @@ class GatewayLink:
                     self._dsn, autocommit=True, connect_timeout=CONNECT_SECONDS
                 )
         except (psycopg.Error, OSError, TimeoutError) as error:
-            raise LinkDown(type(error).__name__) from error
+            raise DatabaseUnavailable(type(error).__name__) from error
 
 
 def _hex(value: object) -> str:
@@ -301,7 +301,7 @@ def _policy(value: object) -> TenantPolicy:
     try:
         return msgspec.convert(value, TenantPolicy)
     except msgspec.ValidationError as error:
-        raise LinkDown("this account's policy cannot be read") from error
+        raise DatabaseUnavailable("this account's policy cannot be read") from error
 
 
 def _rows(found: object, kind: type[_Row]) -> tuple[_Row, ...]:

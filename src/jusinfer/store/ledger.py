@@ -132,7 +132,7 @@ def grant(tx: Writer, given: Grant) -> bool:
         raise
 
 
-def take_away(
+def revoke_credit(
     tx: Writer, transfer_id: str, tenant_id: str, mode: str, amount_nano: int, reason: str
 ) -> int:
     """Take free credit away; gives the amount, or what is free when that is less (not taken)."""

@@ -76,7 +76,7 @@ def set_limit(
                 index_elements=["scope", "scope_id", "kind"], set_={"amount": amount}
             )
         )
-    tell(tx)
+    notify_gateways(tx)
 
 
 def list_limits(tx: Reader, scope: TenantScope) -> list[LimitRow]:
@@ -103,7 +103,7 @@ def list_limits(tx: Reader, scope: TenantScope) -> list[LimitRow]:
 def add_cap(tx: Writer, cap: NewCap) -> None:
     """Write a cap."""
     tx.execute(sa.insert(spend_cap).values(**msgspec.structs.asdict(cap)))
-    tell(tx)
+    notify_gateways(tx)
 
 
 def remove_cap(tx: Writer, tenant_id: str, cap_id: str) -> bool:
@@ -118,7 +118,7 @@ def remove_cap(tx: Writer, tenant_id: str, cap_id: str) -> bool:
         .values(removed_at=sa.func.now())
         .returning(spend_cap.c.cap_id)
     ).one_or_none()
-    tell(tx)
+    notify_gateways(tx)
     return found is not None
 
 
@@ -192,10 +192,10 @@ def _set(tx: Writer, tenant_id: str, **values: object) -> bool:
         .values(**values)
         .returning(tenant.c.tenant_id)
     ).one_or_none()
-    tell(tx)
+    notify_gateways(tx)
     return changed is not None
 
 
-def tell(tx: Writer) -> None:
+def notify_gateways(tx: Writer) -> None:
     """Tell every gateway worker that what it knows of keys may have changed."""
     tx.execute(sa.select(sa.func.pg_notify(KEYS_CHANNEL, "limits")))

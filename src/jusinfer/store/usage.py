@@ -5,7 +5,7 @@ from typing import Final
 import msgspec
 import sqlalchemy as sa
 
-from jusinfer.domain.journal import Ended
+from jusinfer.domain.journal import RequestEnded
 from jusinfer.domain.provider_report import is_generation_id
 from jusinfer.store.database import Reader
 from jusinfer.store.scope import TenantScope, within
@@ -29,12 +29,12 @@ class UsageTotal(msgspec.Struct, frozen=True):
     charge_nano: int
 
 
-def has_generation(row: Ended) -> bool:
+def has_generation(row: RequestEnded) -> bool:
     """Tell whether the provider can be asked what this completion cost."""
     return is_generation_id(row.provider_generation_id)
 
 
-def month_of(row: Ended) -> tuple[int, int]:
+def month_of(row: RequestEnded) -> tuple[int, int]:
     """Give (year, month) of a record, in UTC."""
     return civil(row.admitted_at_us // DAY_US)[:2]
 
@@ -44,7 +44,7 @@ def copy_statement(year: int, month: int) -> str:
     return f"COPY usage_record_{year:04d}_{month:02d} ({', '.join(COLUMNS)}) FROM STDIN"
 
 
-def copy_line(row: Ended, transfer_id: str) -> str:
+def copy_line(row: RequestEnded, transfer_id: str) -> str:
     """Write one record as a line of PostgreSQL's text format."""
     transfer = transfer_id if row.charge_nano else "\\N"
     first_byte = "\\N" if row.first_byte_us < 0 else row.first_byte_us

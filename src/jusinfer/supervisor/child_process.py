@@ -24,7 +24,7 @@ KILLED_SECONDS: Final = 5.0
 HURRIED_SECONDS: Final = 2.0
 
 
-class Recipe(msgspec.Struct, frozen=True):
+class ProcessSpec(msgspec.Struct, frozen=True):
     """How to start a child: its arguments and its part, made anew at each start.
 
     `part` gives the message that the child reads from a pipe; without one it gets no pipe.
@@ -39,7 +39,7 @@ class Recipe(msgspec.Struct, frozen=True):
 class Child:
     """One child process and its back-off."""
 
-    def __init__(self, recipe: Recipe, events: Events) -> None:
+    def __init__(self, recipe: ProcessSpec, events: Events) -> None:
         self.recipe = recipe
         self._life_write: int | None = None
         self._part_write: int | None = None
@@ -120,7 +120,7 @@ class Child:
         os.close(self._part_write)
         self._part_write = None
 
-    def hear(self) -> bool:
+    def poll_ready(self) -> bool:
         """Tell the child on, and read what it says of its readiness; true once it is ready."""
         self._tell()
         if self.is_ready or self._ready_read is None:
@@ -139,7 +139,7 @@ class Child:
 
     def watch(self, now: float) -> None:
         """Restart the process when it has died, after a pause that grows with each failure."""
-        self.hear()
+        self.poll_ready()
         if self._restart_at is not None:
             if now >= self._restart_at:
                 self.restart_count += 1

@@ -17,7 +17,7 @@ from jusinfer import config
 from jusinfer.bootstrap import data_directory, managed_database, parts
 from jusinfer.observability import Events, Metric
 from jusinfer.supervisor import admin_server, startup_message
-from jusinfer.supervisor.child_process import Child, Recipe, stop_all
+from jusinfer.supervisor.child_process import Child, ProcessSpec, stop_all
 
 POLL_SECONDS: Final = 0.05
 START_SECONDS: Final = 60.0
@@ -39,7 +39,7 @@ class Supervisor:
         self._children: dict[str, Child] = {}
         self._workers: list[Child] = []
         self._reserved: socket.socket | None = None
-        self._database: managed_database.ServedDatabase | None = None
+        self._database: managed_database.ManagedDatabase | None = None
         self._run_dir = Path()
         self._peer_secret = secrets.token_bytes(32)
         self._started_at = time.monotonic()
@@ -106,7 +106,7 @@ class Supervisor:
         # Noted at once, as whatever fails after this must stop it.
         sandbox = self._child("sandbox", arguments, None, drain_seconds=2.0)
         self._children["sandbox"] = sandbox
-        self._database = managed_database.ServedDatabase(settings, self._events)
+        self._database = managed_database.ManagedDatabase(settings, self._events)
         first_key = managed_database.first_run(self._database.dsn)
         self._wait([sandbox])
         port = int(msgspec.json.decode(sandbox.said)["port"])
@@ -144,7 +144,7 @@ class Supervisor:
         part: Callable[[], bytes] | None,
         drain_seconds: float = 5.0,
     ) -> Child:
-        child = Child(Recipe(name, arguments, part, drain_seconds), self._events)
+        child = Child(ProcessSpec(name, arguments, part, drain_seconds), self._events)
         child.start(time.monotonic())
         return child
 
@@ -184,7 +184,7 @@ class Supervisor:
     def _wait(self, children: list[Child]) -> None:
         deadline = time.monotonic() + START_SECONDS
         while True:
-            if sum(child.hear() for child in children) == len(children):
+            if sum(child.poll_ready() for child in children) == len(children):
                 return
             for child in children:
                 if not child.is_running and not child.is_ready:

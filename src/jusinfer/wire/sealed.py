@@ -17,7 +17,7 @@ _any: Final = msgspec.json.Decoder().decode
 _encode: Final = msgspec.json.Encoder().encode
 
 
-def seal(details: list[dict[str, Any]]) -> str:
+def encode_reasoning_state(details: list[dict[str, Any]]) -> str:
     """Write details as the text that a client sends back."""
     return SEALED + base64.urlsafe_b64encode(_encode(merged(details))).decode("ascii")
 
@@ -51,7 +51,7 @@ def _say(whole: list[dict[str, Any]], said: list[str]) -> None:
         whole[-1]["text"] = "".join(said)
 
 
-def unseal(sealed: str, where: str) -> list[dict[str, Any]]:
+def decode_reasoning_state(sealed: str, where: str) -> list[dict[str, Any]]:
     """Read them again; raises InvalidRequest naming `where` for what was not given out."""
     if len(sealed) > SEALED_CHARS_MAX:
         raise _changed(where)

@@ -41,7 +41,7 @@ _NAMED: Final[Mapping[str, str]] = {
 }
 
 
-def misfit(text: str) -> InvalidRequest:
+def validation_error(text: str) -> InvalidRequest:
     """Turn what the decoder found into an error that names the field and repeats no value."""
     place = _PLACE.search(text)
     path = _KEY.sub("[…]", place["path"]).lstrip(".") if place else ""

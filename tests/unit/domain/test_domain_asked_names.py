@@ -4,7 +4,7 @@ import pytest
 
 from jusinfer import config, rules
 from jusinfer.domain.errors import InvalidRequest, ModelNotFound
-from jusinfer.domain.routing.features import Traits
+from jusinfer.domain.routing.features import RequestFeatures
 from jusinfer.domain.routing.objective import RoutingPolicy
 from jusinfer.domain.routing.plan import RoutePlan
 from jusinfer.domain.routing.preferences import NO_PREFERENCES, Preferences
@@ -22,7 +22,9 @@ ONE, OTHER = [name for name, model in OFFERS.live.models.items() if not model.is
 def plan(
     name: str, mode: str, preferences: Preferences = NO_PREFERENCES, *, is_cheapest: bool = False
 ) -> RoutePlan:
-    asked = Traits(input_tokens=100, input_tokens_max=400, output_tokens_max=500, message_count=1)
+    asked = RequestFeatures(
+        input_tokens=100, input_tokens_max=400, output_tokens_max=500, message_count=1
+    )
     policy = RoutingPolicy(name, preferences=preferences, is_cheapest=is_cheapest)
     return ROUTERS[mode].decide(asked, policy, HealthyView(), zero_random)
 

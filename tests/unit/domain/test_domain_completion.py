@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from jusinfer.domain.inference.request import CompletionRequest
-from jusinfer.domain.routing.features import Traits
+from jusinfer.domain.routing.features import RequestFeatures
 
 CANARY = "canary-in-a-prompt"
 
@@ -19,7 +19,9 @@ def request() -> CompletionRequest:
         output_tokens_max=5,
         choice_count=1,
         fields={"messages": msgspec.Raw(f'"{CANARY}"'.encode())},
-        traits=Traits(input_tokens=1, input_tokens_max=2, output_tokens_max=5, message_count=1),
+        traits=RequestFeatures(
+            input_tokens=1, input_tokens_max=2, output_tokens_max=5, message_count=1
+        ),
         body_bytes=77,
     )
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jusinfer.domain.catalog import Catalog, Model, Price, Route, Upstream, UpstreamFacts
+from jusinfer.domain.catalog import Catalog, DataHandling, Model, Price, Route, Upstream
 from jusinfer.domain.errors import InvalidRequest, PolicyRefused, Unavailable
 from jusinfer.domain.routing.explicit import plan_named
-from jusinfer.domain.routing.features import Traits, Warmth
+from jusinfer.domain.routing.features import CacheAffinity, RequestFeatures
 from jusinfer.domain.routing.load_balancing import by_health, serving
 from jusinfer.domain.routing.objective import RoutingPolicy
 from jusinfer.domain.routing.plan import PlannedRoute
@@ -198,7 +198,7 @@ def steps(*upstreams: str, seconds: int = 0) -> list[PlannedRoute]:
 def order(
     asked: list[PlannedRoute], subject: Health, draw: float = 0.0, warm: str = ""
 ) -> list[str]:
-    known = Warmth(warm, "m") if warm else None
+    known = CacheAffinity(warm, "m") if warm else None
     view = subject.at(0.0, 0)
     found = by_health(serving(asked, view), view, lambda: draw, known, "")
     return [step.route.upstream for step in found]
@@ -253,7 +253,7 @@ def test_a_warm_conversation_stays_where_it_is() -> None:
 
 def test_an_order_that_was_asked_for_is_kept_but_for_what_fails() -> None:
     subject = health()
-    asked, warm = steps("a", "b", "c"), Warmth("c", "m")
+    asked, warm = steps("a", "b", "c"), CacheAffinity("c", "m")
 
     def found() -> list[str]:
         ordered = by_health(asked, subject.at(0.0, 0), lambda: 0.9, warm, "order")
@@ -328,7 +328,7 @@ def test_a_route_that_fails_at_once_gains_nothing_by_it() -> None:
 # ---------------------------------------------------------------- gates
 
 FACTS = st.builds(
-    UpstreamFacts,
+    DataHandling,
     region=st.sampled_from(["", "eu", "us"]),
     jurisdiction=st.sampled_from(["", "DE", "US"]),
     retention_days=st.sampled_from([None, 0, 30]),
@@ -345,7 +345,7 @@ POLICIES = st.builds(
 )
 
 
-def upstream(name: str, facts: UpstreamFacts) -> Upstream:
+def upstream(name: str, facts: DataHandling) -> Upstream:
     return Upstream(name, "h", 1, is_tls=True, base_path="", facts=facts)
 
 
@@ -354,7 +354,7 @@ def named(
 ) -> tuple[PlannedRoute, ...]:
     made = model("m", *(route(name) for name in "abc"))
     return plan_named(
-        Traits(1, 1, 1, 1),
+        RequestFeatures(1, 1, 1, 1),
         RoutingPolicy("m", policy, preferences),
         Catalog("v", upstreams, {"m": made}),
         HealthyView(),
@@ -365,7 +365,7 @@ def named(
 
 @given(POLICIES, st.lists(FACTS, min_size=3, max_size=3))
 def test_no_route_passes_a_gate_that_its_facts_do_not_open(
-    policy: TenantPolicy, facts: list[UpstreamFacts]
+    policy: TenantPolicy, facts: list[DataHandling]
 ) -> None:
     upstreams = {name: upstream(name, fact) for name, fact in zip("abc", facts, strict=True)}
     try:
@@ -383,7 +383,7 @@ def test_no_route_passes_a_gate_that_its_facts_do_not_open(
 
 
 def test_preferences_order_and_close_routes() -> None:
-    upstreams = {name: upstream(name, UpstreamFacts()) for name in "abc"}
+    upstreams = {name: upstream(name, DataHandling()) for name in "abc"}
 
     def chosen(**asked: object) -> list[str]:
         wishes = Preferences(**asked)  # type: ignore[arg-type]

@@ -8,17 +8,19 @@ from jusinfer.domain.journal import (
     FORMAT_VERSION,
     FRAME_HEAD,
     RECORD_BYTES_MAX,
-    Admitted,
-    Ended,
+    CorruptTail,
     FrameDecoder,
     FrameEncoder,
-    JournalTorn,
-    Opened,
     Record,
+    RequestAdmitted,
+    RequestEnded,
+    SegmentHeader,
 )
 
-OPENED = Opened(format_version=FORMAT_VERSION, worker_id="w1", opened_at_us=1_764_000_000_000_000)
-ADMITTED = Admitted(
+OPENED = SegmentHeader(
+    format_version=FORMAT_VERSION, worker_id="w1", opened_at_us=1_764_000_000_000_000
+)
+ADMITTED = RequestAdmitted(
     completion_id="c1",
     tenant_id="t1",
     member_id="m1",
@@ -33,7 +35,7 @@ ADMITTED = Admitted(
 )
 
 
-def ended(**changes: Any) -> Ended:
+def ended(**changes: Any) -> RequestEnded:
     values: dict[str, Any] = {
         "completion_id": "c1",
         "request_id": "r1",
@@ -66,7 +68,7 @@ def ended(**changes: Any) -> Ended:
         "country": "",
         "error_text": "",
     }
-    return Ended(**(values | changes))
+    return RequestEnded(**(values | changes))
 
 
 def frames(*records: Record) -> bytes:
@@ -74,7 +76,7 @@ def frames(*records: Record) -> bytes:
     return b"".join(map(encoder.frame, records))
 
 
-def framed(payload: bytes) -> bytes:
+def frame_events(payload: bytes) -> bytes:
     return FRAME_HEAD.pack(len(payload), binascii.crc32(payload)) + payload
 
 
@@ -82,9 +84,9 @@ def test_what_was_written_is_read_with_the_place_after_it() -> None:
     written = (OPENED, ADMITTED, ended())
     data = frames(*written)
     read = list(FrameDecoder().records(data))
-    assert [item[1] for item in read if not isinstance(item, JournalTorn)] == list(written)
+    assert [item[1] for item in read if not isinstance(item, CorruptTail)] == list(written)
     ends = [len(frames(*written[: count + 1])) for count in range(3)]
-    assert [item[0] for item in read if not isinstance(item, JournalTorn)] == ends
+    assert [item[0] for item in read if not isinstance(item, CorruptTail)] == ends
 
 
 def test_an_empty_journal_has_no_records() -> None:
@@ -100,18 +102,18 @@ def test_an_empty_journal_has_no_records() -> None:
         (FRAME_HEAD.pack(RECORD_BYTES_MAX + 1, 0), "frame length is impossible"),
         (FRAME_HEAD.pack(3, 0) + b"ab", "frame is cut"),
         (FRAME_HEAD.pack(2, 0) + b"ab", "checksum does not match"),
-        (framed(b"\xc1"), "record cannot be read"),
-        (framed(msgspec.msgpack.encode(["z", 1])), "record cannot be read"),
-        (framed(msgspec.msgpack.encode(["o", "one", "w", 1])), "record cannot be read"),
-        (framed(b"\x94\xa1o\x01\xa1\xff\x01"), "record cannot be read"),
-        (framed(msgspec.msgpack.encode(ADMITTED) + b"\x00"), "record cannot be read"),
+        (frame_events(b"\xc1"), "record cannot be read"),
+        (frame_events(msgspec.msgpack.encode(["z", 1])), "record cannot be read"),
+        (frame_events(msgspec.msgpack.encode(["o", "one", "w", 1])), "record cannot be read"),
+        (frame_events(b"\x94\xa1o\x01\xa1\xff\x01"), "record cannot be read"),
+        (frame_events(msgspec.msgpack.encode(ADMITTED) + b"\x00"), "record cannot be read"),
     ],
 )
 def test_reading_stops_where_the_tail_is_torn(tail: bytes, cause: str) -> None:
     whole = frames(OPENED)
     *good, last = FrameDecoder().records(whole + tail)
     assert good == [(len(whole), OPENED)]
-    assert last == JournalTorn(offset_bytes=len(whole), left_bytes=len(tail), cause=cause)
+    assert last == CorruptTail(offset_bytes=len(whole), left_bytes=len(tail), cause=cause)
 
 
 def test_nothing_after_a_torn_record_is_read() -> None:
@@ -119,7 +121,7 @@ def test_nothing_after_a_torn_record_is_read() -> None:
     torn[len(frames(OPENED)) + FRAME_HEAD.size] ^= 1
     items = list(FrameDecoder().records(bytes(torn)))
     assert len(items) == 2
-    assert isinstance(items[1], JournalTorn)
+    assert isinstance(items[1], CorruptTail)
 
 
 def test_a_record_over_its_bound_is_refused_before_it_is_written() -> None:
@@ -134,12 +136,12 @@ def test_the_longest_record_that_a_completion_can_end_with_fits() -> None:
 
 def test_the_bytes_of_a_record_stay_as_they_are() -> None:
     # Journals outlive releases: another order or another tag would read old money wrongly.
-    assert frames(Opened(format_version=1, worker_id="w", opened_at_us=2)) == framed(
+    assert frames(SegmentHeader(format_version=1, worker_id="w", opened_at_us=2)) == frame_events(
         b"\x94\xa1o\x01\xa1w\x02"
     )
-    assert Ended.__struct_fields__[:3] == ("completion_id", "request_id", "tenant_id")
-    assert Ended.__struct_fields__[27:30] == ("status", "country", "error_text")
-    assert Ended.__struct_fields__[30:] == (
+    assert RequestEnded.__struct_fields__[:3] == ("completion_id", "request_id", "tenant_id")
+    assert RequestEnded.__struct_fields__[27:30] == ("status", "country", "error_text")
+    assert RequestEnded.__struct_fields__[30:] == (
         "cache_write_1h_tokens",
         "image_count",
         "reported_cost_pico",
@@ -150,5 +152,5 @@ def test_the_bytes_of_a_record_stay_as_they_are() -> None:
         "provider_generation_id",
     )
     # A record of an older release lacks the newest fields: they have defaults.
-    assert len(Ended.__struct_defaults__) == 8
-    assert len(Admitted.__struct_fields__) == 11
+    assert len(RequestEnded.__struct_defaults__) == 8
+    assert len(RequestAdmitted.__struct_fields__) == 11

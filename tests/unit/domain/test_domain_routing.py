@@ -7,12 +7,12 @@ from jusinfer import config, rules
 from jusinfer.domain.catalog import (
     Capability,
     Catalog,
+    DataHandling,
     Model,
     Price,
     PriceWindow,
     Route,
     Upstream,
-    UpstreamFacts,
 )
 from jusinfer.domain.errors import (
     ContextTooLong,
@@ -22,7 +22,7 @@ from jusinfer.domain.errors import (
     Unavailable,
 )
 from jusinfer.domain.routing.explanation import sentence, sentence_of
-from jusinfer.domain.routing.features import Traits, Warmth
+from jusinfer.domain.routing.features import CacheAffinity, RequestFeatures
 from jusinfer.domain.routing.objective import RoutingPolicy
 from jusinfer.domain.routing.plan import RoutePlan, coded, read_codes
 from jusinfer.domain.routing.preferences import NO_PREFERENCES, Preferences
@@ -36,14 +36,14 @@ OFFERS = config.offers(config.load(config.Overrides(), {"DEEPSEEK_API_KEY": "k"}
 EVERYTHING = frozenset(Capability) - {Capability.EMBEDDINGS}
 
 
-def traits(**changes: object) -> Traits:
+def traits(**changes: object) -> RequestFeatures:
     values: dict[str, object] = {
         "input_tokens": 100,
         "input_tokens_max": 400,
         "output_tokens_max": 500,
         "message_count": 1,
     }
-    return Traits(**(values | changes))  # type: ignore[arg-type]
+    return RequestFeatures(**(values | changes))  # type: ignore[arg-type]
 
 
 def model(name: str, tier: int, micro: int, *can: Capability, upstreams: str = "u") -> Model:
@@ -52,7 +52,7 @@ def model(name: str, tier: int, micro: int, *can: Capability, upstreams: str = "
 
 
 def upstream(name: str, region: str = "") -> Upstream:
-    return Upstream(name, "h", 1, is_tls=True, base_path="", facts=UpstreamFacts(region))
+    return Upstream(name, "h", 1, is_tls=True, base_path="", facts=DataHandling(region))
 
 
 AUTO = Model("jusinfer/auto", 100_000, 4_000, (), is_auto=True)
@@ -75,7 +75,7 @@ CATALOG = Catalog(
 
 def plan(
     name: str = "jusinfer/auto",
-    asked: Traits | None = None,
+    asked: RequestFeatures | None = None,
     tenant: TenantPolicy = NO_POLICY,
     preferences: Preferences = NO_PREFERENCES,
     **more: object,
@@ -369,20 +369,20 @@ def test_the_fastest_is_taken_where_that_was_asked_for() -> None:
 
 
 def test_a_conversation_stays_with_its_model_until_the_score_rises() -> None:
-    warm = Warmth("u", "strong", 90, 0)
+    warm = CacheAffinity("u", "strong", 90, 0)
     found = plan(asked=traits(warm=warm))
     assert first(found) == "strong"
     assert "kept_warm" in found.codes
     assert "holds this conversation" in sentence_of(found, TABLE)
-    small = Warmth("u", "small", 90, 1)
+    small = CacheAffinity("u", "small", 90, 1)
     assert first(plan(asked=traits(warm=small, hints=("clauses",)))) == "small"
     assert first(plan(asked=traits(warm=small, hints=("code",)))) == "strong"
-    assert first(plan(asked=traits(warm=Warmth("u", "gone", 90, 0)))) == "small"
+    assert first(plan(asked=traits(warm=CacheAffinity("u", "gone", 90, 0)))) == "small"
     assert first(plan("jusinfer/auto:cheap", traits(warm=warm))) == "small"
 
 
 def test_a_model_that_no_longer_fits_is_left_however_warm() -> None:
-    warm = Warmth("u", "small", 90, 9)
+    warm = CacheAffinity("u", "small", 90, 9)
     assert first(plan(asked=traits(warm=warm, has_images=True))) != "small"
 
 
@@ -393,14 +393,16 @@ def test_what_is_cached_is_cheaper() -> None:
     router = Router(TABLE, msgspec.structs.replace(CATALOG, models={"m": one, AUTO.model_id: AUTO}))
     policy = RoutingPolicy("jusinfer/auto")
 
-    def estimate(warm: Warmth | None) -> int | None:
+    def estimate(warm: CacheAffinity | None) -> int | None:
         asked = traits(input_tokens=1_000, warm=warm)
         return router.decide(asked, policy, HealthyView(), zero_random).routes[0].estimate_pico
 
     assert estimate(None) == 1_000 * 1_000_000 + 500 * 2_000_000
-    assert estimate(Warmth("u", "m", 900)) == 100 * 1_000_000 + 900 * 10_000 + 500 * 2_000_000
-    assert estimate(Warmth("u", "m", 9_000)) == 1_000 * 10_000 + 500 * 2_000_000
-    assert estimate(Warmth("x", "m", 900)) == estimate(None)
+    assert (
+        estimate(CacheAffinity("u", "m", 900)) == 100 * 1_000_000 + 900 * 10_000 + 500 * 2_000_000
+    )
+    assert estimate(CacheAffinity("u", "m", 9_000)) == 1_000 * 10_000 + 500 * 2_000_000
+    assert estimate(CacheAffinity("x", "m", 900)) == estimate(None)
 
 
 def test_prices_are_those_of_the_hour_and_of_the_price_list() -> None:
@@ -444,10 +446,10 @@ def test_what_is_decisive_is_told_from_what_is_not() -> None:
     policy = RoutingPolicy("jusinfer/auto")
     asked = traits(hints=("code",))
     found = router.decide(asked, policy, HealthyView(), zero_random)
-    assert router.decisive(found, asked, policy, HealthyView()) == {"code"}
+    assert router.decisive_signals(found, asked, policy, HealthyView()) == {"code"}
     both = traits(hints=("careful", "code"))
     found = router.decide(both, policy, HealthyView(), zero_random)
-    assert router.decisive(found, both, policy, HealthyView()) == frozenset()
+    assert router.decisive_signals(found, both, policy, HealthyView()) == frozenset()
 
 
 def test_the_built_in_catalog_is_routed_by_the_built_in_table() -> None:

@@ -8,7 +8,7 @@ from jusinfer import config, rules
 from jusinfer.domain.routing.rules import GATES, OUTCOMES
 from jusinfer.domain.routing.rules_diff import changes, flips
 from jusinfer.domain.routing.rules_parser import TEXT_BYTES_MAX, RuleFileError, read_table
-from jusinfer.rules import BUILTIN, RuleFiles
+from jusinfer.rules import BUILTIN, RulesStore
 
 FOUND = rules.builtin()
 TEXT = FOUND.text
@@ -111,7 +111,7 @@ def write(folder: Path, text: str) -> Path:
 
 
 def test_a_table_is_put_in_force_and_taken_back(tmp_path: Path) -> None:
-    files = RuleFiles(tmp_path / "rules")
+    files = RulesStore(tmp_path / "rules")
     assert files.active().table == FOUND.table
     assert files.stamp() is None
     assert files.history() == []
@@ -131,7 +131,7 @@ def test_a_table_is_put_in_force_and_taken_back(tmp_path: Path) -> None:
 
 
 def test_a_version_names_one_table_for_good(tmp_path: Path) -> None:
-    files = RuleFiles(tmp_path / "rules")
+    files = RulesStore(tmp_path / "rules")
     with pytest.raises(RuleFileError, match="nothing to go back to"):
         files.before()
     files.activate(rules.read_file(write(tmp_path, own("mine.1"))))
@@ -148,7 +148,7 @@ def test_a_version_names_one_table_for_good(tmp_path: Path) -> None:
 
 
 def test_a_table_put_in_force_after_the_last_look_is_seen(tmp_path: Path) -> None:
-    files, operator = RuleFiles(tmp_path / "rules"), RuleFiles(tmp_path / "rules")
+    files, operator = RulesStore(tmp_path / "rules"), RulesStore(tmp_path / "rules")
     assert files.active().table == FOUND.table
     assert not files.has_changed()
     operator.activate(rules.read_file(write(tmp_path, own("mine.1"))))
@@ -167,7 +167,7 @@ def test_a_file_that_cannot_be_read_is_a_fault_that_is_told(tmp_path: Path) -> N
     path.write_bytes(b"\xff")
     with pytest.raises(RuleFileError, match="cannot be read"):
         rules.read_file(path)
-    assert RuleFiles(tmp_path / "none").history() == []
+    assert RulesStore(tmp_path / "none").history() == []
 
 
 # ---------------------------------------------------------------- what a change changes

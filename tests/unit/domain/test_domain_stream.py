@@ -10,10 +10,10 @@ from jusinfer.domain.inference.stream_state import (
     ChunkMalformed,
     Deadlines,
     StreamAttempt,
+    TimeoutCheck,
     UpstreamFailure,
-    Verdict,
     estimate_completion_tokens,
-    framed,
+    frame_events,
     usage_to_charge,
 )
 from jusinfer.domain.usage import TokenUsage
@@ -83,7 +83,7 @@ def test_nothing_is_sent_before_content() -> None:
 
 
 def test_an_event_of_several_lines_is_framed_anew() -> None:
-    assert framed([b"a\nb", b"c"]) == b"data: a\ndata: b\n\ndata: c\n\n"
+    assert frame_events([b"a\nb", b"c"]) == b"data: a\ndata: b\n\ndata: c\n\n"
 
 
 def test_events_held_are_bounded_by_count() -> None:
@@ -120,7 +120,7 @@ def test_nothing_comes_after_the_end(words: tuple[str, ...]) -> None:
     assert fed(machine, "text", "fail", "[DONE]") == b""
     assert machine.end(2.0) == b""
     assert machine.cut() == b""
-    assert machine.tick(9_999.0) is Verdict.WAIT
+    assert machine.tick(9_999.0) is TimeoutCheck.WAIT
     assert machine.state is state
 
 
@@ -226,19 +226,21 @@ def test_usage_without_content_is_what_was_reported() -> None:
 @pytest.mark.parametrize(
     ("words", "fed_at", "now", "verdict"),
     [
-        ((), 0.0, 15.0, Verdict.WAIT),
-        ((), 0.0, 15.1, Verdict.KEEP_ALIVE),
-        ((), 0.0, 30.1, Verdict.FIRST_EVENT_TIMEOUT),
-        (("role",), 29.0, 31.0, Verdict.KEEP_ALIVE),
-        (("role",), 29.0, 49.1, Verdict.STALLED),
-        (("text",), 29.0, 44.0, Verdict.WAIT),
-        (("text",), 29.0, 44.1, Verdict.KEEP_ALIVE),
-        (("text",), 29.0, 49.1, Verdict.STALLED),
-        (("text",), 99.0, 100.1, Verdict.TOTAL_TIMEOUT),
-        ((), 0.0, 100.1, Verdict.TOTAL_TIMEOUT),
+        ((), 0.0, 15.0, TimeoutCheck.WAIT),
+        ((), 0.0, 15.1, TimeoutCheck.KEEP_ALIVE),
+        ((), 0.0, 30.1, TimeoutCheck.FIRST_EVENT_TIMEOUT),
+        (("role",), 29.0, 31.0, TimeoutCheck.KEEP_ALIVE),
+        (("role",), 29.0, 49.1, TimeoutCheck.STALLED),
+        (("text",), 29.0, 44.0, TimeoutCheck.WAIT),
+        (("text",), 29.0, 44.1, TimeoutCheck.KEEP_ALIVE),
+        (("text",), 29.0, 49.1, TimeoutCheck.STALLED),
+        (("text",), 99.0, 100.1, TimeoutCheck.TOTAL_TIMEOUT),
+        ((), 0.0, 100.1, TimeoutCheck.TOTAL_TIMEOUT),
     ],
 )
-def test_deadlines(words: tuple[str, ...], fed_at: float, now: float, verdict: Verdict) -> None:
+def test_deadlines(
+    words: tuple[str, ...], fed_at: float, now: float, verdict: TimeoutCheck
+) -> None:
     machine = attempt()
     fed(machine, *words, now=fed_at)
     assert machine.tick(now) is verdict
@@ -246,15 +248,15 @@ def test_deadlines(words: tuple[str, ...], fed_at: float, now: float, verdict: V
 
 def test_a_keep_alive_counts_as_sent() -> None:
     machine = attempt()
-    assert machine.tick(16.0) is Verdict.KEEP_ALIVE
-    assert machine.tick(17.0) is Verdict.WAIT
+    assert machine.tick(16.0) is TimeoutCheck.KEEP_ALIVE
+    assert machine.tick(17.0) is TimeoutCheck.WAIT
 
 
 def test_b09_reads_without_events_are_no_progress() -> None:
     machine = attempt()
     for second in range(31):
         fed(machine, now=float(second))
-    assert machine.tick(31.0) is Verdict.FIRST_EVENT_TIMEOUT
+    assert machine.tick(31.0) is TimeoutCheck.FIRST_EVENT_TIMEOUT
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 import pytest
 
-from jusinfer.domain.usage import Outcome, TokenUsage, plausible
+from jusinfer.domain.usage import Outcome, TokenUsage, clamp_usage
 
 
 def usage(prompt: int, cached: int, written: int, completion: int, reasoning: int) -> TokenUsage:
@@ -28,12 +28,12 @@ def usage(prompt: int, cached: int, written: int, completion: int, reasoning: in
 def test_no_kind_exceeds_the_kind_that_contains_it(
     reported: tuple[int, int, int, int, int], believed: tuple[int, int, int, int, int]
 ) -> None:
-    assert plausible(usage(*reported)) == usage(*believed)
+    assert clamp_usage(usage(*reported)) == usage(*believed)
 
 
 def test_what_is_plausible_keeps_saying_whether_it_is_estimated() -> None:
-    assert plausible(TokenUsage(is_estimated=False)).is_estimated is False
-    assert plausible(TokenUsage(is_estimated=True)).is_estimated is True
+    assert clamp_usage(TokenUsage(is_estimated=False)).is_estimated is False
+    assert clamp_usage(TokenUsage(is_estimated=True)).is_estimated is True
 
 
 def test_outcomes_are_written_in_lower_case_words() -> None:

@@ -4,13 +4,13 @@ from typing import Any
 import pytest
 
 from jusinfer.domain.errors import InvalidRequest
-from jusinfer.domain.routing.features import Traits
+from jusinfer.domain.routing.features import RequestFeatures
 from jusinfer.wire.inbound.openai_chat import decode_request
 
 CANARY = "canary-7f3a"
 
 
-def traits(*messages: dict[str, Any], ascii_only: bool = False, **members: Any) -> Traits:
+def traits(*messages: dict[str, Any], ascii_only: bool = False, **members: Any) -> RequestFeatures:
     asked = {"model": "jusinfer/auto", "messages": list(messages)} | members
     return decode_request(json.dumps(asked, ensure_ascii=ascii_only).encode()).traits
 

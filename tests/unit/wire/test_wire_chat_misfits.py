@@ -1,6 +1,6 @@
 import pytest
 
-from jusinfer.wire.validation_errors import misfit
+from jusinfer.wire.validation_errors import validation_error
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ from jusinfer.wire.validation_errors import misfit
 def test_what_the_decoder_says_is_said_again_without_values(
     said: str, message: str, param: str | None
 ) -> None:
-    error = misfit(said)
+    error = validation_error(said)
     assert error.message.startswith(message) or message in error.message
     assert error.param == param
     assert "secret" not in f"{error.message} {error.hint} {error.param}"

@@ -4,13 +4,13 @@ import json
 
 import pytest
 
-from jusinfer.domain.catalog import Capability, Model, Price, Route, Upstream, UpstreamFacts
+from jusinfer.domain.catalog import Capability, DataHandling, Model, Price, Route, Upstream
 from jusinfer.domain.errors import InvalidRequest
 from jusinfer.wire.json.anthropic_models import anthropic_members, page_of
 from jusinfer.wire.json.models import model_row, per_token
-from jusinfer.wire.json.status import status_json, status_page, worst
+from jusinfer.wire.json.status import status_json, status_page, worst_state
 
-FACTS = UpstreamFacts("eu", "DE", 0, trains_on_prompts=False, is_zdr=True)
+FACTS = DataHandling("eu", "DE", 0, trains_on_prompts=False, is_zdr=True)
 
 
 @pytest.mark.parametrize(
@@ -50,10 +50,10 @@ def test_a_model_is_listed_with_what_its_upstreams_state() -> None:
 
 
 def test_the_worst_state_is_said_plainly() -> None:
-    assert worst(set()) == worst({"up"}) == "up"
-    assert worst({"up", "down"}) == "partly"
-    assert worst({"trying", "down"}) == "trying"
-    assert worst({"down"}) == "down"
+    assert worst_state(set()) == worst_state({"up"}) == "up"
+    assert worst_state({"up", "down"}) == "partly"
+    assert worst_state({"trying", "down"}) == "trying"
+    assert worst_state({"down"}) == "down"
     kind, body = status_json({"a": "up", "b": "down"})
     assert kind == b"application/json"
     assert json.loads(body) == {"status": "partly", "upstreams": {"a": "up", "b": "down"}}

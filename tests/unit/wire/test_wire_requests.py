@@ -10,7 +10,7 @@ from jusinfer.domain.sender import Stamp
 from jusinfer.gateway.inference.endpoints import ENDPOINTS
 from jusinfer.wire.call_ids import portable
 from jusinfer.wire.inbound.responses.tools import call_item, names_of
-from jusinfer.wire.sealed import seal
+from jusinfer.wire.sealed import encode_reasoning_state
 from jusinfer.wire.tool_names import ClientNames, portable_name
 from jusinfer.wire.upstream.call_order import LOST
 from jusinfer.wire.upstream.registry import DIALECTS
@@ -462,8 +462,8 @@ def test_anthropic_never_sees_thinking_of_others_nor_blank_texts() -> None:
             "role": "assistant",
             "content": [
                 {"type": "thinking", "thinking": "unsigned", "signature": ""},
-                {"type": "thinking", "thinking": "sealed", "signature": seal([])},
-                {"type": "redacted_thinking", "data": seal([{"type": "x"}])},
+                {"type": "thinking", "thinking": "sealed", "signature": encode_reasoning_state([])},
+                {"type": "redacted_thinking", "data": encode_reasoning_state([{"type": "x"}])},
                 {"type": "thinking", "thinking": "own", "signature": "s"},
                 {"type": "text", "text": " "},
                 {"type": "tool_use", "id": "a.b", "name": "f", "input": {}},
@@ -478,7 +478,7 @@ def test_anthropic_never_sees_thinking_of_others_nor_blank_texts() -> None:
 
 def test_thought_signatures_make_the_round_trip() -> None:
     extra = {"google": {"thought_signature": "sig"}}
-    sealed = seal([{"type": "call.extra", "id": "a", "extra_content": extra}])
+    sealed = encode_reasoning_state([{"type": "call.extra", "id": "a", "extra_content": extra}])
     history = [QUESTION, {"type": "reasoning", "encrypted_content": sealed}, CALL_A, OUTPUT_A]
     call = responses(input=history)["messages"][1]["tool_calls"][0]
     assert call["extra_content"] == extra
@@ -526,7 +526,11 @@ def test_pieces_of_a_thought_are_one_thought() -> None:
     form = {"type": "reasoning.text", "format": "anthropic-claude-v1", "index": 0}
     pieces: list[Any] = [form | {"text": "a"}, form | {"text": "b"}, form | {"signature": "s"}]
     whole = {"type": "thinking", "thinking": "ab", "signature": "s"}
-    history: Any = [QUESTION, {"type": "reasoning", "encrypted_content": seal(pieces)}, CALL_A]
+    history: Any = [
+        QUESTION,
+        {"type": "reasoning", "encrypted_content": encode_reasoning_state(pieces)},
+        CALL_A,
+    ]
     found = responses("anthropic", input=[*history, OUTPUT_A])["messages"]
     assert found[1]["content"][0] == whole
     turn = {"role": "assistant", "content": "x", "reasoning_details": pieces}

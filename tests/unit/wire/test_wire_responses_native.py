@@ -12,7 +12,7 @@ from jusinfer.domain.sender import Stamp
 from jusinfer.gateway.inference.endpoints import ENDPOINTS, RESPONSES_PATH
 from jusinfer.gateway.inference.translator import CrossFormatTranslator, ResponsesPassthrough
 from jusinfer.wire.passthrough.responses_request import Target, native_request
-from jusinfer.wire.sealed import seal
+from jusinfer.wire.sealed import encode_reasoning_state
 from jusinfer.wire.upstream.anthropic.response import AnthropicDialect
 
 DOOR = ENDPOINTS["/v1/responses"]
@@ -331,10 +331,12 @@ def test_a_message_need_not_say_its_type() -> None:
 def test_reasoning_of_another_provider_is_left_out_and_its_own_is_unsealed() -> None:
     text = {"type": "reasoning.text", "text": "hm", "format": "anthropic-claude-v1"}
     row = {"type": "reasoning", "id": "rs_0", "summary": [{"type": "summary_text", "text": "hm"}]}
-    assert items({**row, "encrypted_content": seal([text])}) == []
+    assert items({**row, "encrypted_content": encode_reasoning_state([text])}) == []
     own = {"type": "reasoning.encrypted", "data": "gAAA", "format": "openai-responses-v1"}
     foreign = {**own, "format": "google-gemini-v1"}
-    sealed = seal([text, foreign, {**own, "id": "rs_68ab"}, {**own, "data": "gBBB", "id": "rs_1"}])
+    sealed = encode_reasoning_state(
+        [text, foreign, {**own, "id": "rs_68ab"}, {**own, "data": "gBBB", "id": "rs_1"}]
+    )
     assert items({**row, "encrypted_content": sealed}) == [
         {
             "type": "reasoning",

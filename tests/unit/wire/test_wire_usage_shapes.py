@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from jusinfer.domain.catalog import Price, PriceExtras
+from jusinfer.domain.catalog import AdditionalPrices, Price
 from jusinfer.domain.inference.stream_state import (
     AttemptState,
     Deadlines,
@@ -12,7 +12,7 @@ from jusinfer.domain.inference.stream_state import (
 )
 from jusinfer.domain.money import charge_nano
 from jusinfer.domain.pricing import cost_pico
-from jusinfer.domain.usage import TokenUsage, newer, plausible
+from jusinfer.domain.usage import TokenUsage, clamp_usage, newer
 from jusinfer.wire.upstream.anthropic.response import AnthropicDialect
 from jusinfer.wire.upstream.openai_chat import decode_answer, decode_chunk
 from jusinfer.wire.upstream.usage_shapes import (
@@ -30,7 +30,7 @@ PRICE = Price(
     output_micro_per_mtok=2_000_000,
     cache_read_micro_per_mtok=100_000,
     cache_write_micro_per_mtok=1_250_000,
-    extras=PriceExtras(cache_write_1h_micro_per_mtok=2_000_000),
+    extras=AdditionalPrices(cache_write_1h_micro_per_mtok=2_000_000),
 )
 
 
@@ -326,7 +326,7 @@ def test_a_shape_is_read_and_charged_exactly(name: str) -> None:
     text, expected, nano = ROWS[name]
     usage = read_usage(text.encode())
     assert usage == expected
-    assert charge_nano(cost_pico(PRICE, plausible(expected))) == nano
+    assert charge_nano(cost_pico(PRICE, clamp_usage(expected))) == nano
 
 
 @pytest.mark.parametrize("name", ROWS)

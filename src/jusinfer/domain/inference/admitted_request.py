@@ -20,7 +20,7 @@ from jusinfer.domain.inference.failures import (
     error_of,
     finished,
 )
-from jusinfer.domain.inference.response_headers import US_PER_SECOND, passed_headers
+from jusinfer.domain.inference.response_headers import US_PER_SECOND, passthrough_headers
 from jusinfer.domain.inference.settlement import OK, Settlement
 from jusinfer.domain.inference.stream_state import AttemptState, StreamAttempt, UpstreamFailure
 from jusinfer.domain.money import charge_nano, format_usd
@@ -140,7 +140,7 @@ class AdmittedRequest:
         self._note_health(attempt, None)
         self._settle(finished(answer.finish_reason), usage, cost)
         spent = self._overhead_seconds + effects.now() - arrived_at
-        headers = self._settlement.headers(self._index) + passed_headers(provider_headers)
+        headers = self._settlement.headers(self._index) + passthrough_headers(provider_headers)
         effects.respond(
             OK,
             f"content-type: application/json\r\n{headers}"

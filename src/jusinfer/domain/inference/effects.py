@@ -6,8 +6,8 @@ from typing import Protocol
 from jusinfer.domain.catalog import Upstream
 from jusinfer.domain.errors import JusinferError
 from jusinfer.domain.inference.stream_state import StreamAttempt, UpstreamFailure
-from jusinfer.domain.journal import Ended
-from jusinfer.domain.routing.features import Warmth
+from jusinfer.domain.journal import RequestEnded
+from jusinfer.domain.routing.features import CacheAffinity
 from jusinfer.domain.secret_masking import OwnSecrets
 from jusinfer.domain.upstream_health import Health, UpstreamEndpoint
 from jusinfer.domain.usage import TokenUsage
@@ -26,7 +26,7 @@ class Reservation(Protocol):
         ...
 
 
-class Hold(Protocol):
+class HeldLimits(Protocol):
     """What one request holds under rate limits and spend limits; ends once."""
 
     @property
@@ -34,7 +34,7 @@ class Hold(Protocol):
         """The leases of spend limits that the charge counts against."""
         ...
 
-    def end(self, record: Ended) -> None:
+    def end(self, record: RequestEnded) -> None:
         """Count what was used."""
         ...
 
@@ -200,11 +200,11 @@ class Effects(Protocol):
         """Return the HTTP status of an error."""
         ...
 
-    def append_ended(self, record: Ended, overrun_nano: int) -> None:
+    def append_ended(self, record: RequestEnded, overrun_nano: int) -> None:
         """Write how the request ended, and count it."""
         ...
 
-    def remember_affinity(self, conversation: bytes, warmth: Warmth, now: float) -> None:
+    def remember_affinity(self, conversation: bytes, warmth: CacheAffinity, now: float) -> None:
         """Remember who has the beginning of a conversation in its cache."""
         ...
 

@@ -5,19 +5,19 @@ from typing import Final, Protocol
 from jusinfer.domain.errors import JusinferError, Unavailable
 from jusinfer.domain.identity import Principal
 from jusinfer.domain.inference.admitted_request import AdmittedRequest
-from jusinfer.domain.inference.effects import Effects, Hold, Reservation
+from jusinfer.domain.inference.effects import Effects, HeldLimits, Reservation
 from jusinfer.domain.inference.planned_request import PlannedRequest
 from jusinfer.domain.inference.request import CompletionRequest
 from jusinfer.domain.inference.response_headers import (
     US_PER_SECOND,
     RateWindow,
     answer_headers,
-    own_ids,
+    request_id_headers,
 )
 from jusinfer.domain.inference.settlement import Settlement
 from jusinfer.domain.inference.usage_record import admitted_record
-from jusinfer.domain.journal import Admitted
-from jusinfer.domain.limits import CapAction, in_force
+from jusinfer.domain.journal import RequestAdmitted
+from jusinfer.domain.limits import CapAction, is_reached
 
 REFILLS_MAX: Final = 3
 SLOW_SECONDS: Final = 2.0
@@ -41,7 +41,7 @@ class PendingEffects(Effects, Protocol):
         """Take a request and its tokens of the key's rate; raises RateLimited."""
         ...
 
-    def take_limits(self, principal: Principal, tokens: int) -> Hold | None:
+    def take_limits(self, principal: Principal, tokens: int) -> HeldLimits | None:
         """Take what is lent here of all limits; None means `fetch_limits`. Raises RateLimited."""
         ...
 
@@ -53,7 +53,7 @@ class PendingEffects(Effects, Protocol):
         """Wait; then `delayed`."""
         ...
 
-    def reserve_caps(self, principal: Principal, hold: Hold, bound_nano: int) -> None:
+    def reserve_caps(self, principal: Principal, hold: HeldLimits, bound_nano: int) -> None:
         """Reserve the bound under every hard spend limit; then `caps_reserved`."""
         ...
 
@@ -69,7 +69,7 @@ class PendingEffects(Effects, Protocol):
         """Borrow more credit; then `credit_fetched`."""
         ...
 
-    def append_admitted(self, record: Admitted) -> None:
+    def append_admitted(self, record: RequestAdmitted) -> None:
         """Write that money may be spent; raises Unavailable."""
         ...
 
@@ -115,7 +115,7 @@ class PendingRequest:
         self._principal: Principal | None = None
         self._planned: PlannedRequest | None = None
         self._window: RateWindow | None = None
-        self._hold: Hold | None = None
+        self._hold: HeldLimits | None = None
         self._refills = 0
         self.request_id = request_id
         self.completion_id = completion_id
@@ -150,14 +150,14 @@ class PendingRequest:
         else:
             self.limits_acquired(hold)
 
-    def limits_acquired(self, hold: Hold) -> None:
+    def limits_acquired(self, hold: HeldLimits) -> None:
         """Go on under limits: slowed down, or within hard spend limits, where these apply."""
         self._hold = hold
         if self._is_abandoned():
             return
         principal, _ = self._known()
         epoch_seconds = self._effects.epoch_us() // US_PER_SECOND
-        if principal.caps and in_force(principal.caps, CapAction.SLOW, epoch_seconds):
+        if principal.caps and is_reached(principal.caps, CapAction.SLOW, epoch_seconds):
             self._effects.delay(SLOW_SECONDS)
         else:
             self.delayed()
@@ -257,7 +257,7 @@ class PendingRequest:
         return self._principal, self._planned
 
     def _headers(self) -> str:
-        names = own_ids(self.request_id, self.completion_id)
+        names = request_id_headers(self.request_id, self.completion_id)
         if self._principal is None or self._planned is None:
             return names
         return answer_headers(

@@ -4,13 +4,13 @@ from typing import Final
 
 import msgspec
 
-from jusinfer.domain.billing_rules import billed_pico
+from jusinfer.domain.billing_rules import billable_cost_pico
 from jusinfer.domain.catalog import Price
 from jusinfer.domain.errors import InsufficientCredit
 from jusinfer.domain.inference.request import CompletionRequest
 from jusinfer.domain.money import charge_nano
 from jusinfer.domain.pricing import affordable_completion_tokens, bound_pico, is_free
-from jusinfer.domain.routing.features import Warmth
+from jusinfer.domain.routing.features import CacheAffinity
 from jusinfer.domain.routing.plan import RoutePlan
 from jusinfer.domain.usage import TokenUsage
 
@@ -91,15 +91,15 @@ class PlannedRequest(msgspec.Struct):
 
     def cost_pico(self, index: int, usage: TokenUsage) -> int:
         """Return what a client pays for what it was delivered by a route, in pico-USD."""
-        return billed_pico(self.prices[index], usage, is_charged=True)
+        return billable_cost_pico(self.prices[index], usage, is_charged=True)
 
-    def warmth(self, index: int) -> Warmth:
+    def warmth(self, index: int) -> CacheAffinity:
         """Return what is remembered of a conversation that a route has just served."""
         traits, step = self.asked.traits, self.plan.routes[index]
         score, before = self.plan.score, traits.warm
         if before is not None and before.model_id == step.model.model_id:
             score = before.score
-        return Warmth(step.route.upstream, step.model.model_id, traits.input_tokens, score)
+        return CacheAffinity(step.route.upstream, step.model.model_id, traits.input_tokens, score)
 
 
 def bound_nano(

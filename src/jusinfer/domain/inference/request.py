@@ -4,7 +4,7 @@ from typing import Never
 
 import msgspec
 
-from jusinfer.domain.routing.features import Traits
+from jusinfer.domain.routing.features import RequestFeatures
 from jusinfer.domain.routing.preferences import NO_PREFERENCES, Preferences
 
 
@@ -55,7 +55,7 @@ class CompletionRequest:
         output_tokens_max: int | None,
         choice_count: int,
         fields: dict[str, msgspec.Raw],
-        traits: Traits,
+        traits: RequestFeatures,
         body_bytes: int,
         preferences: Preferences = NO_PREFERENCES,
         last_user: msgspec.Raw | None = None,

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from jusinfer.domain.inference.planned_request import PlannedRequest
-from jusinfer.domain.limits import Cap, highest
+from jusinfer.domain.limits import SpendLimit, most_consumed
 
 # Headers of a provider's answer that a client may see; all others stop here.
 PASSED_HEADERS: Final = frozenset({b"openai-processing-ms"})
@@ -21,7 +21,7 @@ class RateWindow(Protocol):
     tokens: float
 
 
-def own_ids(request_id: str, completion_id: str) -> str:
+def request_id_headers(request_id: str, completion_id: str) -> str:
     """Write the headers that name a request and its completion."""
     return f"x-request-id: {request_id}\r\nx-jusinfer-completion-id: {completion_id}\r\n"
 
@@ -31,7 +31,7 @@ def answer_headers(
     planned: PlannedRequest,
     index: int,
     window: RateWindow | None,
-    caps: tuple[Cap, ...],
+    caps: tuple[SpendLimit, ...],
     epoch_us: Callable[[], int],
 ) -> str:
     """Write the headers of every answer to a request that was planned; `names` are its ids."""
@@ -63,9 +63,9 @@ def rate_headers(window: RateWindow) -> str:
     )
 
 
-def cap_header(caps: tuple[Cap, ...], epoch_seconds: int) -> str:
+def cap_header(caps: tuple[SpendLimit, ...], epoch_seconds: int) -> str:
     """Write which cap on spending is nearest to its end, once a threshold has been reached."""
-    cap = highest(caps, epoch_seconds)
+    cap = most_consumed(caps, epoch_seconds)
     if cap is None:
         return ""
     return (
@@ -74,7 +74,7 @@ def cap_header(caps: tuple[Cap, ...], epoch_seconds: int) -> str:
     )
 
 
-def passed_headers(headers: list[tuple[bytes, bytes]]) -> str:
+def passthrough_headers(headers: list[tuple[bytes, bytes]]) -> str:
     """Write the few headers of a provider that may pass, bounded and printable."""
     passed = ""
     for name, value in headers:

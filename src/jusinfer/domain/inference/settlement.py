@@ -3,18 +3,18 @@
 from typing import Final, Protocol
 
 from jusinfer.domain.identity import Principal
-from jusinfer.domain.inference.effects import Effects, Hold, Reservation
+from jusinfer.domain.inference.effects import Effects, HeldLimits, Reservation
 from jusinfer.domain.inference.failures import kept_error
 from jusinfer.domain.inference.planned_request import PlannedRequest
 from jusinfer.domain.inference.response_headers import (
     US_PER_SECOND,
     RateWindow,
     answer_headers,
-    own_ids,
+    request_id_headers,
 )
 from jusinfer.domain.inference.stream_state import UpstreamFailure
-from jusinfer.domain.inference.usage_record import Ending, ended_record
-from jusinfer.domain.journal import Admitted
+from jusinfer.domain.inference.usage_record import CompletionResult, ended_record
+from jusinfer.domain.journal import RequestAdmitted
 from jusinfer.domain.money import charge_nano
 from jusinfer.domain.pricing import cost_pico
 from jusinfer.domain.usage import Outcome, TokenUsage
@@ -58,9 +58,9 @@ class Settlement:
         arrived: Arrived,
         principal: Principal,
         planned: PlannedRequest,
-        record: Admitted,
+        record: RequestAdmitted,
         reservation: Reservation,
-        hold: Hold | None,
+        hold: HeldLimits | None,
         window: RateWindow | None,
     ) -> None:
         self._effects = effects
@@ -88,7 +88,7 @@ class Settlement:
     def headers(self, index: int) -> str:
         """Write the headers of an answer by a route."""
         return answer_headers(
-            own_ids(self.request_id, self.completion_id),
+            request_id_headers(self.request_id, self.completion_id),
             self.planned,
             index,
             self._window,
@@ -121,7 +121,7 @@ class Settlement:
             self.planned,
             index,
             usage,
-            Ending(
+            CompletionResult(
                 self.request_id,
                 outcome,
                 status,

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from jusinfer.domain.usage import TokenUsage, newer, plausible
+from jusinfer.domain.usage import TokenUsage, clamp_usage, newer
 
 HELD_EVENTS_MAX: Final = 64
 HELD_BYTES_MAX: Final = 256 * 1024
@@ -83,7 +83,7 @@ class AttemptState(enum.Enum):
     FAILED = "failed"
 
 
-class Verdict(enum.Enum):
+class TimeoutCheck(enum.Enum):
     """What a tick finds."""
 
     WAIT = "wait"
@@ -102,7 +102,7 @@ class Deadlines(msgspec.Struct, frozen=True):
     keep_alive_seconds: float
 
 
-class StreamRender(Protocol):
+class StreamCallbacks(Protocol):
     """Builds the two events that the machine cannot build itself."""
 
     def usage_event(self, machine: "StreamAttempt") -> bytes:
@@ -148,7 +148,7 @@ class StreamAttempt:
     def __init__(  # noqa: PLR0913 (what one attempt is made of)
         self,
         decode: Callable[[bytes], Chunk],
-        render: StreamRender,
+        render: StreamCallbacks,
         *,
         wants_usage: bool,
         choice_count: int,
@@ -159,7 +159,7 @@ class StreamAttempt:
         flush: Callable[[], Chunk | None] | None = None,
     ) -> None:
         self._flush = flush
-        self._frame = framed if frame is None else frame
+        self._frame = frame_events if frame is None else frame
         self._done_event = done_event
         self._decode = decode
         self._render = render
@@ -250,22 +250,22 @@ class StreamAttempt:
         self._take_rest(passed)
         return self._complete(passed)
 
-    def tick(self, now: float) -> Verdict:
+    def tick(self, now: float) -> TimeoutCheck:
         """Judge the time; after KEEP_ALIVE a comment is expected to be sent."""
         if self.is_over:
-            return Verdict.WAIT
+            return TimeoutCheck.WAIT
         deadlines = self._deadlines
         if now - self._started_at > deadlines.total_seconds:
-            return Verdict.TOTAL_TIMEOUT
+            return TimeoutCheck.TOTAL_TIMEOUT
         if self.state is AttemptState.WAITING:
             if now - self._started_at > deadlines.first_event_seconds:
-                return Verdict.FIRST_EVENT_TIMEOUT
+                return TimeoutCheck.FIRST_EVENT_TIMEOUT
         elif now - self._last_event_at > deadlines.between_events_seconds:
-            return Verdict.STALLED
+            return TimeoutCheck.STALLED
         if now - self._last_sent_at > deadlines.keep_alive_seconds:
             self._last_sent_at = now
-            return Verdict.KEEP_ALIVE
-        return Verdict.WAIT
+            return TimeoutCheck.KEEP_ALIVE
+        return TimeoutCheck.WAIT
 
     def caller_is_slow(self, now: float) -> None:
         """Count no silence, and send no comment, while the upstream is kept waiting."""
@@ -319,9 +319,9 @@ class StreamAttempt:
             or len(self._held) > HELD_EVENTS_MAX
             or self._held_bytes > HELD_BYTES_MAX
         ):
-            self._let_go(passed)
+            self._flush_held(passed)
 
-    def _let_go(self, passed: list[bytes]) -> None:
+    def _flush_held(self, passed: list[bytes]) -> None:
         passed.extend(self._held)
         self._held.clear()
         self._held_bytes = 0
@@ -343,7 +343,7 @@ class StreamAttempt:
     def _complete(self, passed: list[bytes]) -> bytes:
         """End well: gives what was held or not yet passed on, framed, then the last events."""
         if not self.has_sent_content:
-            self._let_go(passed)
+            self._flush_held(passed)
         before = self._framed(passed)
         if self.state is AttemptState.FAILED:
             return before
@@ -378,7 +378,7 @@ class StreamAttempt:
             passed.clear()
 
 
-def framed(payloads: list[bytes]) -> bytes:
+def frame_events(payloads: list[bytes]) -> bytes:
     """Frame events that hold at least one; those of several lines become several data lines."""
     joined = b"\n\ndata: ".join(payloads)
     if joined.count(b"\n") > 2 * (len(payloads) - 1):
@@ -416,7 +416,7 @@ def usage_to_charge(
         and reported.completion_tokens > 0
     ):
         return reported
-    believed = plausible(reported)
+    believed = clamp_usage(reported)
     if not has_content or (believed.prompt_tokens > 0 and believed.completion_tokens > 0):
         return believed
     return msgspec.structs.replace(

@@ -4,7 +4,7 @@ import msgspec
 
 from jusinfer.domain.identity import Principal
 from jusinfer.domain.inference.planned_request import PlannedRequest
-from jusinfer.domain.journal import Admitted, Ended
+from jusinfer.domain.journal import RequestAdmitted, RequestEnded
 from jusinfer.domain.usage import Outcome, TokenUsage
 
 
@@ -14,9 +14,9 @@ def admitted_record(
     planned: PlannedRequest,
     lease_id: str,
     admitted_at_us: int,
-) -> Admitted:
+) -> RequestAdmitted:
     """Build the record that is written before a provider is called."""
-    return Admitted(
+    return RequestAdmitted(
         completion_id=completion_id,
         tenant_id=principal.tenant_id,
         member_id=principal.member_id,
@@ -31,7 +31,7 @@ def admitted_record(
     )
 
 
-class Ending(msgspec.Struct, frozen=True, gc=False):
+class CompletionResult(msgspec.Struct, frozen=True, gc=False):
     """How a request ended.
 
     Times are microseconds since it arrived; `first_byte_us` is -1 where none came. `error_text` is
@@ -54,11 +54,15 @@ class Ending(msgspec.Struct, frozen=True, gc=False):
 
 
 def ended_record(
-    admitted: Admitted, planned: PlannedRequest, index: int, usage: TokenUsage, ending: Ending
-) -> Ended:
+    admitted: RequestAdmitted,
+    planned: PlannedRequest,
+    index: int,
+    usage: TokenUsage,
+    ending: CompletionResult,
+) -> RequestEnded:
     """Build the record of an end; `index` is the route's that answered, or was tried last."""
     step = planned.plan.routes[index]
-    return Ended(
+    return RequestEnded(
         admitted.completion_id,
         ending.request_id,
         admitted.tenant_id,

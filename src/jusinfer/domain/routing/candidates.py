@@ -8,7 +8,7 @@ import msgspec
 from jusinfer.domain.catalog import Capability, Catalog, Model, Route, price_at
 from jusinfer.domain.errors import InvalidRequest, JusinferError, PolicyRefused, Unavailable
 from jusinfer.domain.pricing import expected_pico
-from jusinfer.domain.routing.features import Traits
+from jusinfer.domain.routing.features import RequestFeatures
 from jusinfer.domain.routing.filters import (
     CANDIDATE,
     ID,
@@ -19,8 +19,8 @@ from jusinfer.domain.routing.filters import (
     open_routes,
     table_gate,
 )
-from jusinfer.domain.routing.load_balancing import used_up
-from jusinfer.domain.routing.objective import RoutingPolicy, Wish
+from jusinfer.domain.routing.load_balancing import quota_exhausted
+from jusinfer.domain.routing.objective import Objective, RoutingPolicy
 from jusinfer.domain.routing.plan import Exclusion, PlannedRoute, Reason, reason
 from jusinfer.domain.routing.preferences import NO_PREFERENCES
 from jusinfer.domain.routing.rules import RuleTable
@@ -44,7 +44,7 @@ class Field(msgspec.Struct, frozen=True):
     rows: tuple[Row, ...]
 
 
-class Fitting:
+class CandidateSelector:
     """The gates of one table over one catalog."""
 
     def __init__(self, table: RuleTable, catalog: Catalog) -> None:
@@ -58,7 +58,7 @@ class Fitting:
         self._all = self.field(RoutingPolicy(""))
         self.known = self._all.candidates
 
-    def output_tokens(self, traits: Traits) -> int:
+    def output_tokens(self, traits: RequestFeatures) -> int:
         """Give the output that a request is expected to take, in tokens."""
         if traits.output_tokens_max is not None:
             return traits.output_tokens_max
@@ -73,7 +73,7 @@ class Fitting:
         self,
         model: Model,
         route: Route,
-        traits: Traits,
+        traits: RequestFeatures,
         policy: RoutingPolicy,
         health: HealthSnapshot,
     ) -> PlannedRoute:
@@ -123,12 +123,12 @@ class Fitting:
             self._fields[tenant] = field
         return field
 
-    def through(
+    def filter_candidates(
         self,
-        traits: Traits,
+        traits: RequestFeatures,
         policy: RoutingPolicy,
         field: Field,
-        wish: Wish,
+        wish: Objective,
         health: HealthSnapshot,
     ) -> tuple[list[Fit], list[Exclusion]]:
         """Let the candidates through the gates; raises with the gates when none is left."""
@@ -170,11 +170,13 @@ class Fitting:
                 fits.append(fit)
         shorter = None if fits else self._within_reach(field, wish, traits)
         if shorter is not None:
-            return self.through(shorter, policy, field, wish, health)
+            return self.filter_candidates(shorter, policy, field, wish, health)
         fits.sort()
         return self._sound(fits, excluded, health)
 
-    def _within_reach(self, field: Field, wish: Wish, traits: Traits) -> Traits | None:
+    def _within_reach(
+        self, field: Field, wish: Objective, traits: RequestFeatures
+    ) -> RequestFeatures | None:
         """Cut a budget that is beyond every model which can do the rest to the longest of theirs.
 
         None when it is not: then it keeps out the models that give less, as any gate does.
@@ -189,7 +191,9 @@ class Fitting:
             return None
         return msgspec.structs.replace(traits, output_tokens_max=longest)
 
-    def _among(self, field: Field, wish: Wish, excluded: list[Exclusion]) -> Iterable[Candidate]:
+    def _among(
+        self, field: Field, wish: Objective, excluded: list[Exclusion]
+    ) -> Iterable[Candidate]:
         """Give the candidates that a request may mean, and note those that a policy closes."""
         if not wish.only:
             excluded += field.excluded
@@ -198,7 +202,11 @@ class Fitting:
         return [field.candidates[name] for name in wish.only if name in field.candidates]
 
     def _fit(
-        self, candidate: Candidate, traits: Traits, policy: RoutingPolicy, health: HealthSnapshot
+        self,
+        candidate: Candidate,
+        traits: RequestFeatures,
+        policy: RoutingPolicy,
+        health: HealthSnapshot,
     ) -> Fit | Exclusion:
         """Find the cheapest route to a model that may be taken, or the gate that closes them."""
         steps = self.steps(candidate, traits, policy, health)
@@ -211,7 +219,11 @@ class Fitting:
         return best.estimate_pico or 0, who
 
     def steps(
-        self, candidate: Candidate, traits: Traits, policy: RoutingPolicy, health: HealthSnapshot
+        self,
+        candidate: Candidate,
+        traits: RequestFeatures,
+        policy: RoutingPolicy,
+        health: HealthSnapshot,
     ) -> list[PlannedRoute]:
         """Give the routes to a model that may be taken, the cheapest first."""
         found = [
@@ -249,7 +261,7 @@ class Fitting:
                 if exclusion.gate == "account"
                 for route in self.catalog.models[exclusion.model_id].routes
             ]
-            return used_up(min((seconds for seconds in shut if seconds), default=1.0))
+            return quota_exhausted(min((seconds for seconds in shut if seconds), default=1.0))
         names = ", ".join(sorted(found))
         if not found:
             return Unavailable("no model is on offer")
@@ -288,7 +300,7 @@ def may_be_chosen(model: Model) -> bool:
     )
 
 
-def _is_quick(policy: RoutingPolicy, wish: Wish, health: HealthSnapshot) -> bool:
+def _is_quick(policy: RoutingPolicy, wish: Objective, health: HealthSnapshot) -> bool:
     """Tell whether nothing but everyone's prices can matter to most costs."""
     return (
         health.is_all_healthy

@@ -12,7 +12,7 @@ from jusinfer.domain.errors import (
     ModelNotFound,
     PolicyRefused,
 )
-from jusinfer.domain.routing.features import Traits
+from jusinfer.domain.routing.features import RequestFeatures
 from jusinfer.domain.routing.filters import open_routes
 from jusinfer.domain.routing.load_balancing import by_health, serving
 from jusinfer.domain.routing.objective import RoutingPolicy
@@ -74,7 +74,7 @@ def _asked(name: str, catalog: Catalog) -> str:
 
 
 def plan_named(
-    traits: Traits,
+    traits: RequestFeatures,
     policy: RoutingPolicy,
     catalog: Catalog,
     health: HealthSnapshot,

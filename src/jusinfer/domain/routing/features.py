@@ -3,7 +3,7 @@
 import msgspec
 
 
-class Warmth(msgspec.Struct, frozen=True):
+class CacheAffinity(msgspec.Struct, frozen=True):
     """Who served a conversation last, and what is likely in its cache there.
 
     The tokens are those of its last prompt; the score is that of the request by which its model
@@ -16,7 +16,7 @@ class Warmth(msgspec.Struct, frozen=True):
     score: int = 0
 
 
-class Traits(msgspec.Struct, frozen=True):
+class RequestFeatures(msgspec.Struct, frozen=True):
     """Facts a route may depend on. Token counts are estimates; the bound is never exceeded.
 
     `hints` are ids of the rule table's hints that were found, in its order; `task` is one of the
@@ -39,5 +39,5 @@ class Traits(msgspec.Struct, frozen=True):
     choice_count: int = 1
     hints: tuple[str, ...] = ()
     task: str = ""
-    warm: Warmth | None = None
+    warm: CacheAffinity | None = None
     window_tokens: int = 0

@@ -3,7 +3,7 @@
 from typing import Final
 
 from jusinfer.domain.catalog import Capability, Catalog, Model, Route
-from jusinfer.domain.routing.features import Traits
+from jusinfer.domain.routing.features import RequestFeatures
 from jusinfer.domain.routing.preferences import Preferences, preference_gate
 from jusinfer.domain.tenant_policy import TenantPolicy, closed_gate
 
@@ -89,7 +89,7 @@ def open_routes(
     return tuple(kept), tuple(closed)
 
 
-def needed_bits(traits: Traits) -> int:
+def needed_bits(traits: RequestFeatures) -> int:
     """Give what a request needs of a model, as bits."""
     return (
         (TOOLS if traits.tool_count else 0)
@@ -99,7 +99,7 @@ def needed_bits(traits: Traits) -> int:
     )
 
 
-def closed_gates(candidate: Candidate, traits: Traits, needed_tokens: int) -> set[str]:
+def closed_gates(candidate: Candidate, traits: RequestFeatures, needed_tokens: int) -> set[str]:
     """Give the gates, as the table names them, by which a model cannot serve a request.
 
     `needed_tokens` are hundredths of a token, with the margin.

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from jusinfer.domain.errors import Unavailable
-from jusinfer.domain.routing.features import Warmth
+from jusinfer.domain.routing.features import CacheAffinity
 from jusinfer.domain.routing.plan import PlannedRoute
 from jusinfer.domain.upstream_health import HealthSnapshot
 
@@ -23,11 +23,11 @@ def serving(steps: list[PlannedRoute], health: HealthSnapshot) -> list[PlannedRo
     """Leave out routes whose account is used up; raises Unavailable when none is left."""
     kept = [step for step in steps if not health.shut_seconds(step.route.upstream)]
     if not kept and steps:
-        raise used_up(min(health.shut_seconds(step.route.upstream) for step in steps))
+        raise quota_exhausted(min(health.shut_seconds(step.route.upstream) for step in steps))
     return kept
 
 
-def used_up(seconds: float) -> Unavailable:
+def quota_exhausted(seconds: float) -> Unavailable:
     """Give the refusal of a request whose every upstream has shut its account to us."""
     return Unavailable(
         "the upstream cannot serve our account right now",
@@ -41,7 +41,7 @@ def by_health(
     steps: list[PlannedRoute],
     health: HealthSnapshot,
     random: Callable[[], float],
-    warm: Warmth | None,
+    warm: CacheAffinity | None,
     sort: str,
 ) -> list[PlannedRoute]:
     """Order routes, those of the first one's model first; `sort` is the request's own order."""
@@ -81,7 +81,7 @@ def _drawn(
 
 
 def _warm_first(
-    steps: list[PlannedRoute], health: HealthSnapshot, warm: Warmth
+    steps: list[PlannedRoute], health: HealthSnapshot, warm: CacheAffinity
 ) -> list[PlannedRoute]:
     """Let the route that holds the conversation lead those of its model, within reason."""
     model = steps[0].model

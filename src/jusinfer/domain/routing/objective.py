@@ -36,7 +36,7 @@ class RoutingPolicy(msgspec.Struct, frozen=True):
     is_cheapest: bool = False
 
 
-class Wish(msgspec.Struct, frozen=True):
+class Objective(msgspec.Struct, frozen=True):
     """How to choose, what a right answer is worth (none: whatever it takes), and among which."""
 
     dial: str
@@ -55,16 +55,16 @@ def is_auto(policy: RoutingPolicy) -> bool:
     return policy.is_cheapest or policy.model == AUTO or policy.model.startswith(AUTO_PREFIX)
 
 
-def wish_of(
+def parse_objective(
     policy: RoutingPolicy,
     catalog: Catalog,
     candidates: Mapping[str, Candidate],
     worth_micro: int,
-) -> Wish:
+) -> Objective:
     """Read the wish in the name that a request gives; raises ModelNotFound."""
     tenant = policy.tenant
     if policy.is_cheapest:
-        return Wish(CHEAP, 0, _CAPPED)
+        return Objective(CHEAP, 0, _CAPPED)
     if AUTO not in catalog.models:
         raise ModelNotFound("the model is not offered with this key", param="model")
     own_worth = worth_micro if tenant.worth_micro is None else tenant.worth_micro
@@ -72,7 +72,7 @@ def wish_of(
     dial = said or tenant.dial or BALANCED
     if dial in DIALS:
         worth = None if dial == BEST else 0 if dial == CHEAP else own_worth
-        return Wish(dial, worth, _ASKED.get(dial, ()))
+        return Objective(dial, worth, _ASKED.get(dial, ()))
     names = tuple(dict.fromkeys(name.strip() for name in said.split(",")))
     known = [name for name in names if name in candidates]
     if not known:
@@ -83,4 +83,4 @@ def wish_of(
         )
     if len(known) < len(names):
         raise ModelNotFound("not every model of the list may be chosen", param="model")
-    return Wish(BALANCED, own_worth, _LISTED, names)
+    return Objective(BALANCED, own_worth, _LISTED, names)

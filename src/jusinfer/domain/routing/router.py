@@ -14,7 +14,7 @@ from jusinfer.domain.errors import (
     JusinferError,
     ModelNotFound,
 )
-from jusinfer.domain.routing.candidates import Fitting
+from jusinfer.domain.routing.candidates import CandidateSelector
 from jusinfer.domain.routing.explicit import (
     EXPLICIT,
     EXPLICIT_CODE,
@@ -22,10 +22,16 @@ from jusinfer.domain.routing.explicit import (
     explicit_plan,
     plan_named,
 )
-from jusinfer.domain.routing.features import Traits
+from jusinfer.domain.routing.features import RequestFeatures
 from jusinfer.domain.routing.filters import CANDIDATE, ID, ROUTE, TIER
 from jusinfer.domain.routing.load_balancing import by_health
-from jusinfer.domain.routing.objective import RoutingPolicy, Wish, is_auto, wish_of, worth_of
+from jusinfer.domain.routing.objective import (
+    Objective,
+    RoutingPolicy,
+    is_auto,
+    parse_objective,
+    worth_of,
+)
 from jusinfer.domain.routing.plan import (
     ATTEMPTS_MAX,
     PlannedRoute,
@@ -43,9 +49,9 @@ from jusinfer.domain.routing.selection import (
     FAST,
     WHO,
     Fit,
-    Gains,
+    QualityGains,
+    fallbacks,
     fastest,
-    stand_ins,
     strongest,
 )
 from jusinfer.domain.upstream_health import HealthSnapshot, zero_random
@@ -55,7 +61,7 @@ WHY: Final[Mapping[str, Reason]] = {name: reason(name) for name in OUTCOMES}
 
 
 def decide(
-    traits: Traits,
+    traits: RequestFeatures,
     policy: RoutingPolicy,
     table: RuleTable,
     catalog: Catalog,
@@ -72,8 +78,8 @@ class Router:
     def __init__(self, table: RuleTable, catalog: Catalog) -> None:
         self.table = table
         self.catalog = catalog
-        self.fitting = Fitting(table, catalog)
-        self.gains = Gains(table)
+        self.fitting = CandidateSelector(table, catalog)
+        self.gains = QualityGains(table)
         self.scorer = Scorer(table)
         self._worth_micro = worth_of(table)
         self._explicit = {
@@ -91,7 +97,7 @@ class Router:
 
     def decide(
         self,
-        traits: Traits,
+        traits: RequestFeatures,
         policy: RoutingPolicy,
         health: HealthSnapshot,
         random: Dice,
@@ -117,9 +123,9 @@ class Router:
         # Before a cap's short cut: a name that nobody knows is refused, not recorded.
         asked = asked_name(policy, self.catalog) if policy.is_cheapest else ""
         field = self.fitting.field(policy)
-        wish = wish_of(policy, self.catalog, self.fitting.known, self._worth_micro)
+        wish = parse_objective(policy, self.catalog, self.fitting.known, self._worth_micro)
         output_tokens = self.fitting.output_tokens(traits)
-        fits, excluded = self.fitting.through(traits, policy, field, wish, health)
+        fits, excluded = self.fitting.filter_candidates(traits, policy, field, wish, health)
         score, fired = self.scorer.score(traits, output_tokens, ignored)
         chosen, why = self.choose(fits, wish, traits, score)
         steps = self._steps(fits, chosen, wish, traits, policy, health, random)
@@ -128,8 +134,12 @@ class Router:
         asked = asked or asked_name(policy, self.catalog)
         return RoutePlan(steps, reasons, coded(reasons), version, score, tuple(excluded), asked)
 
-    def decisive(
-        self, plan: RoutePlan, traits: Traits, policy: RoutingPolicy, health: HealthSnapshot
+    def decisive_signals(
+        self,
+        plan: RoutePlan,
+        traits: RequestFeatures,
+        policy: RoutingPolicy,
+        health: HealthSnapshot,
     ) -> frozenset[str]:
         """Give the ids of the signals without which another model would have been chosen."""
         chosen = plan.routes[0].model.model_id
@@ -142,7 +152,11 @@ class Router:
         return frozenset(found)
 
     def estimated(
-        self, plan: RoutePlan, traits: Traits, policy: RoutingPolicy, health: HealthSnapshot
+        self,
+        plan: RoutePlan,
+        traits: RequestFeatures,
+        policy: RoutingPolicy,
+        health: HealthSnapshot,
     ) -> RoutePlan:
         """Give a plan to be shown: with estimates where none were needed to make it."""
         steps = tuple(
@@ -155,7 +169,9 @@ class Router:
 
     # ------------------------------------------------------------------ choice
 
-    def choose(self, fits: list[Fit], wish: Wish, traits: Traits, score: int) -> tuple[Fit, str]:
+    def choose(
+        self, fits: list[Fit], wish: Objective, traits: RequestFeatures, score: int
+    ) -> tuple[Fit, str]:
         """Choose one of the models that fit, and say by what."""
         cheapest = fits[0]
         if len(fits) == 1:
@@ -172,7 +188,9 @@ class Router:
             return stay, "kept_warm"
         return chosen, "not_worth_it" if chosen is cheapest else "worth_it"
 
-    def _staying(self, fits: list[Fit], traits: Traits, chosen: Fit, score: int) -> Fit | None:
+    def _staying(
+        self, fits: list[Fit], traits: RequestFeatures, chosen: Fit, score: int
+    ) -> Fit | None:
         """Give the model that a conversation stays with, when it is not the one chosen anyway."""
         warm, rise = traits.warm, self.table.choose.keep_until_rise
         if warm is None or not rise or warm.model_id == chosen[WHO][ID]:
@@ -186,8 +204,8 @@ class Router:
         self,
         fits: list[Fit],
         chosen: Fit,
-        wish: Wish,
-        traits: Traits,
+        wish: Objective,
+        traits: RequestFeatures,
         policy: RoutingPolicy,
         health: HealthSnapshot,
         random: Dice,
@@ -207,12 +225,12 @@ class Router:
         if not policy.preferences.has_fallbacks:
             return tuple(steps[:1])
         if len(steps) < ATTEMPTS_MAX and len(fits) > 1:
-            for fit in stand_ins(fits, chosen, wish.dial, ATTEMPTS_MAX - len(steps)):
+            for fit in fallbacks(fits, chosen, wish.dial, ATTEMPTS_MAX - len(steps)):
                 steps.append(PlannedRoute(fit[WHO][CANDIDATE].model, fit[WHO][ROUTE], fit[COST]))
         return tuple(steps[:ATTEMPTS_MAX])
 
     def _listed(
-        self, traits: Traits, policy: RoutingPolicy, health: HealthSnapshot, random: Dice
+        self, traits: RequestFeatures, policy: RoutingPolicy, health: HealthSnapshot, random: Dice
     ) -> RoutePlan:
         """Plan a list of models: each that is offered, in order, the named one first."""
         preferences = msgspec.structs.replace(policy.preferences, models=())

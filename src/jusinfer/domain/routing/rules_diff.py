@@ -7,7 +7,7 @@ import msgspec
 
 from jusinfer.domain.catalog import Catalog
 from jusinfer.domain.errors import JusinferError
-from jusinfer.domain.routing.features import Traits
+from jusinfer.domain.routing.features import RequestFeatures
 from jusinfer.domain.routing.objective import RoutingPolicy
 from jusinfer.domain.routing.plan import AUTO
 from jusinfer.domain.routing.router import Router
@@ -28,7 +28,7 @@ class Change(msgspec.Struct, frozen=True):
     then: str
 
 
-class Flips(msgspec.Struct, frozen=True):
+class DecisionChanges(msgspec.Struct, frozen=True):
     """Of so many made-up requests, how many would go to a stronger or a weaker model."""
 
     requests: int
@@ -46,7 +46,7 @@ def changes(now: RuleTable, then: RuleTable) -> list[Change]:
     ]
 
 
-def flips(now: RuleTable, then: RuleTable, catalog: Catalog) -> Flips:
+def flips(now: RuleTable, then: RuleTable, catalog: Catalog) -> DecisionChanges:
     """Decide requests of every size, budget and hint by both tables over a catalog."""
     one, other = Router(now, catalog), Router(then, catalog)
     requests = stronger = weaker = 0
@@ -55,14 +55,14 @@ def flips(now: RuleTable, then: RuleTable, catalog: Catalog) -> Flips:
         requests += 1
         stronger += tiers[1] > tiers[0]
         weaker += tiers[1] < tiers[0]
-    return Flips(requests, stronger, weaker)
+    return DecisionChanges(requests, stronger, weaker)
 
 
-def _made_up(now: RuleTable, then: RuleTable) -> list[Traits]:
+def _made_up(now: RuleTable, then: RuleTable) -> list[RequestFeatures]:
     hints = dict.fromkeys((*(hint.id for hint in now.hint), *(hint.id for hint in then.hint)))
     marks = [(), *((hint,) for hint in hints), *itertools.combinations(hints, 2)]
     return [
-        Traits(size, size * 4, budget, 1, tool_count=tools, hints=found)
+        RequestFeatures(size, size * 4, budget, 1, tool_count=tools, hints=found)
         for size in SIZES
         for budget in BUDGETS
         for tools in TOOLS
@@ -70,7 +70,7 @@ def _made_up(now: RuleTable, then: RuleTable) -> list[Traits]:
     ]
 
 
-def _tier(router: Router, traits: Traits) -> int:
+def _tier(router: Router, traits: RequestFeatures) -> int:
     try:
         plan = router.decide(traits, RoutingPolicy(AUTO), HealthyView(), zero_random)
     except JusinferError:

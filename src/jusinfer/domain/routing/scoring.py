@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import Final
 
-from jusinfer.domain.routing.features import Traits
+from jusinfer.domain.routing.features import RequestFeatures
 from jusinfer.domain.routing.plan import Reason, reason
 from jusinfer.domain.routing.rules import RuleTable, Signal
 
@@ -24,7 +24,7 @@ class _Rule:
         self.tools_from = signal.tools_from or 0
         self.is_bounded = signal.is_bounded or bool(signal.task or signal.effort)
 
-    def holds(self, traits: Traits, output_tokens: int) -> bool:
+    def holds(self, traits: RequestFeatures, output_tokens: int) -> bool:
         """Tell whether all conditions but the hint hold."""
         low, high = self.input
         if not low <= traits.input_tokens < high:
@@ -60,7 +60,7 @@ class Scorer:
                 self._others.append(rule)
 
     def score(
-        self, traits: Traits, output_tokens: int, ignored: Collection[str] = ()
+        self, traits: RequestFeatures, output_tokens: int, ignored: Collection[str] = ()
     ) -> tuple[int, tuple[Reason, ...]]:
         """Give the sum of points and the signals that count, in the table's order.
 
@@ -79,7 +79,7 @@ class Scorer:
             score += one.amount
         return score, tuple(fired)
 
-    def _fired(self, traits: Traits, output_tokens: int) -> list[Reason]:
+    def _fired(self, traits: RequestFeatures, output_tokens: int) -> list[Reason]:
         fired: list[Reason] = []
         if traits.task:
             fired += [rule.reason for rule in self._by_task if rule.holds(traits, output_tokens)]

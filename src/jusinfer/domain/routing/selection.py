@@ -20,7 +20,7 @@ COST: Final = 0
 WHO: Final = 1
 
 
-class Gains:
+class QualityGains:
     """What stronger models gain, by the rows of one table, in millionths of a right answer."""
 
     __slots__ = ("_default", "_least", "_pairs")
@@ -85,7 +85,7 @@ def fastest(fits: list[Fit]) -> Fit:
     return min(kept, key=lambda fit: (fit[WHO][LATENCY], fit))
 
 
-def stand_ins(fits: list[Fit], chosen: Fit, dial: str, count: int) -> list[Fit]:
+def fallbacks(fits: list[Fit], chosen: Fit, dial: str, count: int) -> list[Fit]:
     """Give so many others, in the order in which they stand in for the chosen one.
 
     The cheapest first, or the fastest, where that was asked for; else those of its tier, then

@@ -14,10 +14,10 @@ from typing import Final
 from jusinfer.domain.errors import Unavailable
 from jusinfer.domain.journal import (
     FORMAT_VERSION,
-    Admitted,
-    Ended,
     FrameEncoder,
-    Opened,
+    RequestAdmitted,
+    RequestEnded,
+    SegmentHeader,
 )
 
 SEGMENT_BYTES: Final = 64 * 1024 * 1024
@@ -92,14 +92,16 @@ class Journal:
         self._number += 1
         segment = Segment(path)
         try:
-            segment.append(self._encoder.frame(Opened(FORMAT_VERSION, self._worker_id, now_us)))
+            segment.append(
+                self._encoder.frame(SegmentHeader(FORMAT_VERSION, self._worker_id, now_us))
+            )
         except OSError:
             segment.abandon()
             raise
         self._segment = segment
         return segment
 
-    def admit(self, record: Admitted) -> Segment:
+    def admit(self, record: RequestAdmitted) -> Segment:
         """Write that money may be spent; the completion must end in the segment returned."""
         segment = self._segment
         if segment is None or self.is_shedding:
@@ -117,7 +119,7 @@ class Journal:
         segment.open_count += 1
         return segment
 
-    def end(self, segment: Segment, record: Ended) -> None:
+    def end(self, segment: Segment, record: RequestEnded) -> None:
         """Write how a completion ended; raises OSError when the disk refuses."""
         segment.append(self._encoder.frame(record))
         segment.open_count -= 1

@@ -25,7 +25,7 @@ WAITING_COUNT_MAX: Final = 1_000
 
 
 # Asks the database for a key; one that was known before does not wait behind the others.
-Look = Callable[[bytes, bool], Awaitable[Principal | None]]
+KeyLookup = Callable[[bytes, bool], Awaitable[Principal | None]]
 
 
 class Entry:
@@ -43,7 +43,7 @@ class Entry:
 class KeyCache:
     """What this worker knows of keys; `look` asks the database and raises `outage` when away."""
 
-    def __init__(self, look: Look, outage: type[Exception]) -> None:
+    def __init__(self, look: KeyLookup, outage: type[Exception]) -> None:
         self._look = look
         self._outage = outage
         self._known: dict[bytes, Entry] = {}
@@ -102,7 +102,7 @@ class KeyCache:
             future.set_result(found)
         return _principal(found)
 
-    def forget(self, fingerprint: bytes | None = None) -> None:
+    def invalidate(self, fingerprint: bytes | None = None) -> None:
         """Drop one key, or all of them, so that the next use asks the database again."""
         self._generation += 1
         if fingerprint is None:
@@ -112,7 +112,7 @@ class KeyCache:
         self._known.pop(fingerprint, None)
         self._unknown.pop(fingerprint, None)
 
-    def distrust(self, now: float) -> None:
+    def expire_all(self, now: float) -> None:
         """Believe nothing without asking again, but keep it to fall back on in an outage."""
         self._generation += 1
         for entry in self._known.values():

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, Protocol
 
 from jusinfer.domain.errors import RateLimited, Unavailable
-from jusinfer.domain.limits import Ask, Limit, LimitKind, Permit
+from jusinfer.domain.limits import Limit, LimitKind, QuotaGrant, QuotaRequest
 
 AHEAD_SECONDS: Final = 2.0
 IDLE_SECONDS: Final = 2.0
@@ -26,7 +26,7 @@ _NOUNS: Final[Mapping[str, str]] = {
 class QuotaSource(Protocol):
     """What permits ask of the database."""
 
-    def take(self, asks: list[Ask]) -> Awaitable[list[Permit]]:
+    def take(self, asks: list[QuotaRequest]) -> Awaitable[list[QuotaGrant]]:
         """Take permits of several limits in one call."""
         ...
 
@@ -41,23 +41,32 @@ class LeasedQuota:
     `stock` may fall below zero by what answers took over their estimate: the next permits pay.
     """
 
-    __slots__ = ("dry_until", "ends_at", "limit", "since", "stock", "used", "used_at", "wait_ms")
+    __slots__ = (
+        "ends_at",
+        "exhausted_until",
+        "limit",
+        "since",
+        "stock",
+        "used",
+        "used_at",
+        "wait_ms",
+    )
 
     def __init__(self, limit: Limit, now: float) -> None:
         self.limit = limit
         self.stock = 0
         self.ends_at = math.inf if limit.kind == LimitKind.CONCURRENCY else now
-        self.dry_until = 0.0
+        self.exhausted_until = 0.0
         self.wait_ms = 1_000
         self.used = 0
         self.used_at = now
         self.since = now
 
-    def roll(self, now: float) -> None:
+    def expire(self, now: float) -> None:
         """Let go of permits whose minute is over."""
         if now >= self.ends_at:
             self.stock = min(self.stock, 0)
-            self.dry_until = 0.0
+            self.exhausted_until = 0.0
 
     def use(self, amount: int, now: float) -> None:
         """Spend permits that are there."""
@@ -65,13 +74,15 @@ class LeasedQuota:
         self.used += amount
         self.used_at = now
 
-    def ask(self, need: int, now: float) -> Ask:
+    def ask(self, need: int, now: float) -> QuotaRequest:
         """Say what to take next: what is lacking, and a little ahead of demand."""
         seconds = max(now - self.since, ASK_AGAIN_SECONDS)
         lacking = max(need - self.stock, 1)
-        return Ask(self.limit, lacking, max(lacking, int(self.used * AHEAD_SECONDS / seconds)))
+        return QuotaRequest(
+            self.limit, lacking, max(lacking, int(self.used * AHEAD_SECONDS / seconds))
+        )
 
-    def fill(self, permit: Permit, asked_at: float, now: float) -> None:
+    def fill(self, permit: QuotaGrant, asked_at: float, now: float) -> None:
         """Take in what was granted. Its minute is reckoned from before the asking."""
         if self.limit.kind != LimitKind.CONCURRENCY:
             self.ends_at = asked_at + permit.left_ms / 1000
@@ -79,7 +90,7 @@ class LeasedQuota:
         self.since = now
         self.used = 0
         if permit.granted == 0:
-            self.dry_until = min(now + ASK_AGAIN_SECONDS, self.ends_at)
+            self.exhausted_until = min(now + ASK_AGAIN_SECONDS, self.ends_at)
             is_slot = self.limit.kind == LimitKind.CONCURRENCY
             self.wait_ms = 1_000 if is_slot else max(permit.left_ms, 1)
 
@@ -100,7 +111,7 @@ class RateLimiter:
         buckets = [self._bucket(limit, now) for limit in limits]
         is_lacking = False
         for bucket in buckets:
-            bucket.roll(now)
+            bucket.expire(now)
             need = _need(bucket.limit, tokens)
             if bucket.stock >= need:
                 continue
@@ -110,7 +121,7 @@ class RateLimiter:
                     f"{_NOUNS[bucket.limit.kind]}",
                     hint="Shorten it, or raise the limit.",
                 )
-            if bucket.dry_until > now:
+            if bucket.exhausted_until > now:
                 raise _refusal(bucket)
             is_lacking = True
         if is_lacking:
@@ -156,7 +167,7 @@ class RateLimiter:
     async def return_idle(self, now: float, *, is_last: bool = False) -> None:
         """Give back what has not been used for a while, or everything when the worker stops."""
         for key, bucket in list(self._buckets.items()):
-            bucket.roll(now)
+            bucket.expire(now)
             if bucket.stock > 0 and (is_last or now - bucket.used_at > IDLE_SECONDS):
                 amount, bucket.stock = bucket.stock, 0
                 left = bucket.ends_at - now

@@ -5,8 +5,8 @@ from typing import Final
 
 from jusinfer.domain.errors import CapReached, Unavailable
 from jusinfer.domain.identity import Principal
-from jusinfer.domain.journal import Ended
-from jusinfer.domain.limits import Cap, CapAction
+from jusinfer.domain.journal import RequestEnded
+from jusinfer.domain.limits import CapAction, SpendLimit
 from jusinfer.gateway.accounting.credit_leases import CreditBalances, Reservation
 from jusinfer.gateway.accounting.rate_limiter import LeasedQuota, RateLimiter
 
@@ -27,7 +27,7 @@ class RequestHold:
         self._is_open = True
         self.caps: list[Reservation] = []
 
-    def end(self, record: Ended) -> None:
+    def end(self, record: RequestEnded) -> None:
         """Count what was used; a request that failed counts as a request and for no tokens."""
         if self._is_open:
             self._is_open = False
@@ -91,7 +91,7 @@ class RequestHolds:
             if cap.action == CapAction.STOP:
                 hold.caps.append(await self._reserve(cap, bound_nano, epoch_seconds))
 
-    async def _reserve(self, cap: Cap, bound_nano: int, epoch_seconds: int) -> Reservation:
+    async def _reserve(self, cap: SpendLimit, bound_nano: int, epoch_seconds: int) -> Reservation:
         # A lease belongs to one period: the balance of the period before is left to be returned.
         balance = self.caps.balance(cap.cap_id, str(cap.resets_at))
         for _ in range(TRIES_MAX):

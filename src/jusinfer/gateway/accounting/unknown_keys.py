@@ -21,7 +21,7 @@ IPV6_BITS: Final = 56
 _FORWARDED: Final = b"x-forwarded-for"
 
 
-class Bucket:
+class TokenBucket:
     """What one network may still ask."""
 
     __slots__ = ("filled_at", "tokens")
@@ -40,13 +40,13 @@ class Strangers:
 
     def __init__(self) -> None:
         self._key = os.urandom(16)
-        self._buckets: dict[bytes, Bucket] = {}
+        self._buckets: dict[bytes, TokenBucket] = {}
 
     def __len__(self) -> int:
         """How many networks are counted."""
         return len(self._buckets)
 
-    def take(self, address: str | None, now: float) -> Bucket:
+    def take(self, address: str | None, now: float) -> TokenBucket:
         """Take one look-up of a network's; raises RateLimited with the time to wait.
 
         Whoever turns out to have a good key gives it back.
@@ -56,7 +56,7 @@ class Strangers:
         if bucket is None:
             while len(self._buckets) >= NETWORKS_MAX:
                 del self._buckets[next(iter(self._buckets))]
-            bucket = Bucket(now)
+            bucket = TokenBucket(now)
         self._buckets[name] = bucket
         bucket.tokens = min(bucket.tokens + (now - bucket.filled_at) * PER_SECOND, BURST)
         bucket.filled_at = now

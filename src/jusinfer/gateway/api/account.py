@@ -6,10 +6,10 @@ from typing import Final, Protocol
 
 from jusinfer.domain.errors import InvalidRequest, JusinferError, PathNotFound, Unavailable
 from jusinfer.domain.identity import Mode, Principal
-from jusinfer.domain.usage import KeySpending
+from jusinfer.domain.usage import KeyUsageSummary
 from jusinfer.gateway.http.server import Request, Responder
 from jusinfer.gateway.inference.authentication import entered
-from jusinfer.gateway.state import Context
+from jusinfer.gateway.state import WorkerState
 from jusinfer.wire.errors import render
 from jusinfer.wire.json.account import (
     completion_id_of,
@@ -23,13 +23,13 @@ CREDITS: Final = "/v1/credits"
 KEY: Final = "/v1/key"
 PATHS: Final = frozenset({GENERATION, CREDITS, KEY})
 # A completion is posted a fraction of a second after its end: wait that long before saying no.
-LOOKS: Final = 4
+LOOKUPS_MAX: Final = 4
 LOOK_SECONDS: Final = 0.25
 # How many may wait so; whoever comes when there are more is told at once.
 WAITING_MAX: Final = 32
 
 
-class Books(Protocol):
+class AccountReader(Protocol):
     """What is asked of the database."""
 
     def own_completion(
@@ -42,15 +42,15 @@ class Books(Protocol):
         """Give what the tenant was given and what is left, in nano-USD."""
         ...
 
-    def own_key(self, key_id: str) -> Awaitable[KeySpending | None]:
+    def own_key(self, key_id: str) -> Awaitable[KeyUsageSummary | None]:
         """Give what a key has spent."""
         ...
 
 
-class OwnRecords:
+class AccountApi:
     """Serves the three paths; the database is asked each time, and may be away."""
 
-    def __init__(self, context: Context, books: Books, outage: type[Exception]) -> None:
+    def __init__(self, context: WorkerState, books: AccountReader, outage: type[Exception]) -> None:
         self._context = context
         self._books = books
         self._outage = outage
@@ -108,11 +108,11 @@ class OwnRecords:
 
     async def _posted(self, principal: Principal, completion_id: str) -> dict[str, object] | None:
         """Give a row, waiting longer each time: it may be posted within a moment."""
-        for look in range(LOOKS):
+        for look in range(LOOKUPS_MAX):
             row = await self._books.own_completion(
                 principal.member_id, principal.mode, completion_id
             )
-            if row is not None or look == LOOKS - 1 or self._waiting_count >= WAITING_MAX:
+            if row is not None or look == LOOKUPS_MAX - 1 or self._waiting_count >= WAITING_MAX:
                 return row
             self._waiting_count += 1
             try:

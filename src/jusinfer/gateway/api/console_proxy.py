@@ -52,7 +52,12 @@ CARRIED: Final = frozenset(
         b"user-agent",
     }
 )
-NOT_RETURNED: Final = HOP_BY_HOP | {b"content-length", b"date", b"server", b"x-request-id"}
+DROPPED_RESPONSE_HEADERS: Final = HOP_BY_HOP | {
+    b"content-length",
+    b"date",
+    b"server",
+    b"x-request-id",
+}
 # What may be asked twice when a kept connection turns out to be closed.
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -88,11 +93,11 @@ class ConsoleForward:
             status, block, body = self._build_error(error, request_id)
             responder.send(status, block + id_line(request_id), body)
             return
-        carried = Carried(self, responder, request_id)
+        carried = ProxiedRequest(self, responder, request_id)
         responder.caller = carried
         carried.begin(self._head(request, request_id), request.body, request.method in SAFE_METHODS)
 
-    def open(self, head: bytes, body: bytes, carried: "Carried") -> Exchange:
+    def open(self, head: bytes, body: bytes, carried: "ProxiedRequest") -> Exchange:
         """Send a request to the console."""
         return self._pool.open(self._target, head, body, carried)
 
@@ -103,9 +108,9 @@ class ConsoleForward:
         )
         return self._build_error(error, request_id)
 
-    def later(self, carried: "Carried") -> asyncio.TimerHandle:
+    def later(self, carried: "ProxiedRequest") -> asyncio.TimerHandle:
         """Let a request look at the console's silence when it may have lasted too long."""
-        return self._pool.loop.call_later(self._silence_seconds, carried.look)
+        return self._pool.loop.call_later(self._silence_seconds, carried.check_timeout)
 
     def _head(self, request: Request, request_id: str) -> bytes:
         host = request.header(b"host") or b"localhost"
@@ -128,7 +133,7 @@ class ConsoleForward:
         return b"\r\n".join(lines)
 
 
-class Carried:
+class ProxiedRequest:
     """One request on its way to the console and back."""
 
     __slots__ = (
@@ -171,7 +176,7 @@ class Carried:
         block = b"".join(
             b"%b: %b\r\n" % (name, value)
             for name, value in headers
-            if name not in NOT_RETURNED and name not in named
+            if name not in DROPPED_RESPONSE_HEADERS and name not in named
         )
         self._responder.start(status, block + self._id())
 
@@ -182,7 +187,7 @@ class Carried:
 
     def upstream_end(self) -> None:
         """End the answer."""
-        responder = self._let_go()
+        responder = self._end()
         responder.finish()
 
     def upstream_failed(self, failure: Failure) -> None:
@@ -192,14 +197,14 @@ class Carried:
             self._again = None
             self._send(*again)
             return
-        responder = self._let_go()
+        responder = self._end()
         if responder.is_started:
             responder.abort()
             return
         status, block, body = self._forward.refusal(failure, self._request_id)
         responder.send(status, block + self._id(), body)
 
-    def look(self) -> None:
+    def check_timeout(self) -> None:
         """Give up on a console that has been silent for too long, unless we keep it waiting."""
         if self._has_heard or self._responder.is_paused:
             self._has_heard = False
@@ -212,25 +217,25 @@ class Carried:
 
     # ------------------------------------------------------------------ the caller's side
 
-    def caller_gone(self) -> None:
+    def client_disconnected(self) -> None:
         """Stop the console's work for a caller that left."""
         if self._exchange is not None:
             self._exchange.cancel()
-        self._let_go()
+        self._end()
 
-    def caller_paused(self) -> None:
+    def write_paused(self) -> None:
         """Read no faster than the caller does."""
         if self._exchange is not None:
             self._exchange.pause()
 
-    def caller_resumed(self) -> None:
+    def write_resumed(self) -> None:
         """Read on."""
         if self._exchange is not None:
             self._exchange.resume()
 
     # ------------------------------------------------------------------ shared
 
-    def _let_go(self) -> Responder:
+    def _end(self) -> Responder:
         """Part from what points back here, so that nothing waits for the garbage collector."""
         if self._timer is not None:
             self._timer.cancel()

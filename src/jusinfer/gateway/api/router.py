@@ -24,11 +24,11 @@ from jusinfer.domain.identity import Principal
 from jusinfer.domain.inference.request import CompletionRequest
 from jusinfer.domain.inference.response_headers import US_PER_SECOND
 from jusinfer.gateway.api.account import PATHS as OWN_RECORDS
-from jusinfer.gateway.api.account import OwnRecords
+from jusinfer.gateway.api.account import AccountApi
 from jusinfer.gateway.api.console_paths import BODY_BYTES_MAX as CONSOLE_BYTES_MAX
 from jusinfer.gateway.api.console_paths import judge
 from jusinfer.gateway.api.console_proxy import ConsoleForward
-from jusinfer.gateway.http.server import Refusal, Request, Responder, Visitor
+from jusinfer.gateway.http.server import HttpError, Request, Responder, Visitor
 from jusinfer.gateway.inference.admission import examine, read
 from jusinfer.gateway.inference.authentication import credential, entered, identify, known
 from jusinfer.gateway.inference.endpoints import ANTHROPIC, ENDPOINTS
@@ -36,13 +36,13 @@ from jusinfer.gateway.inference.handler import InferenceHandler
 from jusinfer.gateway.inference.route_preview import dry_run
 from jusinfer.gateway.inference.translator import render_error
 from jusinfer.gateway.off_loop import LARGE_BYTES_MIN
-from jusinfer.gateway.state import Context
+from jusinfer.gateway.state import WorkerState
 from jusinfer.wire.inbound.body_bounds import check_count
 from jusinfer.wire.inbound.openai_chat import decode_request
 from jusinfer.wire.interfaces import Surface
 from jusinfer.wire.json.anthropic_models import anthropic_members, page_of
 from jusinfer.wire.json.models import model_row
-from jusinfer.wire.json.status import STATUS_HEADERS, status_json, status_page, worst
+from jusinfer.wire.json.status import STATUS_HEADERS, status_json, status_page, worst_state
 
 ROUTE: Final = "/v1/route"
 CHAT: Final = "/v1/chat/completions"
@@ -82,7 +82,7 @@ _ERRORS: Final[Mapping[int, type[JusinferError]]] = {
 class Gateway:
     """Answers the gateway's own paths, and hands the rest to the console."""
 
-    def __init__(self, context: Context, forward: ConsoleForward, records: OwnRecords) -> None:
+    def __init__(self, context: WorkerState, forward: ConsoleForward, records: AccountApi) -> None:
         self._context = context
         self._records = records
         self._forward = forward
@@ -229,7 +229,7 @@ class Gateway:
             body = msgspec.json.encode({"input_tokens": asked.traits.input_tokens})
             responder.send(200, b"content-type: application/json\r\n" + ids(request_id), body)
 
-    def refuse(self, refusal: Refusal, path: str) -> tuple[int, bytes, bytes]:
+    def refuse(self, refusal: HttpError, path: str) -> tuple[int, bytes, bytes]:
         """Build the answer to what the server itself refused."""
         kind = _ERRORS.get(refusal.status, MalformedFraming)
         retry = RETRY_SECONDS if kind is Unavailable else None
@@ -288,7 +288,7 @@ class Gateway:
         rows: dict[str, str] = {}
         for name in context.snapshot.live.upstreams:
             own = {state for (upstream, _), state in states.items() if upstream == name}
-            rows[name] = worst(own)
+            rows[name] = worst_state(own)
         wants_page = b"text/html" in (request.header(b"accept") or b"")
         kind, body = status_page(rows) if wants_page else status_json(rows)
         block = b"content-type: %b\r\n%b%b" % (kind, STATUS_HEADERS, ids(request_id))

@@ -51,7 +51,7 @@ class ClientLimits(msgspec.Struct, frozen=True):
     body_bytes_max: int = 64 * 1024 * 1024
 
 
-class Listener(Protocol):
+class ResponseListener(Protocol):
     """Who hears of an answer; exactly one of the last two is called, and nothing after it."""
 
     def upstream_head(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
@@ -106,7 +106,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._on_free = on_free
         self._on_gone = on_gone
         self._transport: asyncio.Transport | None = None
-        self._listener: Listener | None = None
+        self._listener: ResponseListener | None = None
         self._parser = httptools.HttpResponseParser(self)
         # What one read has brought of the body.
         self._pieces: list[bytes] = []
@@ -130,11 +130,11 @@ class UpstreamConnection(asyncio.Protocol):
         """Whether bytes can still be sent."""
         return self._transport is not None and not self._transport.is_closing()
 
-    def serves(self, listener: Listener) -> bool:
+    def serves(self, listener: ResponseListener) -> bool:
         """Whether this very exchange is still under way here."""
         return self._listener is listener
 
-    def send(self, head: bytes, body: bytes, listener: Listener) -> None:
+    def send(self, head: bytes, body: bytes, listener: ResponseListener) -> None:
         """Begin an exchange on an idle connection."""
         transport = self._transport
         if transport is None or self._listener is not None:

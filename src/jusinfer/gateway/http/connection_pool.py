@@ -18,11 +18,11 @@ from jusinfer.gateway.http.client_connection import (
     ClientLimits,
     Failure,
     FailureKind,
-    Listener,
+    ResponseListener,
     UpstreamConnection,
 )
 
-__all__ = ["Exchange", "Failure", "FailureKind", "Listener", "Pool", "PoolLimits", "Target"]
+__all__ = ["Exchange", "Failure", "FailureKind", "Pool", "PoolLimits", "ResponseListener", "Target"]
 
 ADDRESSES_MAX: Final = 8
 RELEASE_SECONDS: Final = 1.0
@@ -58,7 +58,12 @@ class Exchange:
     __slots__ = ("_head_body", "_room", "connection", "expires_at", "is_over", "listener")
 
     def __init__(
-        self, room: "Room", head: bytes, body: bytes, listener: Listener, expires_at: float
+        self,
+        room: "TargetPool",
+        head: bytes,
+        body: bytes,
+        listener: ResponseListener,
+        expires_at: float,
     ) -> None:
         self._room = room
         self._head_body: tuple[bytes, bytes] | None = (head, body)
@@ -138,7 +143,7 @@ class Exchange:
             self.listener.upstream_failed(failure)
 
 
-class Room:
+class TargetPool:
     """The connections of one target."""
 
     __slots__ = ("_pool", "busy", "connecting_count", "idle", "target", "waiting")
@@ -151,7 +156,7 @@ class Room:
         self.waiting: deque[Exchange] = deque()
         self.connecting_count = 0
 
-    def open(self, head: bytes, body: bytes, listener: Listener) -> Exchange:
+    def open(self, head: bytes, body: bytes, listener: ResponseListener) -> Exchange:
         """Begin an exchange now, or let it wait for a connection."""
         pool = self._pool
         exchange = Exchange(
@@ -191,12 +196,12 @@ class Room:
         finally:
             self.connecting_count -= 1
         if connection is not None:
-            self._hand_over(connection)
+            self._assign(connection)
         else:
             self._fail_next(failure)
         self.connect_if_needed()
 
-    def _hand_over(self, connection: UpstreamConnection) -> None:
+    def _assign(self, connection: UpstreamConnection) -> None:
         while self.waiting:
             exchange = self.waiting.popleft()
             if not exchange.is_over:
@@ -213,7 +218,7 @@ class Room:
                 exchange.fail(failure)
                 return
 
-    def freed(self, connection: UpstreamConnection) -> None:
+    def connection_free(self, connection: UpstreamConnection) -> None:
         """Give a free connection to who waits longest, or keep it."""
         self.busy.discard(connection)
         if self.waiting:
@@ -226,7 +231,7 @@ class Room:
 
     def _reuse(self, connection: UpstreamConnection) -> None:
         if connection.is_open:
-            self._hand_over(connection)
+            self._assign(connection)
         else:
             self.connect_if_needed()
 
@@ -240,7 +245,7 @@ class Room:
         if connection.serves(exchange):
             connection.close()
 
-    def gone(self, connection: UpstreamConnection) -> None:
+    def on_connection_lost(self, connection: UpstreamConnection) -> None:
         """Forget a connection that is lost."""
         self.busy.discard(connection)
         with contextlib.suppress(ValueError):
@@ -253,7 +258,7 @@ class Room:
         with contextlib.suppress(ValueError):
             self.waiting.remove(exchange)
 
-    def sweep(self, now: float) -> None:
+    def expire_idle(self, now: float) -> None:
         """Retire idle connections and fail exchanges that have waited too long."""
         bound = now - self._pool.limits.idle_seconds
         old = [connection for connection in self.idle if connection.idle_since < bound]
@@ -281,20 +286,22 @@ class Pool:
         self.loop = loop
         self.limits = limits
         self.tasks = tasks
-        self._rooms: dict[Target, Room] = {}
+        self._rooms: dict[Target, TargetPool] = {}
         self._contexts: dict[str | None, ssl.SSLContext] = {}
 
-    def open(self, target: Target, head: bytes, body: bytes, listener: Listener) -> Exchange:
+    def open(
+        self, target: Target, head: bytes, body: bytes, listener: ResponseListener
+    ) -> Exchange:
         """Send a request; the listener is never called before this returns."""
         room = self._rooms.get(target)
         if room is None:
-            room = self._rooms[target] = Room(self, target)
+            room = self._rooms[target] = TargetPool(self, target)
         return room.open(head, body, listener)
 
-    def sweep(self, now: float) -> None:
+    def expire_idle(self, now: float) -> None:
         """Retire what is idle and end what has waited too long; call it a few times a second."""
         for room in self._rooms.values():
-            room.sweep(now)
+            room.expire_idle(now)
 
     def counts(self) -> dict[Target, tuple[int, int, int]]:
         """Give (idle, busy, waiting) for each target."""
@@ -312,12 +319,14 @@ class Pool:
 
     # ------------------------------------------------------------------ connecting
 
-    async def connect(self, room: Room) -> UpstreamConnection:
+    async def connect(self, room: TargetPool) -> UpstreamConnection:
         """Make one connection to a target; raises ConnectFailed."""
         target = room.target
 
         def protocol() -> UpstreamConnection:
-            return UpstreamConnection(self.limits.answer, room.freed, room.gone)
+            return UpstreamConnection(
+                self.limits.answer, room.connection_free, room.on_connection_lost
+            )
 
         try:
             async with asyncio.timeout(target.connect_seconds or self.limits.connect_seconds):

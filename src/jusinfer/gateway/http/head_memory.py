@@ -7,7 +7,7 @@ the digits of the one Content-Length, which are held to the same grammar.
 import re
 from typing import Final
 
-from jusinfer.gateway.http.request_parser import Head, parse_head
+from jusinfer.gateway.http.request_parser import RequestHead, parse_head
 
 # A longer one is read anew each time: connections are many.
 REMEMBERED_BYTES_MAX: Final = 4_096
@@ -22,12 +22,12 @@ class HeadMemory:
 
     def __init__(self) -> None:
         self._raw = b""
-        self._head: Head | None = None
+        self._head: RequestHead | None = None
         # What stands before and after the digits of the length; nothing where there is none.
         self._before = b""
         self._after = b""
 
-    def read(self, raw: bytes, lines_max: int) -> Head:
+    def read(self, raw: bytes, lines_max: int) -> RequestHead:
         """Read a complete head (up to and with its blank line); raises Refused."""
         known = self._head
         if known is not None:
@@ -45,7 +45,7 @@ class HeadMemory:
             self._remember(raw, head)
         return head
 
-    def _remember(self, raw: bytes, head: Head) -> None:
+    def _remember(self, raw: bytes, head: RequestHead) -> None:
         self._raw, self._head = raw, head
         found = _LENGTH_LINE.search(raw) if head.body_bytes else None
         if found is None:

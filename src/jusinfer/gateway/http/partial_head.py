@@ -7,8 +7,13 @@ from collections.abc import Callable
 from typing import Final
 
 from jusinfer.gateway.http.request_body import hold, make_room
-from jusinfer.gateway.http.request_parser import Refusal, Refused, has_bare_newline, head_too_large
-from jusinfer.gateway.http.server_interface import Served
+from jusinfer.gateway.http.request_parser import (
+    HttpError,
+    HttpErrorRaised,
+    has_bare_newline,
+    head_too_large,
+)
+from jusinfer.gateway.http.server_interface import ServerInterface
 
 HEAD_END: Final = b"\r\n\r\n"
 
@@ -18,7 +23,7 @@ class UnfinishedHead:
 
     __slots__ = ("_end", "_server", "held_bytes", "seen")
 
-    def __init__(self, server: Served, end: Callable[[Refusal], None]) -> None:
+    def __init__(self, server: ServerInterface, end: Callable[[HttpError], None]) -> None:
         """Begin; `end` refuses the request when others need its room."""
         self._server = server
         self._end = end
@@ -31,8 +36,8 @@ class UnfinishedHead:
         if len(data) > server.limits.head_bytes_max:
             raise head_too_large(server.limits.head_bytes_max)
         if has_bare_newline(data, self.seen):
-            raise Refused(
-                Refusal(400, "bare_newline", "a line of the head ends without a carriage return")
+            raise HttpErrorRaised(
+                HttpError(400, "bare_newline", "a line of the head ends without a carriage return")
             )
         # What was looked at once is not looked at again, or heads sent byte by byte cost dearly.
         self.seen = max(0, len(data) - len(HEAD_END) + 1)

@@ -3,11 +3,17 @@
 from collections.abc import Callable
 from typing import Final
 
-from jusinfer.gateway.http.request_parser import ChunkReader, Head, Refusal, Refused, too_large
+from jusinfer.gateway.http.request_parser import (
+    ChunkReader,
+    HttpError,
+    HttpErrorRaised,
+    RequestHead,
+    too_large,
+)
 from jusinfer.gateway.http.response_writer import Request
-from jusinfer.gateway.http.server_interface import Served, Stranger
+from jusinfer.gateway.http.server_interface import ServerInterface, Stranger
 
-FULL: Final = Refusal(
+FULL: Final = HttpError(
     503, "request_memory", "the bodies of all requests together are too large right now; try again"
 )
 # The part of all bytes that may be held for callers that are not known yet.
@@ -16,18 +22,18 @@ STRANGERS_SHARE: Final = 4
 OWNERS_SHARE: Final = 4
 
 
-def hold(server: Served, size: int, owner: str = "") -> None:
+def hold(server: ServerInterface, size: int, owner: str = "") -> None:
     """Count bytes that a request holds until it has been answered; raises Refused.
 
     Where there is no room, a key that is sending more than its share gives some up for others.
     """
     while server.held_bytes + size > server.limits.request_bytes_total_max:
         if not _give_up(server, owner):
-            raise Refused(FULL)
+            raise HttpErrorRaised(FULL)
     server.held_bytes += size
 
 
-def _give_up(server: Served, owner: str) -> bool:
+def _give_up(server: ServerInterface, owner: str) -> bool:
     """Refuse the oldest body of the key that sends most, if it has more than its share."""
     sizes: dict[str, int] = {}
     for upload in server.uploads:
@@ -43,7 +49,7 @@ def _give_up(server: Served, owner: str) -> bool:
     return True
 
 
-def make_room(server: Served, own: Stranger, size: int) -> None:
+def make_room(server: ServerInterface, own: Stranger, size: int) -> None:
     """Refuse what strangers began to send longest ago: a good key is known at once.
 
     Raises Refused where that is what needs the room.
@@ -52,7 +58,7 @@ def make_room(server: Served, own: Stranger, size: int) -> None:
     while server.stranger_bytes + size > most:
         oldest = next(iter(server.strangers), own)
         if oldest is own:
-            raise Refused(FULL)
+            raise HttpErrorRaised(FULL)
         end = server.strangers[oldest]
         oldest.let_go()
         end(FULL)
@@ -75,7 +81,11 @@ class Body:
     )
 
     def __init__(
-        self, server: Served, head: Head, request: Request, end: Callable[[Refusal], None]
+        self,
+        server: ServerInterface,
+        head: RequestHead,
+        request: Request,
+        end: Callable[[HttpError], None],
     ) -> None:
         """Begin; `end` refuses the request when others need its room."""
         limits = server.limits

@@ -34,7 +34,7 @@ _SPECIAL: Final = frozenset(
 )
 
 
-class Refusal(msgspec.Struct, frozen=True):
+class HttpError(msgspec.Struct, frozen=True):
     """What the server itself refuses: a status, a cause for counting, and words for the caller."""
 
     status: int
@@ -43,20 +43,20 @@ class Refusal(msgspec.Struct, frozen=True):
     hint: str | None = None
 
 
-class Refused(Exception):
+class HttpErrorRaised(Exception):
     """Carries a refusal out of the parser."""
 
-    def __init__(self, refusal: Refusal) -> None:
+    def __init__(self, refusal: HttpError) -> None:
         super().__init__(refusal.cause)
         self.refusal = refusal
 
 
-def bad(cause: str, message: str) -> Refused:
+def bad_request(cause: str, message: str) -> HttpErrorRaised:
     """Make the refusal of a request whose framing cannot be trusted."""
-    return Refused(Refusal(400, cause, message))
+    return HttpErrorRaised(HttpError(400, cause, message))
 
 
-class Head:
+class RequestHead:
     """A request's head: what it asks for and how long its body is (None: chunked)."""
 
     __slots__ = (
@@ -85,9 +85,9 @@ class Head:
         # What the application has read from it; it holds for every request with the same head.
         self.memo: object | None = None
 
-    def with_length(self, digits: bytes) -> "Head":
+    def with_length(self, digits: bytes) -> "RequestHead":
         """Return the same head but for its Content-Length, of so many bytes."""
-        made = Head.__new__(Head)
+        made = RequestHead.__new__(RequestHead)
         made.method = self.method
         made.target = self.target
         made.http_minor = self.http_minor
@@ -103,17 +103,19 @@ class Head:
         return made
 
 
-def parse_head(raw: bytes, lines_max: int) -> Head:
+def parse_head(raw: bytes, lines_max: int) -> RequestHead:
     """Read a complete head (up to and with its blank line); raises Refused."""
     match = _HEAD.fullmatch(raw)
     if match is None:
         raise _diagnosis(raw)
     method, target, minor, block = match.groups()
-    head = Head(method, target, minor)
+    head = RequestHead(method, target, minor)
     special: dict[bytes, list[bytes]] = {}
     lines = block.split(b"\r\n")
     if len(lines) > lines_max + 1:
-        raise Refused(Refusal(431, "too_many_lines", f"more than {lines_max} header lines"))
+        raise HttpErrorRaised(
+            HttpError(431, "too_many_lines", f"more than {lines_max} header lines")
+        )
     headers = head.headers
     for line in lines[:-1]:
         name, _, value = line.partition(b":")
@@ -124,63 +126,65 @@ def parse_head(raw: bytes, lines_max: int) -> Head:
             special.setdefault(name, []).append(value)
     _read_target(head, special)
     _read_framing(head, special)
-    _read_wishes(head, special)
+    _read_connection_options(head, special)
     return head
 
 
-def _read_target(head: Head, special: dict[bytes, list[bytes]]) -> None:
+def _read_target(head: RequestHead, special: dict[bytes, list[bytes]]) -> None:
     hosts = special.get(b"host", [])
     if len(hosts) > 1:
-        raise bad("second_host", "the request has more than one Host header")
+        raise bad_request("second_host", "the request has more than one Host header")
     if not hosts and head.http_minor == 1:
-        raise bad("missing_host", "the request has no Host header")
+        raise bad_request("missing_host", "the request has no Host header")
     if hosts and hosts[0] and not _HOST.fullmatch(hosts[0]):
-        raise bad("bad_host", "the Host header is not a host")
+        raise bad_request("bad_host", "the Host header is not a host")
     target = head.target
     if target.startswith(b"/") or (target == b"*" and head.method == "OPTIONS"):
         rest = target
     else:
         rest = _read_absolute(head, target)
     if b"#" in rest:
-        raise bad("bad_target", "the request target holds a fragment")
+        raise bad_request("bad_target", "the request target holds a fragment")
     path, _, query = rest.partition(b"?")
     head.path = path.decode("ascii")
     head.query = query.decode("ascii")
 
 
-def _read_absolute(head: Head, target: bytes) -> bytes:
+def _read_absolute(head: RequestHead, target: bytes) -> bytes:
     """Read an absolute target: its host counts, whatever the Host header says."""
     match = _ABSOLUTE.fullmatch(target)
     if match is None or not _HOST.fullmatch(match[1]):
-        raise bad("bad_target", "the request target is neither a path nor an absolute URL")
+        raise bad_request("bad_target", "the request target is neither a path nor an absolute URL")
     head.headers = [(name, value) for name, value in head.headers if name != b"host"]
     head.headers.append((b"host", match[1]))
     rest = match[2] or b"/"
     return rest if rest.startswith(b"/") else b"/" + rest
 
 
-def _read_framing(head: Head, special: dict[bytes, list[bytes]]) -> None:
+def _read_framing(head: RequestHead, special: dict[bytes, list[bytes]]) -> None:
     lengths = special.get(b"content-length")
     codings = special.get(b"transfer-encoding")
     if codings is not None:
         if lengths is not None:
-            raise bad("length_and_coding", "both Content-Length and Transfer-Encoding were sent")
+            raise bad_request(
+                "length_and_coding", "both Content-Length and Transfer-Encoding were sent"
+            )
         if head.http_minor == 0:
-            raise bad("coding_on_1_0", "Transfer-Encoding does not exist in HTTP/1.0")
+            raise bad_request("coding_on_1_0", "Transfer-Encoding does not exist in HTTP/1.0")
         if len(codings) != 1 or codings[0].lower() != b"chunked":
-            raise bad("bad_coding", "the only transfer coding here is a single `chunked`")
+            raise bad_request("bad_coding", "the only transfer coding here is a single `chunked`")
         head.body_bytes = None
     elif lengths is not None:
         if len(lengths) > 1:
-            raise bad("second_length", "more than one Content-Length was sent")
+            raise bad_request("second_length", "more than one Content-Length was sent")
         if not _LENGTH.fullmatch(lengths[0]):
-            raise bad("bad_length", "Content-Length is not a plain whole number")
+            raise bad_request("bad_length", "Content-Length is not a plain whole number")
         # Python refuses to read very long numbers; whatever is that long is over every bound.
         digits = lengths[0]
         head.body_bytes = LENGTH_BYTES_MAX if len(digits) > LENGTH_DIGITS_MAX else int(digits)
 
 
-def _read_wishes(head: Head, special: dict[bytes, list[bytes]]) -> None:
+def _read_connection_options(head: RequestHead, special: dict[bytes, list[bytes]]) -> None:
     for value in special.get(b"connection", ()):
         tokens = {token.strip() for token in value.lower().split(b",")}
         if b"close" in tokens:
@@ -190,7 +194,9 @@ def _read_wishes(head: Head, special: dict[bytes, list[bytes]]) -> None:
     expected = special.get(b"expect")
     if expected is not None:
         if len(expected) != 1 or expected[0].lower() != b"100-continue":
-            raise Refused(Refusal(417, "expectation", "only `Expect: 100-continue` is known here"))
+            raise HttpErrorRaised(
+                HttpError(417, "expectation", "only `Expect: 100-continue` is known here")
+            )
         head.expects_continue = head.http_minor == 1
 
 
@@ -199,20 +205,22 @@ def has_bare_newline(data: bytes, start: int = 0) -> bool:
     return _BARE_LF.search(data, start) is not None
 
 
-def _diagnosis(raw: bytes) -> Refused:
+def _diagnosis(raw: bytes) -> HttpErrorRaised:
     """Name what is wrong with a head that does not fit the grammar."""
     version = _VERSION.match(raw)
     if version is not None and version[1] not in {b"1.0", b"1.1"}:
-        return Refused(Refusal(505, "version", "only HTTP/1.1 and HTTP/1.0 are spoken here"))
+        return HttpErrorRaised(
+            HttpError(505, "version", "only HTTP/1.1 and HTTP/1.0 are spoken here")
+        )
     if has_bare_newline(raw):
-        return bad("bare_newline", "a line of the head ends without a carriage return")
+        return bad_request("bare_newline", "a line of the head ends without a carriage return")
     if re.search(rb"\r\n[ \t]", raw):
-        return bad("folded_header", "a header is folded over two lines")
+        return bad_request("folded_header", "a header is folded over two lines")
     if re.search(rb"\r\n[^:\r\n]*[ \t]:", raw):
-        return bad("blank_before_colon", "a header has a blank before its colon")
+        return bad_request("blank_before_colon", "a header has a blank before its colon")
     if re.search(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)", raw):
-        return bad("control_byte", "the head holds a control byte")
-    return bad("malformed_head", "the head is not a well-formed HTTP request")
+        return bad_request("control_byte", "the head holds a control byte")
+    return bad_request("malformed_head", "the head is not a well-formed HTTP request")
 
 
 class ChunkReader:
@@ -264,12 +272,12 @@ class ChunkReader:
                 self._read_size(line)
             elif self._state == "data_end":
                 if line:
-                    raise bad("chunk_end", "a chunk does not end where its size says")
+                    raise bad_request("chunk_end", "a chunk does not end where its size says")
                 self._state = "size"
             elif not line:
                 return self._buffer[self._at :]
             elif not _TRAILER.fullmatch(line):
-                raise bad("bad_trailer", "a trailer is not a well-formed header")
+                raise bad_request("bad_trailer", "a trailer is not a well-formed header")
 
     def _take_data(self) -> bool:
         piece = self._buffer[self._at : self._at + self._left]
@@ -286,12 +294,14 @@ class ChunkReader:
         end = self._buffer.find(b"\n", self._at)
         bound = self._trailer if self._state == "trailer" else self._extension_max
         if (len(self._buffer) if end < 0 else end) - self._at > bound:
-            raise bad("chunk_line", "a chunk extension or trailer is over its bound")
+            raise bad_request("chunk_line", "a chunk extension or trailer is over its bound")
         if end < 0:
             return None
         line = self._buffer[self._at : end]
         if not line.endswith(b"\r"):
-            raise bad("bare_newline", "a line of the chunked body ends without a carriage return")
+            raise bad_request(
+                "bare_newline", "a line of the chunked body ends without a carriage return"
+            )
         self._at = end + 1
         if self._state == "trailer":
             self._trailer -= len(line)
@@ -300,11 +310,13 @@ class ChunkReader:
     def _read_size(self, line: bytes) -> None:
         match = _CHUNK.fullmatch(line)
         if match is None:
-            raise bad("chunk_size", "a chunk's size is not a plain hexadecimal number")
+            raise bad_request("chunk_size", "a chunk's size is not a plain hexadecimal number")
         size = int(match[1], 16)
         self._overhead += len(line) - len(match[1])
         if self._overhead > self.OVERHEAD_BYTES_MAX:
-            raise bad("chunk_extensions", "the chunk extensions are over their bound together")
+            raise bad_request(
+                "chunk_extensions", "the chunk extensions are over their bound together"
+            )
         self.size += size
         if self.size > self._size_max:
             raise too_large(self._size_max)
@@ -320,22 +332,24 @@ def without_blank_lines(data: bytes, passed: int) -> tuple[bytes, int]:
     while data.startswith(b"\r\n"):
         passed += 1
         if passed > BLANK_LINES_MAX:
-            raise Refused(Refusal(400, "blank_lines", "too many blank lines before a request"))
+            raise HttpErrorRaised(
+                HttpError(400, "blank_lines", "too many blank lines before a request")
+            )
         data = data[2:]
     return data, passed
 
 
-def head_too_large(head_bytes_max: int) -> Refused:
+def head_too_large(head_bytes_max: int) -> HttpErrorRaised:
     """Make the refusal of a head over its bound."""
-    return Refused(
-        Refusal(431, "head_too_large", f"the head is larger than {head_bytes_max} bytes")
+    return HttpErrorRaised(
+        HttpError(431, "head_too_large", f"the head is larger than {head_bytes_max} bytes")
     )
 
 
-def too_large(body_bytes_max: int) -> Refused:
+def too_large(body_bytes_max: int) -> HttpErrorRaised:
     """Make the refusal of a body over its bound."""
-    return Refused(
-        Refusal(
+    return HttpErrorRaised(
+        HttpError(
             413,
             "body_too_large",
             f"the body is larger than {body_bytes_max} bytes",

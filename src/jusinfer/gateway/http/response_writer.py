@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final, Protocol
 
-from jusinfer.gateway.http.request_parser import Head, Refusal
+from jusinfer.gateway.http.request_parser import HttpError, RequestHead
 
 REASONS: Final[Mapping[int, bytes]] = {
     status.value: status.phrase.encode("ascii") for status in HTTPStatus
@@ -13,18 +13,18 @@ NO_BODY: Final = frozenset({204, 304})
 JOIN_BYTES_MAX: Final = 65_536
 
 
-class Caller(Protocol):
+class ClientEvents(Protocol):
     """Whoever answers a request and wants to hear about its connection."""
 
-    def caller_gone(self) -> None:
+    def client_disconnected(self) -> None:
         """The connection is lost; nothing more can be sent."""
         ...
 
-    def caller_paused(self) -> None:
+    def write_paused(self) -> None:
         """The caller reads too slowly; write no more until it has caught up."""
         ...
 
-    def caller_resumed(self) -> None:
+    def write_resumed(self) -> None:
         """The caller has caught up."""
         ...
 
@@ -40,11 +40,11 @@ class Line(Protocol):
         """Give the Date header of this second."""
         ...
 
-    def answered(self, *, keep: bool) -> None:
+    def response_complete(self, *, keep: bool) -> None:
         """The answer is whole; `keep` tells whether the connection may serve another."""
         ...
 
-    def break_off(self, *, is_ended_by_close: bool) -> None:
+    def abort_incomplete(self, *, is_ended_by_close: bool) -> None:
         """Close so that the caller can tell that the answer is not whole."""
         ...
 
@@ -66,7 +66,7 @@ class Request:
         "target",
     )
 
-    def __init__(self, head: Head, body: bytes, arrived_at: float, peer: str | None) -> None:
+    def __init__(self, head: RequestHead, body: bytes, arrived_at: float, peer: str | None) -> None:
         self.head = head
         self.method = head.method
         self.target = head.target
@@ -115,7 +115,7 @@ class Responder:
         self._is_head = is_head
         self._is_chunked = False
         self._extra = b""
-        self.caller: Caller | None = None
+        self.caller: ClientEvents | None = None
         self.is_started = False
         self.is_finished = False
         self.is_gone = False
@@ -191,11 +191,11 @@ class Responder:
             self.is_finished = True
             self.is_gone = True
             is_ended_by_close = self.is_started and not self._is_chunked
-            self._line.break_off(is_ended_by_close=is_ended_by_close)
+            self._line.abort_incomplete(is_ended_by_close=is_ended_by_close)
 
     def _end(self) -> None:
         self.is_finished = True
-        self._line.answered(keep=self._keep)
+        self._line.response_complete(keep=self._keep)
 
     def _head(self, status: int, block: bytes, framing: bytes) -> bytes:
         if not self._keep:
@@ -241,7 +241,7 @@ class Application(Protocol):
         """Answer a whole request, now or later; must not block."""
         ...
 
-    def refuse(self, refusal: Refusal, path: str) -> tuple[int, bytes, bytes]:
+    def refuse(self, refusal: HttpError, path: str) -> tuple[int, bytes, bytes]:
         """Give status, header lines and body for what the server itself refuses.
 
         The path is empty where none has been read.

@@ -7,16 +7,22 @@ from pathlib import PurePath
 from typing import Final
 
 from jusinfer.gateway.http.buffered_answers import Collected
-from jusinfer.gateway.http.request_parser import Refusal
-from jusinfer.gateway.http.response_writer import Application, Caller, Request, Responder, Visitor
+from jusinfer.gateway.http.request_parser import HttpError
+from jusinfer.gateway.http.response_writer import (
+    Application,
+    ClientEvents,
+    Request,
+    Responder,
+    Visitor,
+)
 from jusinfer.gateway.http.server_connection import Connection
 from jusinfer.gateway.http.server_interface import ServerLimits, Stranger, Upload, Watched
 
 __all__ = [
     "Application",
-    "Caller",
+    "ClientEvents",
+    "HttpError",
     "HttpServer",
-    "Refusal",
     "Request",
     "Responder",
     "ServerLimits",
@@ -49,8 +55,8 @@ class HttpServer:
         # What all request bodies hold, and what waits for callers that read slowly.
         self.held_bytes = 0
         self.stranger_bytes = 0
-        self.strangers: dict[Stranger, Callable[[Refusal], None]] = {}
-        self.uploads: dict[Upload, Callable[[Refusal], None]] = {}
+        self.strangers: dict[Stranger, Callable[[HttpError], None]] = {}
+        self.uploads: dict[Upload, Callable[[HttpError], None]] = {}
         self.collected = (
             Collected(limits.unread_bytes_total_max) if collected is None else collected
         )
@@ -140,12 +146,12 @@ class HttpServer:
         if responder.is_started:
             responder.abort()
         else:
-            refusal = Refusal(503, "fault", "an internal fault; the request was not served")
+            refusal = HttpError(503, "fault", "an internal fault; the request was not served")
             status, block, body = self.application.refuse(refusal, request.path)
             responder.close_after()
             responder.send(status, block, body)
         if caller is not None:
-            caller.caller_gone()
+            caller.client_disconnected()
 
     def begin_drain(self) -> None:
         """Take no new requests; idle connections close, running answers are the last."""

@@ -11,22 +11,22 @@ from jusinfer.gateway.http.head_memory import HeadMemory
 from jusinfer.gateway.http.partial_head import HEAD_END, UnfinishedHead
 from jusinfer.gateway.http.request_body import Body, hold
 from jusinfer.gateway.http.request_parser import (
-    Head,
-    Refusal,
-    Refused,
+    HttpError,
+    HttpErrorRaised,
+    RequestHead,
     head_too_large,
     too_large,
     without_blank_lines,
 )
 from jusinfer.gateway.http.response_writer import Request, Responder
-from jusinfer.gateway.http.server_interface import Served, ServerLimits
+from jusinfer.gateway.http.server_interface import ServerInterface, ServerLimits
 from jusinfer.gateway.http.socket_options import is_broken, reset_on_close, write
 from jusinfer.gateway.http.write_backlog import Unread
 
 LINGER_SECONDS: Final = 2.0
 LINGER_BYTES_MAX: Final = 1024 * 1024
 PROBE_SECONDS: Final = 0.5
-DRAINING: Final = Refusal(503, "draining", "this server is about to stop; try again")
+DRAINING: Final = HttpError(503, "draining", "this server is about to stop; try again")
 
 
 class Connection(asyncio.Protocol):
@@ -56,14 +56,14 @@ class Connection(asyncio.Protocol):
         "deadline",
     )
 
-    def __init__(self, server: Served) -> None:
+    def __init__(self, server: ServerInterface) -> None:
         self._server = server
         self._loop = server.loop
         self._transport: asyncio.Transport | None = None
         self._buffer = b""
         self._blank_lines = 0
         self._unfinished: UnfinishedHead | None = None
-        self._head: Head | None = None
+        self._head: RequestHead | None = None
         self._heads = HeadMemory()
         self._body: Body | None = None
         self._responder: Responder | None = None
@@ -94,12 +94,12 @@ class Connection(asyncio.Protocol):
         if server.is_draining:
             self._refuse(DRAINING)
         elif open_count > limits.connections_max:
-            self._refuse(Refusal(503, "too_many_connections", "too many connections right now"))
+            self._refuse(HttpError(503, "too_many_connections", "too many connections right now"))
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (its signature)
         """Tell whoever answers that the caller has gone."""
         self._server.closed(self)
-        self._let_go()
+        self._end()
         self._transport = None
         self._is_closing = True
         responder = self._responder
@@ -107,7 +107,7 @@ class Connection(asyncio.Protocol):
         if responder is not None:
             responder.is_gone = True
             if responder.caller is not None and not responder.is_finished:
-                responder.caller.caller_gone()
+                responder.caller.client_disconnected()
 
     def data_received(self, data: bytes) -> None:
         """Take bytes: of a request, of one that waits, or of one that was refused."""
@@ -132,9 +132,9 @@ class Connection(asyncio.Protocol):
             return None
         self._is_half_closed = True
         if responder is None:
-            self._loop.call_soon(self._rest)
+            self._loop.call_soon(self._serve_buffered)
         else:
-            self._watch_line()
+            self._schedule_probe()
         return True
 
     def pause_writing(self) -> None:
@@ -146,7 +146,7 @@ class Connection(asyncio.Protocol):
         if responder is not None:
             responder.is_paused = True
             if responder.caller is not None:
-                responder.caller.caller_paused()
+                responder.caller.write_paused()
         self._server.slowed(self)
 
     def resume_writing(self) -> None:
@@ -159,13 +159,13 @@ class Connection(asyncio.Protocol):
         responder = self._responder
         if responder is None:
             self.deadline = self._loop.time() + self._server.limits.idle_seconds
-            self._rest()
+            self._serve_buffered()
             return
         self.deadline = float("inf")
-        self._watch_line()
+        self._schedule_probe()
         responder.is_paused = False
         if responder.caller is not None:
-            responder.caller.caller_resumed()
+            responder.caller.write_resumed()
 
     # ------------------------------------------------------------------ reading requests
 
@@ -173,7 +173,7 @@ class Connection(asyncio.Protocol):
         """Keep what is pipelined, counted with all bodies; without room the caller is cut."""
         try:
             self._count(len(data))
-        except Refused:
+        except HttpErrorRaised:
             self.cut()
             return
         self._buffer += data
@@ -183,7 +183,7 @@ class Connection(asyncio.Protocol):
             # goes on as long as what is pipelined fits.
             self._is_reading_paused = True
             self._transport_now().pause_reading()
-            self._watch_line()
+            self._schedule_probe()
 
     def _count(self, size: int) -> None:
         hold(self._server, size)
@@ -198,7 +198,7 @@ class Connection(asyncio.Protocol):
                 self._read_head(data)
             elif self._body is not None:
                 self._read_body(self._head, self._body, data)
-        except Refused as refused:
+        except HttpErrorRaised as refused:
             self._refuse(refused.refusal)
 
     def _read_head(self, data: bytes) -> None:
@@ -230,7 +230,7 @@ class Connection(asyncio.Protocol):
                 return
         self._await_body(head, rest)
 
-    def _await_body(self, head: Head, rest: bytes) -> None:
+    def _await_body(self, head: RequestHead, rest: bytes) -> None:
         """Ask the application who this is before more than a little of a body is read."""
         server, now = self._server, self._loop.time()
         self.deadline = now + server.limits.body_seconds
@@ -249,7 +249,7 @@ class Connection(asyncio.Protocol):
             return
         try:
             body.admit(bytes_max, owner)
-        except Refused as refused:
+        except HttpErrorRaised as refused:
             self._refuse(refused.refusal)
             return
         if head.expects_continue:
@@ -261,7 +261,7 @@ class Connection(asyncio.Protocol):
         if self._body is not None and self._body.request is request:
             self._answer_and_close(status, block, body)
 
-    def _read_body(self, head: Head, body: Body, data: bytes) -> None:
+    def _read_body(self, head: RequestHead, body: Body, data: bytes) -> None:
         whole = body.feed(data)
         if whole is not None:
             self._held_bytes += body.hand_over()
@@ -277,7 +277,7 @@ class Connection(asyncio.Protocol):
             self._is_body_paused = False
             self._transport.resume_reading()
 
-    def _let_go(self) -> None:
+    def _end(self) -> None:
         """Keep no bytes of requests any more."""
         self._uncount()
         self._end_wait()
@@ -304,7 +304,7 @@ class Connection(asyncio.Protocol):
         if unfinished is not None:
             unfinished.let_go()
 
-    def _serve(self, head: Head, body: bytes, rest: bytes) -> None:
+    def _serve(self, head: RequestHead, body: bytes, rest: bytes) -> None:
         """Hand a whole request to the application; what follows it waits."""
         server = self._server
         if rest:
@@ -329,7 +329,7 @@ class Connection(asyncio.Protocol):
         """Give the Date header of this second."""
         return self._server.date_line()
 
-    def answered(self, *, keep: bool) -> None:
+    def response_complete(self, *, keep: bool) -> None:
         """Go on with the next request, or close."""
         self._responder = None
         self._head = None
@@ -345,9 +345,9 @@ class Connection(asyncio.Protocol):
             self.deadline = self._loop.time() + self._server.limits.idle_seconds
         if has_more:
             # Not at once: a caller that pipelines much must not deepen the stack.
-            self._loop.call_soon(self._rest)
+            self._loop.call_soon(self._serve_buffered)
 
-    def break_off(self, *, is_ended_by_close: bool) -> None:
+    def abort_incomplete(self, *, is_ended_by_close: bool) -> None:
         """Send what was written, then close without the end that a whole answer has.
 
         Where closing itself is the end, only a reset tells the caller that something is missing.
@@ -386,13 +386,13 @@ class Connection(asyncio.Protocol):
         elif self._responder is not None:
             self._probe(self._responder)
         elif self._head is not None:
-            self._refuse(Refusal(408, "slow_body", "the body took too long to arrive"))
+            self._refuse(HttpError(408, "slow_body", "the body took too long to arrive"))
         elif self._buffer:
-            self._refuse(Refusal(408, "slow_head", "the head took too long to arrive"))
+            self._refuse(HttpError(408, "slow_head", "the head took too long to arrive"))
         else:
             self._close()
 
-    def _rest(self) -> None:
+    def _serve_buffered(self) -> None:
         """Serve what was pipelined while the last answer was under way."""
         if self._is_closing or self._responder is not None or self._is_paused:
             return
@@ -405,7 +405,7 @@ class Connection(asyncio.Protocol):
             self.deadline = self._loop.time() + self._server.limits.head_seconds
             self._advance(data)
 
-    def _refuse(self, refusal: Refusal) -> None:
+    def _refuse(self, refusal: HttpError) -> None:
         """Answer with a refusal and close, but let the caller read it first.
 
         Closing while the caller still sends would reset the connection and destroy the answer on
@@ -425,7 +425,7 @@ class Connection(asyncio.Protocol):
         if transport is None:
             return
         self._is_closing = True
-        self._let_go()
+        self._end()
         self._watch_reader()
         if not is_lingering or self._is_half_closed or not transport.can_write_eof():
             transport.close()
@@ -436,7 +436,7 @@ class Connection(asyncio.Protocol):
             transport.resume_reading()
         transport.write_eof()
 
-    def _watch_line(self) -> None:
+    def _schedule_probe(self) -> None:
         """Look at the line now and then, as long as the loop does not listen to it."""
         if (self._is_half_closed or self._is_reading_paused) and not self._is_paused:
             self.deadline = self._loop.time() + PROBE_SECONDS
@@ -451,7 +451,7 @@ class Connection(asyncio.Protocol):
             self.cut()
             return
         self.deadline = float("inf")
-        self._watch_line()
+        self._schedule_probe()
         is_probing = self._is_half_closed and not self._is_probed and not responder.is_started
         if is_probing and self._head is not None and self._head.http_minor == 1:
             self._is_probed = True

@@ -6,7 +6,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from jusinfer.gateway.http.request_parser import Refusal
+from jusinfer.gateway.http.request_parser import HttpError
 from jusinfer.gateway.http.response_writer import Application, Request, Responder
 
 MIB: Final = 1024 * 1024
@@ -35,7 +35,7 @@ class ServerLimits(msgspec.Struct, frozen=True):
     caller_write_stall_seconds: float = 60.0
 
 
-class Served(Protocol):
+class ServerInterface(Protocol):
     """What a connection needs of the server that it belongs to."""
 
     application: Application
@@ -45,9 +45,9 @@ class Served(Protocol):
     held_bytes: int
     # The part of them whose senders are not known.
     stranger_bytes: int
-    strangers: dict["Stranger", Callable[[Refusal], None]]
+    strangers: dict["Stranger", Callable[[HttpError], None]]
     # Bodies that known callers are sending, the oldest first, each with what refuses it.
-    uploads: dict["Upload", Callable[[Refusal], None]]
+    uploads: dict["Upload", Callable[[HttpError], None]]
 
     def opened(self, connection: "Watched") -> int:
         """Note a connection; gives how many are open."""

@@ -7,15 +7,15 @@ from jusinfer.domain.errors import InvalidRequest, Unavailable
 from jusinfer.domain.identity import Mode, Principal
 from jusinfer.domain.inference.planned_request import PlannedRequest, bound_nano
 from jusinfer.domain.inference.request import CompletionRequest
-from jusinfer.domain.limits import CapAction, in_force
+from jusinfer.domain.limits import CapAction, is_reached
 from jusinfer.domain.routing.objective import RoutingPolicy
 from jusinfer.domain.routing.plan import RoutePlan
 from jusinfer.domain.routing.preferences import NO_PREFERENCES, Preferences
-from jusinfer.domain.tenant_policy import NO_POLICY, rehearsed
+from jusinfer.domain.tenant_policy import NO_POLICY, policy_for_test_mode
 from jusinfer.gateway.inference.endpoints import Endpoint
-from jusinfer.gateway.state import Context
+from jusinfer.gateway.state import WorkerState
 from jusinfer.wire.inbound.body_bounds import check_count
-from jusinfer.wire.inbound.openai_chat_content import beginning_of
+from jusinfer.wire.inbound.openai_chat_content import conversation_prefix
 from jusinfer.wire.inbound.task_hint import hinted
 
 
@@ -26,7 +26,7 @@ def read(endpoint: Endpoint, body: bytes) -> CompletionRequest:
 
 
 def examine(
-    context: Context,
+    context: WorkerState,
     principal: Principal,
     asked: CompletionRequest,
     epoch_seconds: int,
@@ -67,7 +67,7 @@ def examine(
 
 
 def _planned(
-    context: Context,
+    context: WorkerState,
     principal: Principal,
     asked: CompletionRequest,
     epoch_seconds: int,
@@ -93,7 +93,7 @@ def _planned(
         policy = policy_of(principal, asked, epoch_seconds, endpoint)
         if policy.is_cheapest or asked.last_user is not None:
             traits = hinted(asked, declared_task, context.snapshot.scanner)
-        beginning = beginning_of(asked.fields)
+        beginning = conversation_prefix(asked.fields)
         if beginning:
             tenant_id, mode = principal.tenant_id, principal.mode
             conversation = context.affinity.digest(tenant_id, mode, beginning)
@@ -120,14 +120,14 @@ def policy_of(
     tenant, preferences = principal.policy, asked.preferences
     if principal.mode == Mode.TEST:
         # The sandbox stands in for every upstream: there is nothing to keep prompts from.
-        tenant = NO_POLICY if tenant is NO_POLICY else rehearsed(tenant)
+        tenant = NO_POLICY if tenant is NO_POLICY else policy_for_test_mode(tenant)
         if preferences is not NO_PREFERENCES:
             preferences = Preferences(models=preferences.models)
             preferences = preferences if preferences.models else NO_PREFERENCES
     is_cheapest = (
         bool(principal.caps)
         and not endpoint.is_embedding
-        and in_force(principal.caps, CapAction.CHEAPEST, epoch_seconds)
+        and is_reached(principal.caps, CapAction.CHEAPEST, epoch_seconds)
     )
     return RoutingPolicy(asked.model, tenant, preferences, principal.price_list, is_cheapest)
 

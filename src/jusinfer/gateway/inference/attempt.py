@@ -9,8 +9,8 @@ from jusinfer.domain.inference.stream_state import (
     ChunkMalformed,
     Deadlines,
     StreamAttempt,
+    TimeoutCheck,
     UpstreamFailure,
-    Verdict,
 )
 from jusinfer.domain.provider_report import QUIRK
 from jusinfer.domain.upstream_health import UpstreamEndpoint
@@ -372,12 +372,12 @@ class StreamingAttempt(ExchangeAttempt):
     def tick(self, now: float) -> UpstreamFailure | None:
         """Return the failure when a deadline has passed; send a keep-alive when it is time."""
         verdict = self.stream.tick(now)
-        if verdict is Verdict.WAIT:
+        if verdict is TimeoutCheck.WAIT:
             return None
-        if verdict is Verdict.KEEP_ALIVE:
+        if verdict is TimeoutCheck.KEEP_ALIVE:
             self._request.stream_data(KEEP_ALIVE)
             return None
-        code = "upstream_stalled" if verdict is Verdict.STALLED else "upstream_timeout"
+        code = "upstream_stalled" if verdict is TimeoutCheck.STALLED else "upstream_timeout"
         return timeout_failure(code)
 
 

@@ -6,7 +6,7 @@ from jusinfer.domain.errors import InvalidKey
 from jusinfer.domain.identity import Principal, fingerprint, is_well_formed
 from jusinfer.gateway.accounting.unknown_keys import address_of
 from jusinfer.gateway.http.server import Request
-from jusinfer.gateway.state import Context
+from jusinfer.gateway.state import WorkerState
 
 KEY_BYTES_MAX: Final = 256
 _BEARER: Final = b"bearer "
@@ -35,12 +35,12 @@ def credential(request: Request) -> bytes:
     return key
 
 
-def known(context: Context, key: bytes) -> Principal | None:
+def known(context: WorkerState, key: bytes) -> Principal | None:
     """Give who a key belongs to if this worker knows it; None means to `identify`."""
     return context.keys.get(fingerprint(key), context.loop.time())
 
 
-async def identify(context: Context, request: Request, key: bytes) -> Principal:
+async def identify(context: WorkerState, request: Request, key: bytes) -> Principal:
     """Give who a key belongs to; raises InvalidKey, RateLimited or Unavailable.
 
     A key that cannot have been made here is refused without a look-up.
@@ -54,7 +54,7 @@ async def identify(context: Context, request: Request, key: bytes) -> Principal:
     return await context.keys.fetch(fingerprint(key), context.loop.time(), address)
 
 
-async def entered(context: Context, request: Request) -> Principal:
+async def entered(context: WorkerState, request: Request) -> Principal:
     """Identify the caller of a question, and take one request of its limits.
 
     Raises what `credential` and `identify` raise, and RateLimited.

@@ -7,7 +7,7 @@ from jusinfer.domain.provider_report import ANSWER_BYTES_MAX, NoReport
 from jusinfer.gateway.http.client_connection import ClientLimits
 from jusinfer.gateway.http.connection_pool import Failure, Pool, PoolLimits
 from jusinfer.gateway.inference.upstream_headers import asking_lines
-from jusinfer.gateway.runtime_config import Dispatch
+from jusinfer.gateway.runtime_config import UpstreamTarget
 
 ASK_SECONDS: Final = 10.0
 LIMITS: Final = PoolLimits(
@@ -53,7 +53,7 @@ class _Asking:
 
 async def ask(
     pool: Pool,
-    dispatch: Dispatch,
+    dispatch: UpstreamTarget,
     generation_id: str,
     completion_id: str,
     seconds: float = ASK_SECONDS,

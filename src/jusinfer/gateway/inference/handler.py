@@ -10,13 +10,13 @@ from jusinfer.domain.catalog import Upstream
 from jusinfer.domain.errors import JusinferError, Unavailable
 from jusinfer.domain.identity import Principal, fingerprint
 from jusinfer.domain.inference.admitted_request import AdmittedRequest
-from jusinfer.domain.inference.effects import Attempt, Hold, Reservation, Timer
+from jusinfer.domain.inference.effects import Attempt, HeldLimits, Reservation, Timer
 from jusinfer.domain.inference.pending_request import PendingRequest
 from jusinfer.domain.inference.planned_request import PlannedRequest
 from jusinfer.domain.inference.request import CompletionRequest
 from jusinfer.domain.inference.response_headers import US_PER_SECOND
-from jusinfer.domain.journal import Admitted, Ended
-from jusinfer.domain.routing.features import Warmth
+from jusinfer.domain.journal import RequestAdmitted, RequestEnded
+from jusinfer.domain.routing.features import CacheAffinity
 from jusinfer.domain.secret_masking import OwnSecrets
 from jusinfer.domain.upstream_health import Health
 from jusinfer.gateway.accounting.credit_leases import nothing_reserved
@@ -35,7 +35,7 @@ from jusinfer.gateway.inference.settlement import append_ended
 from jusinfer.gateway.inference.translator import render_error
 from jusinfer.gateway.off_loop import LARGE_BYTES_MIN
 from jusinfer.gateway.request_origin import country_of
-from jusinfer.gateway.state import Context
+from jusinfer.gateway.state import WorkerState
 from jusinfer.wire.answer_ident import AnswerIdent
 from jusinfer.wire.errors import status_of
 from jusinfer.wire.interfaces import Surface
@@ -71,7 +71,7 @@ class InferenceHandler:
 
     def __init__(
         self,
-        context: Context,
+        context: WorkerState,
         request: Request,
         responder: Responder,
         request_id: str,
@@ -134,19 +134,19 @@ class InferenceHandler:
 
     # ------------------------------------------------------------------ what the client does
 
-    def caller_gone(self) -> None:
+    def client_disconnected(self) -> None:
         """The connection is lost."""
         if self._admitted is None:
             self._pending.client_gone()
         else:
             self._admitted.client_gone()
 
-    def caller_paused(self) -> None:
+    def write_paused(self) -> None:
         """The client reads too slowly."""
         if self._admitted is not None:
             self._admitted.client_paused()
 
-    def caller_resumed(self) -> None:
+    def write_resumed(self) -> None:
         """The client has caught up."""
         if self._admitted is not None:
             self._admitted.client_resumed()
@@ -211,7 +211,7 @@ class InferenceHandler:
         window.admit(planned.asked.traits.input_tokens, now)
         return window
 
-    def take_limits(self, principal: Principal, tokens: int) -> Hold | None:
+    def take_limits(self, principal: Principal, tokens: int) -> HeldLimits | None:
         """Take what is lent here of all limits; raises RateLimited."""
         return self._context.holds.take(principal, tokens)
 
@@ -223,7 +223,7 @@ class InferenceHandler:
         """Wait before the request goes on."""
         self._later(asyncio.sleep(seconds), lambda _: self._pending.delayed())
 
-    def reserve_caps(self, principal: Principal, hold: Hold, bound_nano: int) -> None:
+    def reserve_caps(self, principal: Principal, hold: HeldLimits, bound_nano: int) -> None:
         """Reserve the bound under every hard spend limit."""
         if not isinstance(hold, RequestHold):
             raise TypeError("a hold comes from take_limits or fetch_limits")
@@ -255,7 +255,7 @@ class InferenceHandler:
             self._pending.credit_fetched,
         )
 
-    def append_admitted(self, record: Admitted) -> None:
+    def append_admitted(self, record: RequestAdmitted) -> None:
         """Write that money may be spent; raises Unavailable."""
         self._segment = self._context.journal.admit(record)
 
@@ -431,14 +431,14 @@ class InferenceHandler:
         """Return the HTTP status of an error."""
         return status_of(error)
 
-    def append_ended(self, record: Ended, overrun_nano: int) -> None:
+    def append_ended(self, record: RequestEnded, overrun_nano: int) -> None:
         """Write how the request ended, and count it."""
         if self._segment is None:
             raise AssertionError("a request that was not admitted cannot end")
         self._context.active.discard(self)
         append_ended(self._context, self._segment, record, overrun_nano)
 
-    def remember_affinity(self, conversation: bytes, warmth: Warmth, now: float) -> None:
+    def remember_affinity(self, conversation: bytes, warmth: CacheAffinity, now: float) -> None:
         """Remember who has the beginning of a conversation in its cache."""
         self._context.affinity.note(conversation, warmth, now)
 

@@ -7,12 +7,12 @@ from jusinfer.domain.inference.planned_request import PlannedRequest
 from jusinfer.domain.routing.plan import RoutePlan
 from jusinfer.gateway.inference.admission import policy_of
 from jusinfer.gateway.inference.endpoints import Endpoint
-from jusinfer.gateway.state import Context
+from jusinfer.gateway.state import WorkerState
 from jusinfer.wire.json.route import plan_json, plan_object
 
 
 def dry_run(
-    context: Context,
+    context: WorkerState,
     principal: Principal,
     planned: PlannedRequest,
     epoch_seconds: int,
@@ -24,11 +24,11 @@ def dry_run(
     policy = policy_of(principal, asked, epoch_seconds, endpoint)
     health = context.health.at(context.loop.time(), epoch_seconds)
     shown = router.estimated(plan, asked.traits, policy, health)
-    decisive = router.decisive(plan, asked.traits, policy, health)
-    return plan_json(shown, router.table, asked.traits, planned.bound_nano, decisive)
+    decisive_signals = router.decisive_signals(plan, asked.traits, policy, health)
+    return plan_json(shown, router.table, asked.traits, planned.bound_nano, decisive_signals)
 
 
-def route_json(context: Context, plan: RoutePlan, index: int) -> bytes:
+def route_json(context: WorkerState, plan: RoutePlan, index: int) -> bytes:
     """Write the plan of an answer that the route at an index gave."""
     served = plan.routes[index]
     shown = plan_object(plan, context.snapshot.table)

@@ -12,7 +12,7 @@ from jusinfer.gateway.http.connection_pool import Target
 from jusinfer.gateway.inference.endpoints import CHAT_PATH, Endpoint
 from jusinfer.gateway.inference.translator import Translator
 from jusinfer.gateway.inference.upstream_headers import gateway_lines, stamp_of
-from jusinfer.gateway.runtime_config import Dispatch
+from jusinfer.gateway.runtime_config import UpstreamTarget
 from jusinfer.wire.answer_ident import AnswerIdent
 from jusinfer.wire.interfaces import SurfaceStream
 
@@ -42,7 +42,7 @@ class Asked(msgspec.Struct, frozen=True, gc=False):
 
 def write_request(
     endpoint: Endpoint,
-    dispatch: Dispatch,
+    dispatch: UpstreamTarget,
     principal: Principal,
     planned: PlannedRequest,
     index: int,
@@ -75,7 +75,7 @@ def write_request(
             hint="Send JSON in UTF-8, with numbers that fit 64 bits.",
         ) from None
     path = endpoint.path(dispatch.dialect, model, is_stream=planned.asked.is_stream, quirks=quirks)
-    head = dispatch.chat_head if path is CHAT_PATH else dispatch.head(path)
+    head = dispatch.chat_request_head if path is CHAT_PATH else dispatch.head(path)
     if dispatch.is_gateway:
         lines = gateway_lines(upstream, principal, step.model.model_id, completion_id, price)
         head = with_lines(head, lines)

@@ -2,13 +2,15 @@
 
 import bisect
 
-from jusinfer.domain.journal import Ended
+from jusinfer.domain.journal import RequestEnded
 from jusinfer.domain.usage import Outcome
 from jusinfer.gateway.accounting.journal_writer import Segment
-from jusinfer.gateway.state import LATENCY_BUCKETS_MS, Context
+from jusinfer.gateway.state import LATENCY_BUCKETS_MS, WorkerState
 
 
-def append_ended(context: Context, segment: Segment, record: Ended, overrun_nano: int) -> None:
+def append_ended(
+    context: WorkerState, segment: Segment, record: RequestEnded, overrun_nano: int
+) -> None:
     """Write the record of an end.
 
     A disk that refuses the record keeps it in memory, to be written as soon as it can be, and no
@@ -23,22 +25,22 @@ def append_ended(context: Context, segment: Segment, record: Ended, overrun_nano
     except OSError:
         counters.journal_failures += 1
         context.journal.is_shedding = True
-        context.unwritten.append((segment, record))
+        context.pending_records.append((segment, record))
     count(context, record)
 
 
-def write_unwritten(context: Context) -> None:
+def write_unwritten(context: WorkerState) -> None:
     """Try again to write the records that the disk refused, in their order."""
-    while context.unwritten:
-        segment, record = context.unwritten[0]
+    while context.pending_records:
+        segment, record = context.pending_records[0]
         try:
             context.journal.end(segment, record)
         except OSError:
             return
-        context.unwritten.pop(0)
+        context.pending_records.pop(0)
 
 
-def count(context: Context, record: Ended) -> None:
+def count(context: WorkerState, record: RequestEnded) -> None:
     """Keep the counters that `/metrics` shows."""
     counters = context.counters
     key = (record.upstream, record.outcome)

@@ -17,7 +17,7 @@ from jusinfer.wire.error_kinds import prompt_too_long
 from jusinfer.wire.errors import render, status_of
 from jusinfer.wire.inbound.embeddings import as_asked, encode_embeddings, read_embeddings
 from jusinfer.wire.inbound.member_names import in_client_words
-from jusinfer.wire.inbound.openai_chat import encode_request, stamped
+from jusinfer.wire.inbound.openai_chat import encode_request, with_sender
 from jusinfer.wire.interfaces import (
     Dialect,
     DialectStream,
@@ -167,7 +167,7 @@ class CrossFormatTranslator(Translator):
         if self._surface is not None:
             asked = functions_only(asked)
         return dialect.encode(
-            stamped(asked, stamp, quirks),
+            with_sender(asked, stamp, quirks),
             upstream_model=upstream_model,
             output_tokens_max=output_tokens_max,
             quirks=quirks,

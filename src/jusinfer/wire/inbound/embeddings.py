@@ -8,7 +8,7 @@ import msgspec
 
 from jusinfer.domain.errors import InvalidRequest
 from jusinfer.domain.inference.request import CompletionRequest
-from jusinfer.domain.routing.features import Traits
+from jusinfer.domain.routing.features import RequestFeatures
 from jusinfer.domain.routing.preferences import NO_PREFERENCES
 from jusinfer.domain.token_estimation import estimate_json_tokens
 from jusinfer.domain.usage import TokenUsage
@@ -17,7 +17,7 @@ from jusinfer.wire.lenient_json import objects
 from jusinfer.wire.upstream.errors import read_inner_error
 from jusinfer.wire.upstream.openai_chat import Answer
 from jusinfer.wire.upstream.usage_shapes import read_usage
-from jusinfer.wire.validation_errors import misfit, unreadable_body
+from jusinfer.wire.validation_errors import unreadable_body, validation_error
 
 INPUTS_MAX: Final = 2_048
 TOKENS_MAX: Final = 300_000
@@ -56,7 +56,7 @@ def decode_embeddings(body: bytes) -> CompletionRequest:
         fields = _fields(body)
         asked = _asked(body)
     except msgspec.ValidationError as error:
-        raise misfit(str(error)) from None
+        raise validation_error(str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise unreadable_body(body, "Send a JSON object with `model` and `input`.") from None
     if "messages" in fields:
@@ -80,7 +80,7 @@ def decode_embeddings(body: bytes) -> CompletionRequest:
         output_tokens_max=0,
         choice_count=1,
         fields=fields,
-        traits=Traits(
+        traits=RequestFeatures(
             input_tokens=estimate,
             input_tokens_max=most,
             output_tokens_max=None,

@@ -12,16 +12,26 @@ import msgspec
 
 from jusinfer.domain.errors import InvalidRequest
 from jusinfer.domain.inference.request import CompletionRequest
-from jusinfer.domain.routing.features import Traits
+from jusinfer.domain.routing.features import RequestFeatures
 from jusinfer.domain.routing.preferences import NO_PREFERENCES
 from jusinfer.domain.sender import NO_STAMP, Stamp
 from jusinfer.domain.token_estimation import estimate_json_tokens, worst_json_tokens
-from jusinfer.wire.inbound.openai_chat_content import Message, Reading, last_of_user, read_messages
+from jusinfer.wire.inbound.openai_chat_content import (
+    ContentStats,
+    Message,
+    last_user_content,
+    read_messages,
+)
 from jusinfer.wire.inbound.provider_preferences import read_preferences
 from jusinfer.wire.member_table import table_of
-from jusinfer.wire.upstream.compatibility import UNPRICED, adapt, name_sender, refuse_unpriced
+from jusinfer.wire.upstream.compatibility import (
+    UNPRICED,
+    apply_compatibility,
+    refuse_unpriced,
+    set_sender_id,
+)
 from jusinfer.wire.upstream.plain_chat import plain_roles
-from jusinfer.wire.validation_errors import misfit, unreadable, unreadable_body
+from jusinfer.wire.validation_errors import unreadable, unreadable_body, validation_error
 
 MODEL_CHARS_MAX: Final = 256
 MESSAGE_TOKENS: Final = 4
@@ -118,7 +128,7 @@ def decode_request(body: bytes) -> CompletionRequest:
         _check_shapes(asked)
         reading = read_messages(asked.messages)
     except msgspec.ValidationError as error:
-        raise misfit(str(error)) from None
+        raise validation_error(str(error)) from None
     except UnicodeDecodeError:
         raise InvalidRequest("the body is not UTF-8", hint="Encode the JSON as UTF-8.") from None
     except msgspec.DecodeError:
@@ -147,7 +157,7 @@ def decode_request(body: bytes) -> CompletionRequest:
         fields=fields,
         traits=_traits(asked, fields, reading, body, is_routed=is_routed),
         body_bytes=len(body),
-        last_user=last_of_user(asked.messages) if is_routed else None,
+        last_user=last_user_content(asked.messages) if is_routed else None,
         wants_route=wants_route,
         preferences=read_preferences(fields) if has_preferences else NO_PREFERENCES,
     )
@@ -199,11 +209,11 @@ def _check_shapes(asked: _Request) -> None:
 def _traits(
     asked: _Request,
     fields: dict[str, msgspec.Raw],
-    read: Reading,
+    read: ContentStats,
     body: bytes,
     *,
     is_routed: bool,
-) -> Traits:
+) -> RequestFeatures:
     text_bytes = read.text_bytes
     for name in _INPUTS:
         if name in fields:
@@ -211,7 +221,7 @@ def _traits(
     message_count = len(asked.messages)
     form = asked.response_format
     framing_tokens = read.media_tokens + message_count * MESSAGE_TOKENS
-    return Traits(
+    return RequestFeatures(
         input_tokens=estimate_json_tokens(text_bytes, body) + framing_tokens,
         window_tokens=worst_json_tokens(text_bytes, body) + framing_tokens if is_routed else 0,
         # JSON is never shorter than the text it carries, and no tokenizer makes more tokens than
@@ -263,7 +273,7 @@ def encode_request(
     for name in OURS & fields.keys():
         if name != "sandbox" or "sandbox" not in quirks:
             del fields[name]
-    adapt(fields, request, quirks, stamp)
+    apply_compatibility(fields, request, quirks, stamp)
     return _encode(fields)
 
 
@@ -290,12 +300,14 @@ def _stream_options(request: CompletionRequest, quirks: tuple[str, ...]) -> dict
     return options
 
 
-def stamped(request: CompletionRequest, stamp: Stamp, quirks: tuple[str, ...]) -> CompletionRequest:
+def with_sender(
+    request: CompletionRequest, stamp: Stamp, quirks: tuple[str, ...]
+) -> CompletionRequest:
     """Give a request for another dialect: its sender named opaquely, our own members gone."""
     fields: dict[str, object] = dict(request.fields)
     for name in OURS & fields.keys():
         del fields[name]
-    name_sender(fields, (*quirks, "user"), stamp)
+    set_sender_id(fields, (*quirks, "user"), stamp)
     for name in _NEVER_FORWARDED & fields.keys():
         del fields[name]
     return request.with_fields(

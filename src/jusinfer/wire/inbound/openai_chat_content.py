@@ -35,7 +35,7 @@ class _Part(msgspec.Struct):
     file: msgspec.Raw = msgspec.Raw()
 
 
-class Reading(msgspec.Struct):
+class ContentStats(msgspec.Struct):
     """Sizes and kinds of a whole conversation.
 
     `text_bytes` is JSON that becomes tokens as text; `media_bytes` is encoded media, which does
@@ -56,9 +56,9 @@ _parts: Final = msgspec.json.Decoder(list[_Part]).decode
 _heads: Final = msgspec.json.Decoder(list[Message]).decode
 
 
-def read_messages(messages: list[Message]) -> Reading:
+def read_messages(messages: list[Message]) -> ContentStats:
     """Read sizes and kinds; raises ValidationError with the place."""
-    reading = Reading()
+    reading = ContentStats()
     text_bytes = 0
     for number, message in enumerate(messages):
         content = memoryview(message.content)
@@ -80,7 +80,7 @@ def _misfit(wanted: str, place: str) -> msgspec.ValidationError:
     return msgspec.ValidationError(f"Expected `{wanted}` - at `$.{place}`")
 
 
-def _read_parts(reading: Reading, content: bytes, number: int) -> None:
+def _read_parts(reading: ContentStats, content: bytes, number: int) -> None:
     try:
         parts = _parts(content)
     except msgspec.ValidationError as error:
@@ -105,13 +105,13 @@ def _read_parts(reading: Reading, content: bytes, number: int) -> None:
             reading.text_bytes += len(part.text)
 
 
-def _count_media(reading: Reading, size: int, tokens: int, tokens_max: int) -> None:
+def _count_media(reading: ContentStats, size: int, tokens: int, tokens_max: int) -> None:
     reading.media_bytes += size
     reading.media_tokens += tokens
     reading.media_tokens_max += tokens_max
 
 
-def last_of_user(messages: list[Message]) -> msgspec.Raw | None:
+def last_user_content(messages: list[Message]) -> msgspec.Raw | None:
     """Give what the last message of the user holds, as it came."""
     for message in reversed(messages):
         if message.role == "user":
@@ -119,7 +119,7 @@ def last_of_user(messages: list[Message]) -> msgspec.Raw | None:
     return None
 
 
-def beginning_of(fields: Mapping[str, msgspec.Raw]) -> bytes:
+def conversation_prefix(fields: Mapping[str, msgspec.Raw]) -> bytes:
     """Give the messages up to the first of a user's: what a conversation keeps as it grows."""
     raw = fields.get("messages")
     if raw is None:

@@ -12,7 +12,7 @@ from jusinfer.domain.routing.preferences import (
     NO_PREFERENCES,
     Preferences,
 )
-from jusinfer.wire.validation_errors import misfit
+from jusinfer.wire.validation_errors import validation_error
 
 MICRO_PER_USD: Final = 1_000_000
 PRICE_DIGITS_MAX: Final = 24
@@ -54,7 +54,7 @@ def read_preferences(fields: dict[str, msgspec.Raw]) -> Preferences:
     try:
         asked = _asked(msgspec.json.encode(named))
     except msgspec.ValidationError as error:
-        raise misfit(str(error)) from None
+        raise validation_error(str(error)) from None
     provider = asked.provider or _Provider()
     price = provider.max_price or _MaxPrice()
     return Preferences(

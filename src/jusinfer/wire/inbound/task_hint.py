@@ -6,7 +6,7 @@ import msgspec
 
 from jusinfer.domain.errors import InvalidRequest
 from jusinfer.domain.inference.request import CompletionRequest
-from jusinfer.domain.routing.features import Traits
+from jusinfer.domain.routing.features import RequestFeatures
 from jusinfer.domain.routing.rules import TASKS
 from jusinfer.wire.routing_hints.scanner import HintScanner
 from jusinfer.wire.routing_hints.windows import windows_of_content
@@ -22,7 +22,7 @@ _metadata: Final = msgspec.json.Decoder(_Metadata).decode
 _text: Final = msgspec.json.Decoder(str).decode
 
 
-def hinted(asked: CompletionRequest, header: bytes | None, scanner: HintScanner) -> Traits:
+def hinted(asked: CompletionRequest, header: bytes | None, scanner: HintScanner) -> RequestFeatures:
     """Give a request's traits with its declared task, or else with the hints in its words."""
     task = declared(header, asked.fields)
     if task:

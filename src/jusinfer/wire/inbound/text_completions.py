@@ -14,7 +14,7 @@ from jusinfer.wire.lenient_json import member, objects, text
 from jusinfer.wire.member_table import table_of
 from jusinfer.wire.strict_chunks import read_strict, said
 from jusinfer.wire.upstream.chat_answer import head_of
-from jusinfer.wire.validation_errors import misfit, unreadable_body
+from jusinfer.wire.validation_errors import unreadable_body, validation_error
 
 _any: Final = msgspec.json.Decoder().decode
 _encode: Final = msgspec.json.Encoder().encode
@@ -37,7 +37,7 @@ class CompletionsSurface:
         try:
             members: dict[str, Any] = dict(_members(body))
         except msgspec.ValidationError as error:
-            raise misfit(str(error)) from None
+            raise validation_error(str(error)) from None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise unreadable_body(body, "Send a JSON object with `model` and `prompt`.") from None
         for name, why, neutral in _NO_EQUAL:

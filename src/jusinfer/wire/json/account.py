@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from jusinfer.domain.money import format_pico, format_usd
-from jusinfer.domain.usage import KeySpending
+from jusinfer.domain.usage import KeyUsageSummary
 
 # An answer is named by its completion, with the prefix of its API.
 _ID: Final = re.compile(r"(?:gen-|msg_|resp_|cmpl-|chatcmpl-)?([0-9a-f]{32})")
@@ -89,7 +89,7 @@ def credits_of(granted_nano: int, balance_nano: int) -> bytes:
     return msgspec.json.encode({"data": data})
 
 
-def key_of(spending: KeySpending, *, is_test: bool) -> bytes:
+def key_of(spending: KeyUsageSummary, *, is_test: bool) -> bytes:
     """Write what a key is and has spent."""
     left = spending.cap_left_nano
     data = {

@@ -7,7 +7,7 @@ import msgspec
 
 from jusinfer.domain.money import charge_nano, format_usd
 from jusinfer.domain.routing.explanation import sentence_of
-from jusinfer.domain.routing.features import Traits
+from jusinfer.domain.routing.features import RequestFeatures
 from jusinfer.domain.routing.plan import RoutePlan
 from jusinfer.domain.routing.rules import RuleTable
 
@@ -15,11 +15,11 @@ _members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 def plan_object(
-    plan: RoutePlan, table: RuleTable, decisive: Collection[str] | None = None
+    plan: RoutePlan, table: RuleTable, decisive_signals: Collection[str] | None = None
 ) -> dict[str, object]:
     """Give a plan as an object; costs are US dollars as text. No word of a request is in it.
 
-    `decisive` are the ids of the signals without which another model would have been chosen.
+    `decisive_signals` are the ids of the signals without which another would have been chosen.
     """
     says = table.sentences()
     reasons: list[dict[str, object]] = []
@@ -30,8 +30,8 @@ def plan_object(
             "amount": one.amount,
             "says": says.get(one.reason_id, ""),
         }
-        if decisive is not None:
-            reason["is_decisive"] = one.reason_id in decisive
+        if decisive_signals is not None:
+            reason["is_decisive"] = one.reason_id in decisive_signals
         reasons.append(reason)
     return {
         "model": plan.routes[0].model.model_id,
@@ -59,14 +59,14 @@ def plan_object(
 def plan_json(
     plan: RoutePlan,
     table: RuleTable,
-    traits: Traits,
+    traits: RequestFeatures,
     bound_nano: int,
-    decisive: Collection[str],
+    decisive_signals: Collection[str],
 ) -> bytes:
     """Write the answer of a dry run: the plan, the bound, and the traits that it follows from."""
     body = {
         "object": "route",
-        **plan_object(plan, table, decisive),
+        **plan_object(plan, table, decisive_signals),
         "bound_usd": format_usd(bound_nano),
         "traits": {
             "input_tokens": traits.input_tokens,

@@ -34,7 +34,7 @@ STATUS_HEADERS: Final = (
 ).encode("ascii")
 
 
-def worst(found: Iterable[str]) -> str:
+def worst_state(found: Iterable[str]) -> str:
     """Give one state for an upstream from those of its models."""
     states = set(found)
     if not states or states == {"up"}:
@@ -46,7 +46,7 @@ def worst(found: Iterable[str]) -> str:
 
 def status_json(rows: Mapping[str, str]) -> tuple[bytes, bytes]:
     """Give content type and body for programs."""
-    body = {"status": worst(rows.values()), "upstreams": dict(rows)}
+    body = {"status": worst_state(rows.values()), "upstreams": dict(rows)}
     return b"application/json", msgspec.json.encode(body)
 
 
@@ -59,7 +59,7 @@ def status_page(rows: Mapping[str, str]) -> tuple[bytes, bytes]:
     said = {
         "up": "All upstreams are answering.",
         "partly": "Some upstreams have trouble; requests go around it where they can.",
-    }.get(worst(rows.values()), "Upstreams are not answering.")
+    }.get(worst_state(rows.values()), "Upstreams are not answering.")
     table = f"<table>{lines}</table>" if rows else "<p>No upstream is configured yet.</p>"
     page = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Status</title>'

@@ -17,13 +17,13 @@ from jusinfer.domain.sender import Stamp
 from jusinfer.wire.inbound.openai_chat import OURS
 from jusinfer.wire.lenient_json import text
 from jusinfer.wire.passthrough.responses_hosted_tools import offer_tools, refuse_hosted
-from jusinfer.wire.sealed import SEALED, SEALED_CHARS_MAX, unseal
+from jusinfer.wire.sealed import SEALED, SEALED_CHARS_MAX, decode_reasoning_state
 from jusinfer.wire.upstream.compatibility import (
     ADAPTERS,
     Fields,
-    name_sender,
     refuse_member,
     refuse_unpriced,
+    set_sender_id,
 )
 from jusinfer.wire.validation_errors import misplaced
 
@@ -112,7 +112,7 @@ def _fields(asked: CompletionRequest, body: bytes, target: Target) -> Fields:
     fields: Fields = dict(_members(body))
     _refuse(fields)
     _leave_out(fields, target.quirks)
-    name_sender(fields, target.quirks, target.stamp)
+    set_sender_id(fields, target.quirks, target.stamp)
     fields["model"] = target.upstream_model
     fields["store"] = False
     if target.output_tokens_max is not None:
@@ -239,7 +239,7 @@ def _thought(
     if len(sealed) > SEALED_CHARS_MAX:
         raise misplaced("input[].encrypted_content", "is too long")
     thoughts: list[object] = []
-    for detail in unseal(sealed, "input[].encrypted_content"):
+    for detail in decode_reasoning_state(sealed, "input[].encrypted_content"):
         data, form = text(detail.get("data")), text(detail.get("format"))
         if not data or not form.startswith(_OPENAI_SEALED):
             continue

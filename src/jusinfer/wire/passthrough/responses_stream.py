@@ -50,7 +50,7 @@ _HEADS: Final[Mapping[bytes, bytes]] = MappingProxyType(
     }
 )
 _NULL: Final = msgspec.Raw(b"null")
-_UNSAID: Final = msgspec.Raw()
+_NOT_SENT: Final = msgspec.Raw()
 _NOTHING: Final = frozenset({b"", b"null"})
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -62,10 +62,10 @@ class _Kind(msgspec.Struct, gc=False):
 class _Event(msgspec.Struct, gc=False):
     output_index: int | None = 0
     sequence_number: int | None = None
-    delta: msgspec.Raw = _UNSAID
-    item: msgspec.Raw = _UNSAID
-    response: msgspec.Raw = _UNSAID
-    error: msgspec.Raw = _UNSAID
+    delta: msgspec.Raw = _NOT_SENT
+    item: msgspec.Raw = _NOT_SENT
+    response: msgspec.Raw = _NOT_SENT
+    error: msgspec.Raw = _NOT_SENT
 
 
 _kind: Final = msgspec.json.Decoder(_Kind).decode
@@ -150,7 +150,7 @@ class ResponsesRelay:
             raise ChunkMalformed("an event is no part of a response") from error
         chunk = Chunk()
         if kind.endswith(b".delta"):
-            size = 0 if event.delta is _UNSAID else shown_bytes(event.delta)
+            size = 0 if event.delta is _NOT_SENT else shown_bytes(event.delta)
             self._count(event.output_index or 0, size, chunk)
         elif kind == b"response.output_item.added":
             item = members_of(event.item) or {}

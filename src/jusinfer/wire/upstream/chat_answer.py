@@ -12,7 +12,12 @@ from jusinfer.domain.usage import TokenUsage
 from jusinfer.wire.answer_ident import AnswerIdent
 from jusinfer.wire.upstream.chat_calls import whole_calls
 from jusinfer.wire.upstream.chat_choice import CHOICES_MAX, Choice, final_reason, read_choice
-from jusinfer.wire.upstream.chat_stream import CREATED_MAX, NOT_CARRIED, NOTE_BYTES, with_note
+from jusinfer.wire.upstream.chat_stream import (
+    CREATED_MAX,
+    DROPPED_REQUEST_HEADERS,
+    NOTE_BYTES,
+    with_note,
+)
 from jusinfer.wire.upstream.lenient_text import (
     NULL,
     Members,
@@ -115,7 +120,7 @@ def _judge(answer: Answer, choices: list[Choice], *, is_chat: bool) -> None:
     answer.has_content = bool(size) or has_parts or (is_chat and has_media)
     answer.estimated_tokens = estimate_completion_tokens(0, size)
     if has_media and not answer.has_content:
-        answer.failure = NOT_CARRIED
+        answer.failure = DROPPED_REQUEST_HEADERS
 
 
 def head_of(answer: Mapping[str, Any], ident: AnswerIdent) -> AnswerIdent:

@@ -33,11 +33,11 @@ CHUNK: Final = "chat.completion.chunk"
 CALLING_CHOICES_MAX: Final = 128
 # Seconds since 1970 that can be believed: later ones are milliseconds or nonsense.
 CREATED_MAX: Final = 2**33
-_UNSAID: Final = msgspec.Raw()
+_NOT_SENT: Final = msgspec.Raw()
 _ID: Final = re.compile(rb'\s*\{\s*"id"\s*:\s*("[^"\\]*")')
 _encode: Final = msgspec.json.Encoder().encode
 
-NOT_CARRIED: Final = UpstreamFailure(
+DROPPED_REQUEST_HEADERS: Final = UpstreamFailure(
     code="content_not_carried",
     message="the model answered with images or sound, which this API cannot carry",
     status=502,
@@ -49,13 +49,13 @@ NOTE_BYTES: Final = len(_encode(NOTE)) - 2
 
 
 class _Delta(msgspec.Struct, gc=False):
-    content: msgspec.Raw = _UNSAID
+    content: msgspec.Raw = _NOT_SENT
     role: Literal["assistant"] | None = None
     tool_calls: list[UsualCall] | None = None
-    reasoning_content: msgspec.Raw = _UNSAID
-    reasoning: msgspec.Raw = _UNSAID
-    refusal: msgspec.Raw = _UNSAID
-    reasoning_details: msgspec.Raw = _UNSAID
+    reasoning_content: msgspec.Raw = _NOT_SENT
+    reasoning: msgspec.Raw = _NOT_SENT
+    refusal: msgspec.Raw = _NOT_SENT
+    reasoning_details: msgspec.Raw = _NOT_SENT
     # Whatever these say is read with care.
     reasoning_text: None = None
     thinking: None = None
@@ -86,7 +86,7 @@ class _Event(msgspec.Struct, gc=False):
     x_groq: None = None
 
 
-_usual: Final = msgspec.json.Decoder(_Event).decode
+_fast_path: Final = msgspec.json.Decoder(_Event).decode
 
 
 def with_note(content: object) -> str:
@@ -139,7 +139,7 @@ class ChatStreamDecoder:
         if self._half:
             payload, self._half = joined(self._half, payload), b""
         try:
-            event = _usual(payload)
+            event = _fast_path(payload)
         except (ValueError, RecursionError):
             return self._loose(payload)
         chunk = Chunk()
@@ -261,7 +261,7 @@ class ChatStreamDecoder:
         rows = [self._row(choice, chunk) for choice in choices]
         chunk.is_usage_only = not choices and chunk.raw_usage is not None
         if any(choice.reason for choice in choices) and self._has_media and not self._has_content:
-            chunk.failure = NOT_CARRIED
+            chunk.failure = DROPPED_REQUEST_HEADERS
         chunk.payload = self._written(_without_usage(members), rows)
         return chunk
 
@@ -379,18 +379,18 @@ def _usual_bytes(delta: _Delta) -> int:
     """Give the size of the texts of a strict delta; -1 where one of them is no text."""
     size = 0
     content = delta.content
-    if content is not _UNSAID:
+    if content is not _NOT_SENT:
         size = _text_bytes(content)
-    if delta.refusal is not _UNSAID:
+    if delta.refusal is not _NOT_SENT:
         size = _sum(size, _text_bytes(delta.refusal))
     thought = 0
-    if delta.reasoning_content is not _UNSAID:
+    if delta.reasoning_content is not _NOT_SENT:
         thought = _text_bytes(delta.reasoning_content)
-    if delta.reasoning is not _UNSAID:
+    if delta.reasoning is not _NOT_SENT:
         # Some say the same twice, under both names.
         again = _text_bytes(delta.reasoning)
         thought = -1 if again < 0 else thought or again
-    if delta.reasoning_details is not _UNSAID and not thought:
+    if delta.reasoning_details is not _NOT_SENT and not thought:
         return -1
     return _sum(size, thought)
 

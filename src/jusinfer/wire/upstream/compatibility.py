@@ -73,13 +73,13 @@ def _asks_for_nothing(raw: msgspec.Raw, neutral: tuple[Any, ...]) -> bool:
         return False
 
 
-def adapt(
+def apply_compatibility(
     fields: Fields, request: CompletionRequest, quirks: tuple[str, ...], stamp: Stamp
 ) -> None:
     """Adapt a request to an upstream's quirks, in place; raises InvalidRequest."""
     if not quirks and _TOUCHED.isdisjoint(fields):
         return
-    name_sender(fields, quirks, stamp)
+    set_sender_id(fields, quirks, stamp)
     for quirk in quirks:
         change = ADAPTERS.get(quirk)
         if change is not None:
@@ -94,7 +94,7 @@ def adapt(
         plain_reasoning(fields)
 
 
-def name_sender(fields: Fields, quirks: tuple[str, ...], stamp: Stamp) -> None:
+def set_sender_id(fields: Fields, quirks: tuple[str, ...], stamp: Stamp) -> None:
     """Replace what names a person by an opaque name, where the upstream has a place for one."""
     for name in ("user", "safety_identifier", "prompt_cache_key"):
         # Null names nobody.

@@ -24,20 +24,20 @@ _NOTHING: Final = frozenset({b"", b"null", b'""', b"[]", b"{}"})
 _ABSENT: Final = frozenset({b"", b"null"})
 _NULL: Final = msgspec.Raw(b"null")
 # Stands for a member that is missing; compared by identity, which copies nothing.
-_UNSAID: Final = msgspec.Raw()
+_NOT_SENT: Final = msgspec.Raw()
 
 
 class _Delta(msgspec.Struct, gc=False):
-    content: msgspec.Raw = _UNSAID
-    reasoning_content: msgspec.Raw = _UNSAID
-    reasoning: msgspec.Raw = _UNSAID
-    reasoning_details: msgspec.Raw = _UNSAID
-    tool_calls: msgspec.Raw = _UNSAID
-    function_call: msgspec.Raw = _UNSAID
-    refusal: msgspec.Raw = _UNSAID
-    audio: msgspec.Raw = _UNSAID
-    images: msgspec.Raw = _UNSAID
-    annotations: msgspec.Raw = _UNSAID
+    content: msgspec.Raw = _NOT_SENT
+    reasoning_content: msgspec.Raw = _NOT_SENT
+    reasoning: msgspec.Raw = _NOT_SENT
+    reasoning_details: msgspec.Raw = _NOT_SENT
+    tool_calls: msgspec.Raw = _NOT_SENT
+    function_call: msgspec.Raw = _NOT_SENT
+    refusal: msgspec.Raw = _NOT_SENT
+    audio: msgspec.Raw = _NOT_SENT
+    images: msgspec.Raw = _NOT_SENT
+    annotations: msgspec.Raw = _NOT_SENT
 
 
 class _Choice(msgspec.Struct, gc=False):
@@ -45,19 +45,19 @@ class _Choice(msgspec.Struct, gc=False):
     delta: _Delta | None = None
     message: _Delta | None = None
     finish_reason: str | None = None
-    error: msgspec.Raw = _UNSAID
-    usage: msgspec.Raw = _UNSAID
+    error: msgspec.Raw = _NOT_SENT
+    usage: msgspec.Raw = _NOT_SENT
 
 
 class _Groq(msgspec.Struct, gc=False):
-    usage: msgspec.Raw = _UNSAID
-    error: msgspec.Raw = _UNSAID
+    usage: msgspec.Raw = _NOT_SENT
+    error: msgspec.Raw = _NOT_SENT
 
 
 class _Event(msgspec.Struct, gc=False):
     choices: list[_Choice] | None = None
-    usage: msgspec.Raw = _UNSAID
-    error: msgspec.Raw = _UNSAID
+    usage: msgspec.Raw = _NOT_SENT
+    error: msgspec.Raw = _NOT_SENT
     x_groq: _Groq | None = None
 
 
@@ -71,7 +71,7 @@ class _UsualAnswer(msgspec.Struct, gc=False):
 
 
 _Members = dict[str, msgspec.Raw]
-_usual: Final = msgspec.json.Decoder(_UsualAnswer).decode
+_fast_path: Final = msgspec.json.Decoder(_UsualAnswer).decode
 _event: Final = msgspec.json.Decoder(_Event).decode
 _delta: Final = msgspec.json.Decoder(_Delta).decode
 _groq: Final = msgspec.json.Decoder(_Groq).decode
@@ -116,14 +116,14 @@ def decode_chunk(payload: bytes) -> Chunk:
         event = _read_loosely(payload)
     chunk = Chunk()
     choices = event.choices
-    has_usage = event.x_groq is not None or event.usage is not _UNSAID
+    has_usage = event.x_groq is not None or event.usage is not _NOT_SENT
     if choices:
         _read_choices(choices, chunk)
-        has_usage = has_usage or any(choice.usage is not _UNSAID for choice in choices)
+        has_usage = has_usage or any(choice.usage is not _NOT_SENT for choice in choices)
     if has_usage:
         _read_event_usage(event, chunk)
         chunk.is_usage_only = not choices and chunk.raw_usage is not None
-    if event.error is not _UNSAID and bytes(event.error) not in _ABSENT:
+    if event.error is not _NOT_SENT and bytes(event.error) not in _ABSENT:
         chunk.failure = read_inner_error(bytes(event.error))
     elif not choices and not has_usage:
         chunk.failure = plain_error(payload)
@@ -142,8 +142,8 @@ def _read_loosely(payload: bytes) -> _Event:
             for raw in tried(_rows, members.get("choices", _NULL)) or []
             if (row := tried(_members, raw)) is not None
         ],
-        usage=members.get("usage", _UNSAID),
-        error=members.get("error", _UNSAID),
+        usage=members.get("usage", _NOT_SENT),
+        error=members.get("error", _NOT_SENT),
         x_groq=tried(_groq, members.get("x_groq", _NULL)),
     )
 
@@ -154,8 +154,8 @@ def _choice_of(row: dict[str, msgspec.Raw]) -> _Choice:
         delta=tried(_delta, row.get("delta", _NULL)),
         message=tried(_delta, row.get("message", _NULL)),
         finish_reason=tried(_text, row.get("finish_reason", _NULL)),
-        error=row.get("error", _UNSAID),
-        usage=row.get("usage", _UNSAID),
+        error=row.get("error", _NOT_SENT),
+        usage=row.get("usage", _NOT_SENT),
     )
 
 
@@ -180,13 +180,13 @@ def _read_choice(choice: _Choice, chunk: Chunk) -> None:
         chunk.finish_reason = reason
         if reason in FAILING_REASONS and chunk.failure is None:
             chunk.failure = _failed("upstream_error", "the upstream reported an error")
-    if choice.error is not _UNSAID and bytes(choice.error) not in _ABSENT:
+    if choice.error is not _NOT_SENT and bytes(choice.error) not in _ABSENT:
         chunk.failure = read_inner_error(bytes(choice.error))
 
 
 def _content_bytes(delta: _Delta) -> int:
     """Give the size of what a caller would see of a delta; the common case first."""
-    if delta.content is not _UNSAID:
+    if delta.content is not _NOT_SENT:
         content = bytes(delta.content)
         if content not in _NOTHING:
             return max(len(content) - 2, 1)
@@ -201,7 +201,7 @@ def _content_bytes(delta: _Delta) -> int:
         delta.images,
         delta.annotations,
     ):
-        if raw is not _UNSAID:
+        if raw is not _NOT_SENT:
             size += _shown_bytes(raw)
     # Details repeat the reasoning beside them; alone they are all there is.
     return size or _shown_bytes(delta.reasoning_details)
@@ -215,9 +215,9 @@ def _shown_bytes(raw: msgspec.Raw) -> int:
 def _read_event_usage(event: _Event, holder: Chunk | Answer) -> None:
     """Take the usage from where an event has it; what says nothing is noted as raw only."""
     groq = event.x_groq
-    inside = [choice.usage for choice in event.choices or () if choice.usage is not _UNSAID]
+    inside = [choice.usage for choice in event.choices or () if choice.usage is not _NOT_SENT]
     # Moonshot's stands in the choice that ends; of several each repeats the whole.
-    for raw in (event.usage, _UNSAID if groq is None else groq.usage, *reversed(inside)):
+    for raw in (event.usage, _NOT_SENT if groq is None else groq.usage, *reversed(inside)):
         said = bytes(raw)
         if said in _ABSENT:
             continue
@@ -233,7 +233,7 @@ def _read_event_usage(event: _Event, holder: Chunk | Answer) -> None:
 def decode_answer(body: bytes) -> Answer:
     """Read a whole answer that came with status 200; what is no answer is a failure."""
     try:
-        usual = _usual(body)
+        usual = _fast_path(body)
     except (ValueError, RecursionError):
         return _decode_unusual(body)
     if usual.error is not None or usual.x_groq is not None or not usual.choices:

@@ -89,7 +89,7 @@ class UsualUsage(msgspec.Struct, gc=False):
         )
 
 
-_usual: Final = msgspec.json.Decoder(UsualUsage).decode
+_fast_path: Final = msgspec.json.Decoder(UsualUsage).decode
 
 
 class MessagesUsage(msgspec.Struct, gc=False):
@@ -239,7 +239,7 @@ def usual_usage(usage: UsualUsage) -> TokenUsage | None:
 
 def read_usage(raw: bytes) -> TokenUsage | None:
     """Read a usage object of any shape we know; None when it says nothing; never raises."""
-    usual = tried(_usual, msgspec.Raw(raw))
+    usual = tried(_fast_path, msgspec.Raw(raw))
     found = None if usual is None else usual_usage(usual)
     return _read_closely(raw) if found is None else found
 

@@ -12,7 +12,7 @@ from jusinfer.wire.call_ids import portable
 from jusinfer.wire.inbound.anthropic.stop_sequence import STOP_SEQUENCE
 from jusinfer.wire.inbound.responses.output import call_extra
 from jusinfer.wire.lenient_json import member, objects, text
-from jusinfer.wire.sealed import seal
+from jusinfer.wire.sealed import encode_reasoning_state
 from jusinfer.wire.tool_names import ClientNames
 from jusinfer.wire.upstream.anthropic.request import FORMAT
 
@@ -34,7 +34,7 @@ NATIVE_STOP: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 # The signature of a thought that no provider signed: known again when it comes back.
-UNSIGNED: Final = seal([{"type": "reasoning.text", "format": "unknown"}])
+UNSIGNED: Final = encode_reasoning_state([{"type": "reasoning.text", "format": "unknown"}])
 _any: Final = msgspec.json.Decoder().decode
 
 
@@ -79,7 +79,7 @@ def redacted(detail: Mapping[str, Any]) -> dict[str, Any]:
     """Give encrypted reasoning as a block; another provider's is sealed with all that it says."""
     data = text(detail.get("data"))
     if detail.get("format") not in (FORMAT, None):
-        data = seal([dict(detail)])
+        data = encode_reasoning_state([dict(detail)])
     return {"type": "redacted_thinking", "data": data}
 
 
@@ -87,13 +87,18 @@ def signature_of(detail: Mapping[str, Any]) -> str:
     """Give the signature of a thought; another provider's is sealed."""
     signature = text(detail.get("signature"))
     if signature and detail.get("format") not in (FORMAT, None, "unknown"):
-        return seal([{name: value for name, value in detail.items() if name != "text"}])
+        return encode_reasoning_state(
+            [{name: value for name, value in detail.items() if name != "text"}]
+        )
     return signature
 
 
 def baggage(call_id: str, extra_content: object) -> dict[str, Any]:
     """Give what a provider wants back with a call, as the block that stands before it."""
-    return {"type": "redacted_thinking", "data": seal([call_extra(call_id, extra_content)])}
+    return {
+        "type": "redacted_thinking",
+        "data": encode_reasoning_state([call_extra(call_id, extra_content)]),
+    }
 
 
 def content_of(message: Mapping[str, Any], names: ClientNames) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ import msgspec
 from jusinfer.domain.inference.request import MemberNote
 from jusinfer.wire.call_ids import original
 from jusinfer.wire.lenient_json import member, text
-from jusinfer.wire.sealed import CALL_EXTRA, SEALED, unseal
+from jusinfer.wire.sealed import CALL_EXTRA, SEALED, decode_reasoning_state
 from jusinfer.wire.tool_names import portable_name
 from jusinfer.wire.upstream.anthropic.request import FORMAT
 from jusinfer.wire.validation_errors import misplaced
@@ -155,7 +155,7 @@ def _thoughts(block: dict[str, Any], place: int, where: str) -> list[dict[str, A
     if block.get("type") == "redacted_thinking":
         data = text(block.get("data"))
         if data.startswith(SEALED):
-            return unseal(data, f"{where}.data")
+            return decode_reasoning_state(data, f"{where}.data")
         return [{"type": "reasoning.encrypted", "data": data, "format": FORMAT, "index": place}]
     said, signature = text(block.get("thinking")), text(block.get("signature"))
     if not signature or signature.startswith(SEALED):

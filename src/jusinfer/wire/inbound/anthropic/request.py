@@ -15,7 +15,7 @@ from jusinfer.wire.lenient_json import text
 from jusinfer.wire.member_table import speechless, table_of
 from jusinfer.wire.single_tool_call import may_call, without_wish
 from jusinfer.wire.tool_names import portable_name
-from jusinfer.wire.validation_errors import misfit, unreadable_body
+from jusinfer.wire.validation_errors import unreadable_body, validation_error
 
 _any: Final = msgspec.json.Decoder().decode
 _encode: Final = msgspec.json.Encoder().encode
@@ -115,7 +115,7 @@ def _judged(body: bytes) -> tuple[_Asked, tuple[MemberNote, ...]]:
     try:
         asked = msgspec.convert(tree, _Asked)
     except msgspec.ValidationError as error:
-        raise misfit(str(error)) from None
+        raise validation_error(str(error)) from None
     return asked, table_of("messages").notes(tree)
 
 

@@ -8,7 +8,7 @@ import msgspec
 
 from jusinfer.wire.inbound.responses.tools import ToolNames, json_object
 from jusinfer.wire.lenient_json import member, objects, text
-from jusinfer.wire.sealed import CALL_EXTRA, SEALED, unseal
+from jusinfer.wire.sealed import CALL_EXTRA, SEALED, decode_reasoning_state
 from jusinfer.wire.validation_errors import misplaced
 
 # Tuples, as what is looked for in them may be anything, and need not have a hash.
@@ -101,7 +101,7 @@ class Conversation:
     def _think(self, item: dict[str, Any], where: str) -> None:
         sealed = item.get("encrypted_content")
         if isinstance(sealed, str) and sealed.startswith(SEALED):
-            for detail in unseal(sealed, where):
+            for detail in decode_reasoning_state(sealed, where):
                 if detail.get("type") == CALL_EXTRA:
                     self._extras[text(detail.get("id"))] = detail.get("extra_content")
                 else:

@@ -11,7 +11,7 @@ from jusinfer.wire.answer_ident import AnswerIdent
 from jusinfer.wire.inbound.answer_parts import Kind, Part
 from jusinfer.wire.inbound.responses.tools import ToolNames, ToolShape, call_item
 from jusinfer.wire.lenient_json import member, objects, text
-from jusinfer.wire.sealed import CALL_EXTRA, seal
+from jusinfer.wire.sealed import CALL_EXTRA, encode_reasoning_state
 
 _any: Final = msgspec.json.Decoder().decode
 PREFIXES: Final[Mapping[Kind, str]] = MappingProxyType(
@@ -135,7 +135,7 @@ def _reasoning_item(item_id: str, part: Part, status: str) -> dict[str, Any]:
         "id": item_id,
         "type": "reasoning",
         "summary": [{"type": "summary_text", "text": said}] if said else [],
-        "encrypted_content": seal(rows),
+        "encrypted_content": encode_reasoning_state(rows),
         "status": status,
     }
 

@@ -10,7 +10,7 @@ from jusinfer.wire.inbound.responses.tools import chosen, offered_tools
 from jusinfer.wire.interfaces import ChatForm
 from jusinfer.wire.member_table import speechless, table_of
 from jusinfer.wire.single_tool_call import may_call, without_wish
-from jusinfer.wire.validation_errors import misfit, misplaced, unreadable_body
+from jusinfer.wire.validation_errors import misplaced, unreadable_body, validation_error
 
 _any: Final = msgspec.json.Decoder().decode
 _encode: Final = msgspec.json.Encoder().encode
@@ -133,7 +133,7 @@ def _judged(body: bytes) -> tuple[_Asked, dict[str, Any], tuple[MemberNote, ...]
     try:
         asked = msgspec.convert(tree, _Asked)
     except msgspec.ValidationError as error:
-        raise misfit(str(error)) from None
+        raise validation_error(str(error)) from None
     return asked, tree, table_of("responses").notes(tree)
 
 
