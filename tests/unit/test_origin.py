@@ -26,7 +26,7 @@ def request(peer: str, **headers: str) -> Request:
 def told(listen: ListenSettings, asked: Request) -> dict[str, str]:
     """Give the headers that reach the console."""
     made = ConsoleForward(None, None, origins(listen, b"secret"))  # type: ignore[arg-type]
-    lines = made._head(asked, "id").decode().split("\r\n")[1:]
+    lines = made._head(asked, "id", 0).decode().split("\r\n")[1:]
     return dict(line.split(": ", 1) for line in lines if line)
 
 

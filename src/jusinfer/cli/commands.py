@@ -1,12 +1,18 @@
 """The list of commands; each loads its module when it is run, so that help is there at once."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from types import MappingProxyType
 from typing import Any, Final
 
 import typer
 from typer.core import TyperCommand, TyperGroup
+
+from jusinfer.domain.printable import printable
+
+# The class of all faults of what was typed, which Typer gives no name of its own.
+UsageError: Any = typer.BadParameter.__base__
 
 # The module of each command, and the first line of its help.
 COMMANDS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
@@ -45,11 +51,21 @@ _ALSO: Final[Mapping[str, str]] = MappingProxyType({"cli.operate": "cli.limits"}
 
 
 class Commands(TyperGroup):
-    """The top of the command line."""
+    """The top of the command line; what was typed is repeated with its characters spelt out."""
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
         self._is_helping = False
+
+    def make_context(self, *given: Any, **named: Any) -> Any:
+        """Read the words of the command line itself."""
+        with _spelt_out():
+            return super().make_context(*given, **named)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Read the words of a command, and run it."""
+        with _spelt_out():
+            return super().invoke(ctx)
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names in the order of their help."""
@@ -74,6 +90,15 @@ class Commands(TyperGroup):
             super().format_help(ctx, formatter)
         finally:
             self._is_helping = False
+
+
+@contextmanager
+def _spelt_out() -> Iterator[None]:
+    try:
+        yield
+    except UsageError as error:
+        error.message = "\n".join(printable(line) for line in error.message.split("\n"))
+        raise
 
 
 def loaded(module: str) -> Mapping[str, Any]:

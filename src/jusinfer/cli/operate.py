@@ -91,7 +91,7 @@ def migrate(
     if print_privileges:
         with output.faults(as_json=as_json):
             settings = config.load(Overrides(config_file=config_file, data_dir=data_dir))
-            typer.echo(managed_database.privileges(settings), nl=False)
+            output.say(*managed_database.privileges(settings).removesuffix("\n").split("\n"))
         return
     with output.faults(as_json=as_json), opened(config_file, data_dir, as_json=as_json):
         if as_json:

@@ -95,7 +95,10 @@ class ConsoleForward:
             return
         carried = ProxiedRequest(self, responder, request_id)
         responder.caller = carried
-        carried.begin(self._head(request, request_id), request.body, request.method in SAFE_METHODS)
+        is_safe = request.method in SAFE_METHODS
+        # No page reads a body then: one that comes is a prompt that was sent to the wrong place.
+        body = b"" if is_safe else request.body
+        carried.begin(self._head(request, request_id, len(body)), body, is_safe)
 
     def open(self, head: bytes, body: bytes, carried: "ProxiedRequest") -> Exchange:
         """Send a request to the console."""
@@ -112,7 +115,7 @@ class ConsoleForward:
         """Let a request look at the console's silence when it may have lasted too long."""
         return self._pool.loop.call_later(self._silence_seconds, carried.check_timeout)
 
-    def _head(self, request: Request, request_id: str) -> bytes:
+    def _head(self, request: Request, request_id: str, body_bytes: int) -> bytes:
         host = request.header(b"host") or b"localhost"
         named = connection_options(request.headers)
         lines = [b"%b %b HTTP/1.1" % (request.method.encode("ascii"), _origin_form(request))]
@@ -127,7 +130,7 @@ class ConsoleForward:
             *self._origins.lines(request),
             b"x-request-id: " + request_id.encode("ascii"),
             b"accept-encoding: identity",
-            b"content-length: %d" % len(request.body),
+            b"content-length: %d" % body_bytes,
             b"\r\n",
         ]
         return b"\r\n".join(lines)
