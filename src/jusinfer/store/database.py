@@ -27,6 +27,7 @@ from jusinfer.domain.errors import RoleForbids
 from jusinfer.store import roles, schema_text
 from jusinfer.store.audit_note import DENIED, DONE, Object, append, begin, write_notes
 from jusinfer.store.errors import StoreError
+from jusinfer.store.lock_waits import Blocker, Watch
 
 __all__ = [
     "Database",
@@ -44,6 +45,8 @@ LOCK_MS_MAX: Final = 3_000
 SNAPSHOT_MS_MAX: Final = 600_000
 CONNECT_SECONDS: Final = 5
 MIGRATION_LOCK: Final = 7_219_417_001
+MIGRATION_LOCK_SECONDS: Final = 30
+MIGRATION_STATEMENT_SECONDS: Final = 1_800
 MIGRATING: Final = Operator("migrate", How.PROCESS, Origin.PROCESS)
 HERE: Final = Path(__file__).parent
 
@@ -205,32 +208,71 @@ def _config() -> Config:
 def migrate(dsn: str) -> None:
     """Bring tables, functions and rights up to date, all or nothing; two at once take turns.
 
-    The role of `dsn` makes roles where they lack; the rest is done as the owner. Raises StoreError.
+    The role of `dsn` makes roles where they lack; the rest is done as the owner. No lock is waited
+    for longer than `MIGRATION_LOCK_SECONDS`. Raises StoreError.
     """
-    engine = sa.create_engine(sqlalchemy_url(dsn), poolclass=sa.NullPool, hide_parameters=True)
+    engine = sa.create_engine(
+        sqlalchemy_url(dsn),
+        poolclass=sa.NullPool,
+        hide_parameters=True,
+        connect_args={"connect_timeout": CONNECT_SECONDS, "application_name": "jusinfer migrate"},
+    )
+    blockers: list[Blocker] = []
     try:
         with engine.begin() as connection:
             raw: psycopg.Connection[Any] = connection.connection.driver_connection  # type: ignore[assignment]
-            # Ends with the transaction, so it holds through a pooler too.
-            raw.execute("SELECT pg_advisory_xact_lock(%s)", (MIGRATION_LOCK,))
-            roles.prepare(raw)
-            raw.execute(f"SET LOCAL ROLE {roles.OWNER}")
-            config = _config()
-            config.attributes["connection"] = connection
-            before = MigrationContext.configure(connection).get_current_revision()
-            command.upgrade(config, "head")
-            schema_text.apply(raw)
-            after = ScriptDirectory.from_config(config).get_current_head()
-            if before != after:
-                name_tenant(connection, "")
-                append(connection, MIGRATING, Action.SCHEMA_MIGRATE, DONE, ("schema", str(after)))
+            with Watch(dsn, raw.info.backend_pid) as watch:
+                try:
+                    _migrate(connection, raw)
+                finally:
+                    blockers = watch.blockers()
     except (psycopg.OperationalError, sa.exc.OperationalError) as error:
-        raise StoreError(
-            f"the database cannot be reached ({type(error).__name__});"
-            " check DATABASE_URL and that the server is up"
-        ) from error
+        raise StoreError(_why_not(error, blockers)) from error
     finally:
         engine.dispose()
+
+
+def _migrate(connection: sa.Connection, raw: psycopg.Connection[Any]) -> None:
+    raw.execute(f"SET LOCAL statement_timeout = '{MIGRATION_STATEMENT_SECONDS}s'")
+    raw.execute(f"SET LOCAL lock_timeout = '{MIGRATION_LOCK_SECONDS}s'")
+    # Ends with the transaction, so it holds through a pooler too.
+    raw.execute("SELECT pg_advisory_xact_lock(%s)", (MIGRATION_LOCK,))
+    roles.prepare(raw)
+    raw.execute(f"SET LOCAL ROLE {roles.OWNER}")
+    config = _config()
+    config.attributes["connection"] = connection
+    before = MigrationContext.configure(connection).get_current_revision()
+    command.upgrade(config, "head")
+    schema_text.apply(raw)
+    after = ScriptDirectory.from_config(config).get_current_head()
+    if before != after:
+        name_tenant(connection, "")
+        append(connection, MIGRATING, Action.SCHEMA_MIGRATE, DONE, ("schema", str(after)))
+
+
+def _why_not(
+    error: psycopg.OperationalError | sa.exc.OperationalError, blockers: list[Blocker]
+) -> str:
+    """Say why a migration failed, and how that is mended."""
+    cause = error.orig if isinstance(error, sa.exc.OperationalError) else error
+    if isinstance(cause, psycopg.errors.LockNotAvailable):
+        who = "; ".join(str(one) for one in blockers) or "another session"
+        return (
+            f"the schema was not changed: it waited {MIGRATION_LOCK_SECONDS} s for what is held by"
+            f" {who}. Wait until that is done, or end it with SELECT pg_terminate_backend(<server"
+            " process>), and run `jusinfer migrate`"
+        )
+    if isinstance(cause, psycopg.errors.QueryCanceled):
+        return (
+            "the schema was not changed: one step was cancelled, or took longer than"
+            f" {MIGRATION_STATEMENT_SECONDS} s; run `jusinfer migrate` when less is done there"
+        )
+    if isinstance(cause, psycopg.errors.DeadlockDetected):
+        return "the schema was not changed: another session was in the way; run `jusinfer migrate`"
+    return (
+        f"the database cannot be reached ({type(error).__name__});"
+        " check DATABASE_URL and that the server is up"
+    )
 
 
 def is_current(dsn: str) -> bool:

@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 import psycopg
 
-from jusinfer.store.database import CONNECT_SECONDS, MIGRATION_LOCK
+from jusinfer.store.database import CONNECT_SECONDS, MIGRATION_LOCK, MIGRATION_LOCK_SECONDS
 from jusinfer.store.errors import StoreError
 from jusinfer.store.roles import HOW, LOGINS
 from jusinfer.store.secret_files import write_secret
@@ -111,6 +111,7 @@ def set_passwords(dsn: str, logins: Logins) -> None:
     """
     try:
         with psycopg.connect(dsn, connect_timeout=CONNECT_SECONDS) as connection:
+            connection.execute(f"SET LOCAL lock_timeout = '{MIGRATION_LOCK_SECONDS}s'".encode())
             connection.execute("SELECT pg_advisory_xact_lock(%s)", (MIGRATION_LOCK,))
             for process, role in LOGINS.items():
                 verifier = connection.pgconn.encrypt_password(
@@ -122,6 +123,11 @@ def set_passwords(dsn: str, logins: Logins) -> None:
                 connection.execute(change)
     except psycopg.errors.InsufficientPrivilege as error:
         raise StoreError(f"the passwords of the database's logins cannot be set; {HOW}") from error
+    except psycopg.errors.LockNotAvailable as error:
+        raise StoreError(
+            "the passwords of the database's logins were not set, as another `jusinfer` is changing"
+            " the schema or the logins; wait until it is done, and start again"
+        ) from error
     except psycopg.OperationalError as error:
         raise StoreError("the database cannot be reached; check that it is up") from error
     # Not before all of them are in force: who is put out could come back in with the former one.
