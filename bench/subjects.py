@@ -147,6 +147,7 @@ class Stage:
         folder.mkdir()
         file = folder / "jusinfer.toml"
         file.write_text(config)
+        file.chmod(0o600)
         port, operator_port = free_port(), free_port()
         command = program or [sys.executable, "-m", "jusinfer"]
         common = ["--config", str(file), "--data-dir", str(folder / "data")]

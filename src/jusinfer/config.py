@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Final
+from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 
@@ -24,6 +25,7 @@ from jusinfer.domain.catalog_loader import (
     UpstreamEntry,
     offers_of,
 )
+from jusinfer.domain.file_modes import is_exposed
 from jusinfer.domain.price_parser import OfferError
 from jusinfer.domain.provider_report import QUIRK
 
@@ -110,6 +112,7 @@ class Settings(msgspec.Struct, frozen=True):
     price_lists: tuple[PriceListEntry, ...]
     api_keys: dict[str, str]
     has_secret_file: bool = False
+    has_key_in_file: bool = False
     operator_name: str = ""
 
     def __repr__(self) -> str:
@@ -177,7 +180,8 @@ def load(overrides: Overrides, environment: Mapping[str, str] | None = None) -> 
         entries=tuple(entries),
         price_lists=settings.price_list,
         api_keys=_api_keys(entries, env),
-        has_secret_file=path is not None and _holds_secret(settings),
+        has_secret_file=path is not None and _may_hold_secret(settings),
+        has_key_in_file=path is not None and _holds_key(settings),
         operator_name=env.get("JUSINFER_OPERATOR_NAME") or settings.operator_name,
     )
 
@@ -334,17 +338,38 @@ def _check_names(listen: ListenSettings) -> None:
         raise ConfigError("listen.public_url: must look like https://llm.example.com, with no path")
 
 
-def _holds_secret(settings: FileSettings) -> bool:
-    return "@" in settings.database.url or any(
-        entry.api_key or entry.gateway_token or entry.headers for entry in settings.upstream
+def _holds_key(settings: FileSettings) -> bool:
+    """Tell whether a key, a token or a password stands in the file itself."""
+    parts = urlsplit(settings.database.url)
+    has_password = bool(parts.password) or "password" in dict(parse_qsl(parts.query))
+    return has_password or any(entry.api_key or entry.gateway_token for entry in settings.upstream)
+
+
+def _may_hold_secret(settings: FileSettings) -> bool:
+    return (
+        _holds_key(settings)
+        or "@" in settings.database.url
+        or any(entry.headers for entry in settings.upstream)
     )
 
 
 def file_is_open(settings: Settings) -> bool:
-    """Tell whether the settings' file holds a secret and other users may read or change it."""
+    """Tell whether the settings' file may hold a secret and others may read or change it."""
     if settings.config_file is None or not settings.has_secret_file:
         return False
-    return bool(stat.S_IMODE(Path(settings.config_file).stat().st_mode) & 0o077)
+    found = Path(settings.config_file).stat()
+    return is_exposed(stat.S_IMODE(found.st_mode), found.st_uid, os.geteuid())
+
+
+def require_private_file(settings: Settings) -> None:
+    """Refuse a file with a key in it that others may read; raises ConfigError."""
+    if settings.has_key_in_file and file_is_open(settings):
+        file = settings.config_file
+        raise ConfigError(
+            f"{file}: holds a key or a password, and others may read or change it; `chmod 600"
+            f" {file}`, and new keys in it if others have read them; or keep them in variables"
+            " (api_key_env, DATABASE_URL)"
+        )
 
 
 def _is_address(text: str) -> bool:

@@ -46,6 +46,7 @@ class Running:
         self.port, self.operator_port = free_port(), free_port()
         self.config_file = folder / "jusinfer.toml"
         self.config_file.write_text(config)
+        self.config_file.chmod(0o600)
         self.key = ""
         self._process: subprocess.Popen[bytes] | None = None
         self._starts = 0

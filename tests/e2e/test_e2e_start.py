@@ -25,10 +25,11 @@ input = "1"
 """
 
 
-def refused(folder: Path, *arguments: str, config: str | None = None) -> str:
+def refused(folder: Path, *arguments: str, config: str | None = None, mode: int = 0o600) -> str:
     """Try to serve; gives the one line that says why not."""
     file = folder / "jusinfer.toml"
     file.write_text(config or "")
+    file.chmod(mode)
     data_dir = [] if "--data-dir" in arguments else ["--data-dir", str(folder / "data")]
     done = subprocess.run(
         [sys.executable, "-m", "jusinfer", "serve", "--config", str(file), *data_dir, *arguments],
@@ -40,6 +41,14 @@ def refused(folder: Path, *arguments: str, config: str | None = None) -> str:
     assert done.returncode != 0
     assert "Traceback" not in done.stderr
     return done.stderr.strip().splitlines()[-1]
+
+
+def test_a_file_with_a_key_that_others_may_read_is_refused(tmp_path: Path) -> None:
+    text = '[[upstream]]\nname = "openai"\napi_key = "a-key"\n'
+    said = refused(tmp_path, config=text, mode=0o644)
+    assert f"`chmod 600 {tmp_path / 'jusinfer.toml'}`" in said
+    assert "a-key" not in said
+    assert not (tmp_path / "data").exists()
 
 
 @pytest.mark.parametrize("option", ["--port", "--operator-port"])

@@ -9,10 +9,11 @@ import pytest
 
 from jusinfer.store import logins
 from jusinfer.store.database import migrate
-from jusinfer.store.embedded import EmbeddedPostgres
+from jusinfer.store.embedded import SUPERUSER_FILE, EmbeddedPostgres
 from jusinfer.store.errors import StoreError
 from jusinfer.store.privileges import script
 from jusinfer.store.roles import LOGINS
+from jusinfer.store.secret_files import write_secret
 from jusinfer.store.signing_in import lets_in
 
 
@@ -164,7 +165,7 @@ def wait_and_keep(own: EmbeddedPostgres, place: Path, found: logins.Logins) -> N
 
 def test_a_server_that_is_away_is_said_to_be_and_no_new_secret_is_kept(tmp_path: Path) -> None:
     nowhere = f"postgresql://dba:x@/mine?host={tmp_path}"
-    (tmp_path / logins.FILE_NAME).write_bytes(b"a secret")
+    write_secret(tmp_path / logins.FILE_NAME, b"a secret")
     with pytest.raises(StoreError, match=r"cannot sign in \(no answer\)"):
         logins.keep(nowhere, tmp_path, may_replace=True)
     assert (tmp_path / logins.FILE_NAME).read_bytes() == b"a secret"
@@ -175,7 +176,7 @@ def test_a_command_without_the_file_replaces_nothing(own: EmbeddedPostgres, tmp_
     before = passwords(own)
     for place in (tmp_path / "none", tmp_path / "another"):
         place.mkdir()
-    (tmp_path / "another" / logins.FILE_NAME).write_bytes(b"another secret")
+    write_secret(tmp_path / "another" / logins.FILE_NAME, b"another secret")
     for place in ("none", "another"):
         with pytest.raises(StoreError, match="copy that file from the machine that serves"):
             logins.keep(dba(own), tmp_path / place, may_replace=False)
@@ -198,3 +199,14 @@ def test_what_is_printed_puts_out_former_sessions_once(
     for name, one in sessions.items():
         assert is_alive(one), name
         one.close()
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o602])
+def test_a_secret_that_others_may_read_is_refused(tmp_path: Path, mode: int) -> None:
+    for name in (logins.FILE_NAME, SUPERUSER_FILE):
+        write_secret(tmp_path / name, b"a secret")
+        (tmp_path / name).chmod(mode)
+    with pytest.raises(StoreError, match=f"chmod 600 {tmp_path / logins.FILE_NAME}"):
+        logins.known("postgresql:///x", tmp_path)
+    with pytest.raises(StoreError, match=f"chmod 600 {tmp_path / SUPERUSER_FILE}"):
+        assert EmbeddedPostgres(tmp_path).admin_dsn

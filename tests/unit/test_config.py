@@ -6,6 +6,7 @@ import pytest
 
 from jusinfer import config
 from jusinfer.config import ConfigError, Overrides
+from jusinfer.domain.file_modes import is_exposed
 
 
 def load(folder: Path, text: str = "", env: dict[str, str] | None = None, **changes: object):  # type: ignore[no-untyped-def] # noqa: ANN201
@@ -134,27 +135,56 @@ def test_an_upstream_without_a_key_needs_no_other_variable(tmp_path: Path) -> No
     assert config.reporting_upstreams(settings) == []
 
 
-@pytest.mark.parametrize(
-    ("text", "is_secret"),
-    [
-        ("", False),
-        ('[database]\nurl = "postgresql://db.example/x"\n', False),
-        ('[database]\nurl = "postgresql://me:word@db.example/x"\n', True),
-        ('[[upstream]]\nname = "openai"\napi_key = "k"\n', True),
-        ('[[upstream]]\nname = "openai"\ngateway_token = "k"\n', True),
-        ('[[upstream]]\nname = "openai"\nheaders = { "x-key" = "k" }\n', True),
-        ('[[upstream]]\nname = "openai"\napi_key_env = "MY_KEY"\n', False),
-    ],
-)
+ENTRY = '[[upstream]]\nname = "openai"\n'
+KEPT = [
+    ("", False, False),
+    ('[database]\nurl = "postgresql://db.example/x"\n', False, False),
+    ('[database]\nurl = "postgresql://me@db.example/x"\n', True, False),
+    ('[database]\nurl = "postgresql://me:word@db.example/x"\n', True, True),
+    ('[database]\nurl = "postgresql://db.example/x?user=me&password=word"\n', True, True),
+    (f'{ENTRY}api_key = "k"\n', True, True),
+    (f'{ENTRY}gateway_token = "k"\n', True, True),
+    (f'{ENTRY}headers = {{ "x-key" = "k" }}\n', True, False),
+    (f'{ENTRY}api_key_env = "MY_KEY"\n', False, False),
+]
+
+
+@pytest.mark.parametrize(("text", "may_hold", "holds"), KEPT)
 def test_a_file_with_a_secret_is_for_its_owner_only(
     tmp_path: Path,
     text: str,
-    is_secret: bool,  # noqa: FBT001
+    may_hold: bool,  # noqa: FBT001
+    holds: bool,  # noqa: FBT001
 ) -> None:
     settings = load(tmp_path, text, {"MY_KEY": "k"})
     file = tmp_path / "jusinfer.toml"
     for mode in (0o644, 0o640, 0o604, 0o602):
         file.chmod(mode)
-        assert config.file_is_open(settings) is is_secret
+        assert config.file_is_open(settings) is may_hold
+        if holds:
+            with pytest.raises(config.ConfigError, match=f"`chmod 600 {file}`"):
+                config.require_private_file(settings)
+        else:
+            config.require_private_file(settings)
     file.chmod(0o600)
     assert not config.file_is_open(settings)
+    config.require_private_file(settings)
+
+
+@pytest.mark.parametrize(
+    ("mode", "owner", "exposed"),
+    [
+        (0o600, 7, False),
+        (0o400, 7, False),
+        (0o640, 7, True),
+        (0o620, 7, True),
+        (0o604, 7, True),
+        # A file of root's that a service's group may read is meant so.
+        (0o640, 0, False),
+        (0o440, 0, False),
+        (0o644, 0, True),
+        (0o602, 0, True),
+    ],
+)
+def test_a_file_is_judged_as_ssh_judges_keys(mode: int, owner: int, *, exposed: bool) -> None:
+    assert is_exposed(mode, owner, 7) is exposed

@@ -124,8 +124,9 @@ def _files(settings: Settings) -> Iterator[Finding]:
 def _exposure(settings: Settings) -> Iterator[Finding]:
     """Look at what could carry keys and prompts out of memory, or over a network in plain text."""
     if config.file_is_open(settings):
-        mend = f"others may read it and it holds a secret; chmod 600 {settings.config_file}"
-        yield Finding("settings file", "fail", mend)
+        state, verb = ("fail", "holds") if settings.has_key_in_file else ("warn", "may hold")
+        mend = f"others may read it and it {verb} a secret; chmod 600 {settings.config_file}"
+        yield Finding("settings file", state, mend)
     try:
         config.require_safe_listener(settings)
     except config.ConfigError as error:

@@ -69,6 +69,7 @@ def serve(
         # Every price and upstream is judged before anything is started.
         config.require_variables(settings)
         config.require_safe_listener(settings)
+        config.require_private_file(settings)
         config.offers(settings, sandbox_port=1)
         RulesStore(settings.rules_dir).active()
         Supervisor(settings, Events("supervisor")).run()

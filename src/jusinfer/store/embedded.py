@@ -30,7 +30,7 @@ from psycopg.conninfo import make_conninfo
 
 from jusinfer import private_dirs
 from jusinfer.store.errors import StoreError
-from jusinfer.store.secret_files import write_secret
+from jusinfer.store.secret_files import read_secret, write_secret
 
 START_SECONDS: Final = 30.0
 STOP_SECONDS: Final = 20.0
@@ -283,7 +283,7 @@ class EmbeddedPostgres:
 
     def _superuser(self, database: str) -> str:
         try:
-            password = self._secret_file.read_text()
+            password = read_secret(self._secret_file).decode("ascii")
         except OSError as error:
             raise StoreError(
                 f"{self._secret_file} cannot be read ({error.strerror}); stop the product,"

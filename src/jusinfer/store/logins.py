@@ -19,7 +19,7 @@ import psycopg
 from jusinfer.store.database import CONNECT_SECONDS, MIGRATION_LOCK, MIGRATION_LOCK_SECONDS
 from jusinfer.store.errors import StoreError
 from jusinfer.store.roles import HOW, LOGINS
-from jusinfer.store.secret_files import write_secret
+from jusinfer.store.secret_files import read_secret, write_secret
 from jusinfer.store.signing_in import end_earlier_sessions, lets_in
 
 FILE_NAME: Final = "database-logins.secret"
@@ -61,7 +61,7 @@ def signed_in(dsn: str, user: str, password: str) -> str:
 def known(dsn: str, data_dir: Path) -> Logins | None:
     """Give the logins as they were set last from this data directory; None when they never were."""
     try:
-        secret = (data_dir / FILE_NAME).read_bytes()
+        secret = read_secret(data_dir / FILE_NAME)
     except FileNotFoundError:
         return None
     except OSError as error:

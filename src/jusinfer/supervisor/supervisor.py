@@ -55,7 +55,7 @@ class Supervisor:
             self._events.emit(
                 "settings_readable_by_others",
                 path=settings.config_file,
-                hint="it holds a secret; chmod 600",
+                hint="it may hold a secret; chmod 600",
             )
         with contextlib.ExitStack() as ends:
             ends.callback(data_directory.DataDirLock(Path(settings.data_dir)).close)
