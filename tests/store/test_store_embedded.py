@@ -12,7 +12,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from jusinfer.store import logins
+from jusinfer.store import logins, unfinished
 from jusinfer.store.database import migrate
 from jusinfer.store.embedded import EmbeddedPostgres
 from jusinfer.store.errors import StoreError
@@ -101,7 +101,82 @@ def test_a_first_start_that_was_cut_short_is_no_hindrance(tmp_path: Path) -> Non
             assert connection.execute("SELECT 1").fetchone() == (1,)
     finally:
         server.stop()
-    assert [path for path in left if path.exists()] == left
+    # What the first one started may be at it still; then the next start finds it.
+    deadline = time.monotonic() + 30
+    while [path for path in left if path.exists()] and time.monotonic() < deadline:
+        unfinished.remove(tmp_path, "postgres")
+        time.sleep(0.05)
+    assert not [path for path in left if path.exists()]
+    assert (tmp_path / "postgres" / "PG_VERSION").exists()
+
+
+def leftover(place: Path, name: str = "postgres.new.ab12cd_3") -> Path:
+    """Make what an interrupted first run leaves."""
+    made = place / name
+    (made / "base" / "1").mkdir(parents=True)
+    (made / "postmaster.pid").write_text("1\n")
+    return made
+
+
+def test_what_an_interrupted_first_run_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    left = leftover(tmp_path)
+    served, log = (leftover(tmp_path, f"postgres.new.served{n}{n}") for n in (1, 2))
+    (served / "postmaster.opts").write_text("postgres -D here")
+    (log / "server.log").write_text("")
+    elsewhere = tmp_path / "elsewhere"
+    link = tmp_path / "postgres.new.linked12"
+    link.symlink_to(leftover(elsewhere), target_is_directory=True)
+    kept = [
+        served,
+        log,
+        link,
+        leftover(elsewhere, "base"),
+        leftover(tmp_path, "postgres.new.my-backup"),
+        leftover(tmp_path, "postgres.new.ABCDEFGH"),
+        leftover(tmp_path, "postgres.old.ab12cd_3"),
+        leftover(tmp_path, "postgres"),
+    ]
+    unfinished.remove(tmp_path, "postgres")
+    assert not left.exists()
+    assert [path for path in kept if not path.exists()] == []
+
+
+def test_what_somebody_uses_is_not_removed(tmp_path: Path) -> None:
+    with unfinished.begun(tmp_path, "postgres") as new:
+        (new.path / "base").mkdir()
+        unfinished.remove(tmp_path, "postgres")
+        assert (new.path / "base").exists()
+        # Whoever made it is gone, and a program that it started is not.
+        script = "import time; time.sleep(60)"
+        child = subprocess.Popen([sys.executable, "-c", script], pass_fds=(new.lock,))
+    unfinished.remove(tmp_path, "postgres")
+    assert (new.path / "base").exists()
+    child.kill()
+    child.wait()
+    unfinished.remove(tmp_path, "postgres")
+    assert not new.path.exists()
+
+
+def test_what_a_program_was_started_on_is_not_removed(tmp_path: Path) -> None:
+    left = leftover(tmp_path)
+    script = "import time; print('here', flush=True); time.sleep(60)"
+    command = [sys.executable, "-c", script, f"--pgdata={left}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "here\n"
+        unfinished.remove(tmp_path, "postgres")
+        assert left.exists()
+        child.kill()
+    unfinished.remove(tmp_path, "postgres")
+    assert not left.exists()
+
+
+@needs_root
+def test_what_belongs_to_another_user_is_not_removed(tmp_path: Path) -> None:
+    left = leftover(tmp_path)
+    os.chown(left, NOBODY, NOBODY)
+    unfinished.remove(tmp_path, "postgres")
+    assert left.exists()
 
 
 def test_an_initdb_that_fails_leaves_nothing(

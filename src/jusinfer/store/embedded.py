@@ -18,7 +18,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -29,6 +28,7 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 
 from jusinfer import private_dirs
+from jusinfer.store import unfinished
 from jusinfer.store.errors import StoreError
 from jusinfer.store.secret_files import read_secret, write_secret
 
@@ -123,6 +123,7 @@ class EmbeddedPostgres:
         """Start the server, or take over one that runs; gives the superuser's dsn."""
         self._data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._trust(private_dirs.make, self._socket_dir)
+        unfinished.remove(self._data_dir, self._data.name)
         if not (self._data / "PG_VERSION").exists():
             self._initialise()
         self._trust(private_dirs.check, self._data)
@@ -175,13 +176,16 @@ class EmbeddedPostgres:
                     f"{self._data}: holds files but no PG_VERSION, so it is not a whole database;"
                     " restore it from a backup, or move it away to begin with an empty one"
                 )
-        made = Path(tempfile.mkdtemp(prefix=f"{self._data.name}.new.", dir=self._data_dir))
-        with contextlib.ExitStack() as undo:
+        with (
+            contextlib.ExitStack() as undo,
+            unfinished.begun(self._data_dir, self._data.name) as new,
+        ):
+            made = new.path
             # Made a moment ago and by us: nothing but what initdb wrote can be in it.
             undo.callback(shutil.rmtree, made, ignore_errors=True)
             undo.callback(self._secret_file.unlink, missing_ok=True)
             write_secret(self._secret_file, secrets.token_hex(32).encode())
-            self._initdb(made)
+            self._initdb(made, new.lock)
             (made / "pg_hba.conf").write_text(HBA, "utf-8")
             made.rename(self._data)
             undo.pop_all()
@@ -191,7 +195,7 @@ class EmbeddedPostgres:
         finally:
             os.close(descriptor)
 
-    def _initdb(self, place: Path) -> None:
+    def _initdb(self, place: Path, lock: int) -> None:
         command = [
             str(self._bin / "initdb"),
             "--auth-local=scram-sha-256",
@@ -204,7 +208,7 @@ class EmbeddedPostgres:
             f"--pgdata={place}",
         ]
         try:
-            done = self._run(command)
+            done = self._run(command, kept=(lock,))
         except subprocess.SubprocessError as error:
             raise StoreError(
                 "the embedded PostgreSQL cannot run as root in this container;"
@@ -218,7 +222,9 @@ class EmbeddedPostgres:
                 " check the disk and its permissions, or set DATABASE_URL"
             )
 
-    def _run(self, command: list[str], said: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    def _run(
+        self, command: list[str], said: bytes = b"", kept: tuple[int, ...] = ()
+    ) -> subprocess.CompletedProcess[bytes]:
         return subprocess.run(  # noqa: S603 (a program of the wheel)
             command,
             preexec_fn=_inner_user(),
@@ -227,6 +233,7 @@ class EmbeddedPostgres:
             timeout=INIT_SECONDS,
             check=False,
             env=_environment(),
+            pass_fds=kept,
         )
 
     def _launch(self) -> None:

@@ -23,6 +23,10 @@ POLL_SECONDS: Final = 0.05
 START_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 10.0
 SETTLE_SECONDS: Final = 15.0
+MONTHS_MISSING: Final = (
+    "usage_months_ahead: the next month of usage has no table; the settler makes it every ten"
+    " seconds, so look at the settler's log"
+)
 
 
 class StartFailed(Exception):
@@ -220,6 +224,8 @@ class Supervisor:
         months = None if database is None or not is_database_up else database.months_ahead()
         if months is not None:
             detail["usage_months_ahead"] = months
+            if months < 1:
+                detail["warnings"] = [MONTHS_MISSING]
         settler = self._children.get("settler")
         is_ready = bool(
             is_database_up and ready_workers and settler is not None and settler.is_running
