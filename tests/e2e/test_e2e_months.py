@@ -61,3 +61,7 @@ def test_missing_months_raise_an_alarm_and_are_made_again(tmp_path: Path) -> Non
         wait_until(lambda: readiness(product).get("usage_months_ahead") == 2)
         assert "warnings" not in readiness(product)
         assert doctors_word(product) == ("ok", "2 made ahead")
+        with psycopg.connect(product.admin_dsn) as admin:
+            admin.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO jusinfer_mail")
+        (found,) = (row for row in product.cli("doctor") if row["check"] == "rights to usage")
+        assert found["detail"].startswith("jusinfer_mail has SELECT on 3 tables usage_record_")

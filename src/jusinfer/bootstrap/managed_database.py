@@ -27,6 +27,16 @@ SUPERVISOR: Final = Operator("supervisor", How.PROCESS, Origin.PROCESS)
 RESTART_SECONDS: Final = 1.0
 CONNECT_SECONDS: Final = 2
 MONTHS_AHEAD: Final = "SELECT COALESCE(jusinfer_months_ahead(), -1)"
+# COPY does not go through row security, so that the months have none: nobody but the settler may
+# have rights there.
+RIGHTS_TO_MONTHS: Final = """
+SELECT CASE g.grantee WHEN 0 THEN 'PUBLIC' ELSE g.grantee::regrole::text END, g.privilege_type,
+  count(*)
+FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid, aclexplode(c.relacl) g
+WHERE i.inhparent = 'usage_record'::regclass AND g.grantee <> c.relowner
+  AND (g.grantee, g.privilege_type) <> ('jusinfer_settler'::regrole, 'INSERT')
+GROUP BY 1, 2 ORDER BY 1, 2
+"""
 REPORTS: Final = """
 SELECT s.state, count(r.completion_id)
 FROM unnest(ARRAY['reported', 'waiting', 'given_up']) AS s (state)

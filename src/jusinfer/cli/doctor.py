@@ -11,7 +11,7 @@ import sys
 import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import psycopg
@@ -203,6 +203,7 @@ def _schema(dsn: str) -> Iterator[Finding]:
     yield Finding("database", "ok", "answers, and its schema is current")
     with psycopg.connect(dsn, connect_timeout=int(CONNECT_SECONDS)) as connection:
         yield _months(connection.execute(managed_database.MONTHS_AHEAD).fetchone())
+        yield from _rights_to_months(connection)
         row = connection.execute("SELECT extract(epoch FROM clock_timestamp())::bigint").fetchone()
     drift = 0 if row is None else abs(int(row[0]) - managed_database.now_seconds())
     state = "ok" if drift <= CLOCK_SECONDS_MAX else "warn"
@@ -219,6 +220,17 @@ def _months(row: tuple[object, ...] | None) -> Finding:
         "the next month has no table yet; the settler makes it within seconds while"
         " `jusinfer serve` runs, so look at its log if it does",
     )
+
+
+def _rights_to_months(connection: psycopg.Connection[Any]) -> Iterator[Finding]:
+    """Look for rights that somebody gave to tables of months, past the row security of usage."""
+    for role, right, months in connection.execute(managed_database.RIGHTS_TO_MONTHS).fetchall():
+        yield Finding(
+            "rights to usage",
+            "warn",
+            f"{role} has {right} on {months} tables usage_record_…, where it meets rows of every"
+            f" tenant; REVOKE ALL ON those FROM {role}, and let it use usage_record",
+        )
 
 
 def _upstreams(settings: Settings) -> Iterator[Finding]:
