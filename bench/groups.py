@@ -261,9 +261,10 @@ def quiet(plan: Plan, say: Say) -> Quiet:
             *((peer.asked("bench/held"), STREAMS_HELD[:1], 5.0) for peer in others),
         ):
             held = subject.asked("bench/held")
+            idle_mb = memory.resident_mb(held)
             found[subject.name] = []
             for count in counts:
-                one = memory.held(held, upstream, count, after)
+                one = memory.held(held, upstream, count, after, idle_mb)
                 found[subject.name].append(one)
                 say(f"memory: {subject.name}: {one.streams} of {count}: {one.kb_each:.1f} KB each")
         return Quiet(idle_ms, found, missing)

@@ -20,11 +20,11 @@ ENDING_SECONDS_MAX: Final = 120.0
 
 
 class Memory(msgspec.Struct):
-    """Resident memory of a gateway before, with and after open streams, in MiB and KiB each."""
+    """Resident memory of a gateway before any, with and after open streams, in MiB and KiB each."""
 
     wanted: int
     streams: int = 0
-    before_mb: float = 0.0
+    idle_mb: float = 0.0
     open_mb: float = 0.0
     kb_each: float = 0.0
     after_mb: float = 0.0
@@ -46,21 +46,24 @@ def idle(subject: Subject, seconds: float) -> dict[str, float]:
     }
 
 
-def held(subject: Subject, upstream: int, wanted: int, after_seconds: float) -> Memory:
+def held(
+    subject: Subject, upstream: int, wanted: int, after_seconds: float, idle_mb: float
+) -> Memory:
     """Hold so many streams open, end them all, and look again later; a fault is in the note.
 
-    Where open files do not allow so many, as many as they allow are held, and the note says so.
+    What each takes is counted from `idle_mb`, what the subject held when nobody had called: what
+    it keeps of earlier streams is used again. Where open files do not allow so many, as many as
+    they allow are held, and the note says so.
     """
-    found = Memory(wanted, after_seconds=after_seconds)
+    found = Memory(wanted, idle_mb=idle_mb, after_seconds=after_seconds)
     possible = machine.streams_possible(machine.open_files())
     count = min(wanted, possible)
     if count < wanted:
         found.note = f"the limit of open files allows {possible} of {wanted}; `ulimit -n` raises it"
-    found.before_mb = resident_mb(subject)
     try:
         uvloop.run(_hold(subject, upstream, count, found))
     except FAULTS as error:
-        found.note = reason(error)
+        found.note = "; ".join(part for part in (found.note, reason(error)) if part)
         return found
     time.sleep(after_seconds)
     found.after_mb = resident_mb(subject)
@@ -95,14 +98,15 @@ async def _hold(subject: Subject, upstream: int, count: int, found: Memory) -> N
     found.streams = len(streams)
     found.open_mb = resident_mb(subject)
     if streams:
-        found.kb_each = (found.open_mb - found.before_mb) * 1024 / len(streams)
+        found.kb_each = (found.open_mb - found.idle_mb) * 1024 / len(streams)
     if faults:
-        found.note = faults[0]
+        found.note = "; ".join(part for part in (found.note, faults[0]) if part)
     await asyncio.to_thread(end_held, upstream)
     async with asyncio.timeout(ENDING_SECONDS_MAX):
         cut = [fault for one in streams if (fault := await one.has_ended)]
     if cut:
-        found.note = f"{len(cut)} of {len(streams)} did not end whole: {cut[0]}"
+        told = f"{len(cut)} of {len(streams)} did not end whole: {cut[0]}"
+        found.note = "; ".join(part for part in (found.note, told) if part)
 
 
 def end_held(upstream: int) -> None:

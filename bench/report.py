@@ -60,17 +60,18 @@ def row_lines(row: Row, cells: Cells) -> Iterator[str]:
 
 def _cells(found: Figures, against: Spread | None) -> str:
     notes = "; ".join(found.notes)
-    if found.per_second is None or found.p50_ms is None or found.p99_ms is None:
+    if found.per_second is None:
         return f"  no figure: {notes}"
     return (
         f"{_ranged(found.cpu_us):>22}{_ranged(found.ratio, 2):>20}{_ranged(against, 2):>20}"
-        f"{found.per_second.median:>10,.0f}{found.p50_ms.median:>9.2f}{found.p99_ms.median:>9.2f}"
-        f"{_added(found.added_p50_ms)}{_added(found.added_p99_ms)}"
+        f"{found.per_second.median:>10,.0f}"
+        f"{_median(found.p50_ms, 9)}{_median(found.p99_ms, 9)}"
+        f"{_median(found.added_p50_ms, 8)}{_median(found.added_p99_ms, 8)}"
     ) + (f"  {notes}" if notes else "")
 
 
-def _added(found: Spread | None) -> str:
-    return " " * 8 if found is None else f"{found.median:>8.2f}"
+def _median(found: Spread | None, width: int) -> str:
+    return f"{'-':>{width}}" if found is None else f"{found.median:>{width}.2f}"
 
 
 def _ranged(found: Spread | None, digits: int = 1) -> str:
@@ -120,7 +121,7 @@ def memory_lines(found: dict[str, list[Memory]]) -> Iterator[str]:
     """Say what open streams hold."""
     yield ""
     yield (
-        f"memory of open streams\n  {'':24}{'streams':>9}{'before MB':>11}{'open MB':>9}"
+        f"memory of open streams\n  {'':24}{'streams':>9}{'idle MB':>11}{'open MB':>9}"
         f"{'KB each':>9}{'after MB':>10}"
     )
     for name, rows in found.items():
@@ -130,12 +131,12 @@ def memory_lines(found: dict[str, list[Memory]]) -> Iterator[str]:
                 continue
             later = f"{one.after_mb:.1f}" if one.after_mb else "-"
             yield (
-                f"  {name:24}{one.streams:>9,}{one.before_mb:>11.1f}{one.open_mb:>9.1f}"
+                f"  {name:24}{one.streams:>9,}{one.idle_mb:>11.1f}{one.open_mb:>9.1f}"
                 f"{one.kb_each:>9.1f}{later:>10}  after {one.after_seconds:.0f} s"
             ) + (f"; {one.note}" if one.note else "")
     ours = [one for one in found.get(PRODUCT, []) if one.streams]
     if ours:
-        idle_mb = ours[0].before_mb
+        idle_mb = ours[0].idle_mb
         yield (
             f"idle gateway worker: {idle_mb:.0f} MB (expected at most {IDLE_MB_MAX}:"
             f" {_judged(spread([idle_mb]), IDLE_MB_MAX)}); an open stream, expected at most"

@@ -21,7 +21,7 @@ class Cell(msgspec.Struct):
     """What one subject did in one round of one row.
 
     Times are for each unit of the row (a request, an event); `cpu_us` is 0 where it is not
-    counted. Latencies are of whole answers, or of the first content.
+    counted. Latencies are of whole answers, or of the first content; 0 where they are not known.
     """
 
     cpu_us: float = 0.0
@@ -153,9 +153,14 @@ def times(one: Cell, two: Cell) -> float | None:
     return one.cpu_us / two.cpu_us if one.cpu_us and two.cpu_us else None
 
 
+def _added(own_ms: float, direct_ms: float) -> float | None:
+    return own_ms - direct_ms if own_ms and direct_ms else None
+
+
 def figures(name: str, cells: Cells) -> Figures:
     """Sum up all rounds of one subject of a row."""
-    own, floor, direct = cells[name], cells.get(FLOOR, []), cells.get(DIRECT, [])
+    own, floor = cells[name], cells.get(FLOOR, [])
+    direct = [] if name == DIRECT else cells.get(DIRECT, [])
     good = [cell for cell in own if isinstance(cell, Cell)]
     parts = {part for cell in good for part in cell.beside_us}
     beside = {
@@ -167,10 +172,10 @@ def figures(name: str, cells: Cells) -> Figures:
         cpu_us=spread([cell.cpu_us for cell in good if cell.cpu_us]),
         ratio=within_round(own, floor, times),
         per_second=spread([cell.per_second for cell in good]),
-        p50_ms=spread([cell.p50_ms for cell in good]),
-        p99_ms=spread([cell.p99_ms for cell in good]),
-        added_p50_ms=within_round(own, direct, lambda one, two: one.p50_ms - two.p50_ms),
-        added_p99_ms=within_round(own, direct, lambda one, two: one.p99_ms - two.p99_ms),
+        p50_ms=spread([cell.p50_ms for cell in good if cell.p50_ms]),
+        p99_ms=spread([cell.p99_ms for cell in good if cell.p99_ms]),
+        added_p50_ms=within_round(own, direct, lambda one, two: _added(one.p50_ms, two.p50_ms)),
+        added_p99_ms=within_round(own, direct, lambda one, two: _added(one.p99_ms, two.p99_ms)),
         beside_us={part: found for part, found in beside.items() if found is not None},
         notes=list(dict.fromkeys(note for note in notes if note)),
     )

@@ -46,6 +46,19 @@ def test_latency_is_added_to_that_of_the_provider_in_the_same_round() -> None:
     assert found.added_p99_ms == spread([3.0, 1.0])
 
 
+def test_a_latency_that_is_not_known_is_no_latency_of_zero() -> None:
+    cells: dict[str, list[Cell | Fault]] = {
+        "direct": [Cell(p50_ms=1, p99_ms=1), Cell(p50_ms=1)],
+        "jusinfer": [Cell(cpu_us=1, p50_ms=2), Cell(cpu_us=1, p50_ms=4, p99_ms=9)],
+    }
+    found = figures("jusinfer", cells)
+    assert found.p99_ms == spread([9.0])
+    assert found.added_p99_ms is None
+    assert found.added_p50_ms == spread([1.0, 3.0])
+    lines = list(report.row_lines(_row(lambda *_: Cell(), "direct", "jusinfer"), cells))
+    assert lines[-1].split()[-4:] == ["3.00", "9.00", "2.00", "-"]
+
+
 def test_all_are_warmed_up_and_take_turns_at_being_first() -> None:
     seen: list[tuple[str, float]] = []
 

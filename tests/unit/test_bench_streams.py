@@ -117,8 +117,19 @@ def test_a_refusal_is_no_stream(port: int) -> None:
 
 def test_held_streams_end_when_they_are_told_to(port: int) -> None:
     subject = Subject("direct", port, "bench/held", [])
-    found = groups.memory.held(subject, port, 150, 0.0)
+    found = groups.memory.held(subject, port, 150, 0.0, 0.0)
     assert (found.streams, found.note) == (150, "")
+
+
+def test_a_limit_of_files_and_a_fault_are_both_told(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(groups.machine, "open_files", lambda: 1_020)
+    subject = Subject("direct", port, "bench/none", [])
+    found = groups.memory.held(subject, port, 150, 0.0, 0.0)
+    assert found.streams == 0
+    assert "allows 10 of 150" in found.note
+    assert "answered 404" in found.note
 
 
 class _Transport(asyncio.Transport):
