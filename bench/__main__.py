@@ -95,7 +95,9 @@ def _measure(plan: Plan, figures: dict[str, object]) -> list[str]:
             lines += report.row_lines(row, found.cells[row.name])
         lines += found.not_tried
         if measure is groups.main:
-            shown = (found.cells.get(one) for one in (groups.PLAIN, groups.PACED, groups.SURFACES))
+            shown = (
+                found.cells.get(one) for one in (groups.PLAIN, groups.PACED, groups.CLIENT_APIS)
+            )
             lines += report.judgements(*shown)
     figures["rows"] = cells
     try:
@@ -109,7 +111,7 @@ def _measure(plan: Plan, figures: dict[str, object]) -> list[str]:
     lines += _posting(plan, figures)
     if plan.is_quick:
         lines += ["", "left out of --quick: smaller agents, long text and answers, first content,"]
-        lines += ["surfaces, TLS, many tenants, memory of open streams, and further rounds"]
+        lines += ["client APIs, TLS, many tenants, memory of open streams, and further rounds"]
     return lines
 
 

@@ -17,7 +17,7 @@ from bench.subjects import Stage, Subject
 
 PLAIN: Final = "plain answer, 32 connections"
 PACED: Final = "stream, 64 at once, 100 events 10 ms apart"
-SURFACES: Final = "stream, 64 at once, by surface and provider"
+CLIENT_APIS: Final = "stream, 64 at once, by client API and provider"
 TENANTS: Final = 1_000
 STREAMS_HELD: Final = (1_000, 10_000)
 OTHER: Final = "other"
@@ -129,7 +129,7 @@ def main(plan: Plan, say: Say) -> Outcome:
                     streams.one_by_one,
                     FIRST,
                 ),
-                Row(SURFACES, "event", _surfaces(product), _by_surface, FIRST),
+                Row(CLIENT_APIS, "event", _surfaces(product), _by_surface, FIRST),
                 _plain(
                     stage,
                     "answer of 100 KB, 8 connections",
@@ -192,7 +192,7 @@ def _surfaces(product: Subject) -> list[Subject]:
 
 def _by_surface(subject: Subject, seconds: float) -> Cell:
     is_messages = subject.name.startswith("messages")
-    return _paced(subject, seconds, surface=streams.MESSAGES if is_messages else streams.CHAT)
+    return _paced(subject, seconds, client_api=streams.MESSAGES if is_messages else streams.CHAT)
 
 
 def tls(plan: Plan, say: Say) -> Outcome:

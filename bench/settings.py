@@ -56,7 +56,7 @@ def config(
         MODEL.format(model="bench/strong", extra="tier = 3\n"),
         UPSTREAM.format(name="benchstreams", base_url=streams_url, extra=""),
         *(MODEL.format(model=model, extra="") for model in STREAMS),
-        UPSTREAM.format(name="benchclaude", base_url=streams_url, extra='dialect = "anthropic"\n'),
+        UPSTREAM.format(name="benchclaude", base_url=streams_url, extra='api = "anthropic"\n'),
         MODEL.format(model="bench/claude", extra='upstream_model = "bench/paced"\n'),
     ]
     if tls is not None:

@@ -19,15 +19,15 @@ CONTENT: Final = b"tok"
 ACCEPTED: Final = b"HTTP/1.1 200"
 
 
-class Surface(NamedTuple):
+class ClientApi(NamedTuple):
     """An API of the gateway: its path, and what ends a stream of it."""
 
     path: str
     end: bytes
 
 
-CHAT: Final = Surface("/v1/chat/completions", b"data: [DONE]")
-MESSAGES: Final = Surface("/v1/messages", b"event: message_stop")
+CHAT: Final = ClientApi("/v1/chat/completions", b"data: [DONE]")
+MESSAGES: Final = ClientApi("/v1/messages", b"event: message_stop")
 
 
 class Stream(asyncio.Protocol):
@@ -82,15 +82,15 @@ class Stream(asyncio.Protocol):
             self._transport.close()
 
 
-def request(subject: Subject, surface: Surface = CHAT) -> bytes:
+def request(subject: Subject, client_api: ClientApi = CHAT) -> bytes:
     """Give the bytes that ask a subject for a stream."""
     asked = json.loads(bodies.tiny(subject.model, is_stream=True, output_tokens_max=2_000))
-    if surface is MESSAGES:
+    if client_api is MESSAGES:
         asked["system"] = asked["messages"].pop(0)["content"]
     body = json.dumps(asked).encode()
     more = "".join(f"{name}: {value}\r\n" for name, value in subject.headers.items())
     head = (
-        f"POST {surface.path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer"
+        f"POST {client_api.path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer"
         f" {subject.keys[0]}\r\nContent-Type: application/json\r\n{more}"
         f"Content-Length: {len(body)}\r\n\r\n"
     )
@@ -103,7 +103,7 @@ def streamed(
     *,
     streams: int,
     events: int,
-    surface: Surface = CHAT,
+    client_api: ClientApi = CHAT,
     per: Callable[[int, int], int] = lambda streams, events: streams * events,
 ) -> Cell:
     """Open so many streams at once and read each to its end, again until the time is over.
@@ -114,7 +114,7 @@ def streamed(
     """
     before = spent(subject)
     began = time.perf_counter()
-    firsts = uvloop.run(_batches(subject, seconds, streams, surface))
+    firsts = uvloop.run(_batches(subject, seconds, streams, client_api))
     took = time.perf_counter() - began
     own = machine.family_seconds(subject.pids)
     units = per(len(firsts), events)
@@ -135,13 +135,15 @@ def one_by_one(subject: Subject, seconds: float) -> Cell:
     return streamed(subject, seconds, streams=1, events=5, per=lambda streams, _: streams)
 
 
-async def _batches(subject: Subject, seconds: float, streams: int, surface: Surface) -> list[float]:
+async def _batches(
+    subject: Subject, seconds: float, streams: int, client_api: ClientApi
+) -> list[float]:
     firsts: list[float] = []
-    asked = request(subject, surface)
+    asked = request(subject, client_api)
     deadline = time.perf_counter() + seconds
     while True:
         async with asyncio.timeout(BATCH_SECONDS_MAX):
-            batch = await open_streams(subject.port, asked, surface.end, streams)
+            batch = await open_streams(subject.port, asked, client_api.end, streams)
             faults = [fault for one in batch if (fault := await one.has_ended)]
         if faults:
             raise RequestsFailed(f"{len(faults)} of {streams} streams failed: {faults[0]}")

@@ -23,19 +23,19 @@ from jusinfer.domain.inference.stream_state import (
     UpstreamFailure,
 )
 from jusinfer.wire.answer_ident import AnswerIdent
-from jusinfer.wire.inbound.anthropic.client_api import AnthropicSurface
-from jusinfer.wire.inbound.responses.client_api import ResponsesSurface
-from jusinfer.wire.interfaces import DialectStream, StreamDecoder, SurfaceStream
+from jusinfer.wire.inbound.anthropic.client_api import AnthropicClientApi
+from jusinfer.wire.inbound.responses.client_api import ResponsesClientApi
+from jusinfer.wire.interfaces import ClientStream, ProviderStream, StreamDecoder
 from jusinfer.wire.passthrough.anthropic import NativeDecoder, NativeReader, NativeWriter
 from jusinfer.wire.passthrough.responses_answer import read_response
 from jusinfer.wire.passthrough.responses_stream import ResponsesRelay
 from jusinfer.wire.sse import SseDecoder, SseTooLarge
-from jusinfer.wire.upstream.anthropic.response import AnthropicDialect
+from jusinfer.wire.upstream.anthropic.response import AnthropicProviderApi
 from jusinfer.wire.upstream.chat_answer import read_answer
 from jusinfer.wire.upstream.chat_stream import ChatStreamDecoder
 from jusinfer.wire.upstream.errors import read_error
 from jusinfer.wire.upstream.openai_chat import answer_as_events
-from jusinfer.wire.upstream.workers_ai import WorkersAiDialect
+from jusinfer.wire.upstream.workers_ai import WorkersAiProviderApi
 
 ROOT: Final = str(Path(__file__).resolve().parent.parent / "src" / "jusinfer")
 DEADLINES: Final = Deadlines(30.0, 20.0, 600.0, 15.0)
@@ -107,16 +107,16 @@ class Fell(Exception):
 class Render:
     """Stands in for the completion, which builds these two events."""
 
-    def __init__(self, writer: SurfaceStream | None) -> None:
+    def __init__(self, writer: ClientStream | None) -> None:
         self._writer = writer
 
     def usage_event(self, machine: StreamAttempt) -> bytes:
-        """Close as the surface does."""
+        """Close as the client API does."""
         usage = machine.final_usage(1)
         return b"" if self._writer is None else self._writer.finish(usage, "0")
 
     def error_event(self, machine: StreamAttempt, failure: UpstreamFailure) -> bytes:
-        """Break off as the surface does."""
+        """Break off as the client API does."""
         del machine
         return b"" if self._writer is None else self._writer.fail(failure.code, "broken")
 
@@ -147,14 +147,14 @@ def to_other() -> ChatStreamDecoder:
     return ChatStreamDecoder(IDENT, is_chat=False)
 
 
-def messages() -> SurfaceStream:
+def messages() -> ClientStream:
     """Write Messages."""
-    return AnthropicSurface().stream(b"{}", IDENT)
+    return AnthropicClientApi().stream(b"{}", IDENT)
 
 
-def responses() -> SurfaceStream:
+def responses() -> ClientStream:
     """Write Responses."""
-    return ResponsesSurface().stream(b"{}", IDENT)
+    return ResponsesClientApi().stream(b"{}", IDENT)
 
 
 def _relay() -> ResponsesRelay:
@@ -162,24 +162,24 @@ def _relay() -> ResponsesRelay:
 
 
 Pair = tuple[
-    Callable[[], DialectStream],
+    Callable[[], ProviderStream],
     Callable[[], StreamDecoder],
-    Callable[[], SurfaceStream | None],
+    Callable[[], ClientStream | None],
 ]
 PAIRS: Final[tuple[Pair, ...]] = (
     (Passing, to_chat, lambda: None),
     (Passing, to_other, messages),
     (Passing, to_other, responses),
-    (lambda: AnthropicDialect().stream(IDENT), to_chat, lambda: None),
-    (lambda: AnthropicDialect().stream(IDENT), to_other, responses),
-    (lambda: WorkersAiDialect().stream(IDENT), to_other, messages),
+    (lambda: AnthropicProviderApi().stream(IDENT), to_chat, lambda: None),
+    (lambda: AnthropicProviderApi().stream(IDENT), to_other, responses),
+    (lambda: WorkersAiProviderApi().stream(IDENT), to_other, messages),
     (NativeReader, NativeDecoder, lambda: NativeWriter(IDENT)),
     (_relay, _relay, _relay),
 )
 
 
 def play(data: bytes, pair: Pair, cut: int) -> bytes:
-    """Play bytes, cut once, through one pair of dialect and surface; gives what was sent."""
+    """Play bytes, cut once, through one pair of APIs; return what was sent."""
     reader, reads, writer = pair[0](), pair[1](), pair[2]()
     machine = StreamAttempt(
         reads.decode,
@@ -210,7 +210,7 @@ def play(data: bytes, pair: Pair, cut: int) -> bytes:
     return sent
 
 
-def _translated(reader: DialectStream, payloads: list[bytes]) -> Iterator[bytes]:
+def _translated(reader: ProviderStream, payloads: list[bytes]) -> Iterator[bytes]:
     for payload in payloads:
         try:
             yield from reader.chunks(payload)
@@ -236,9 +236,9 @@ def judge(data: bytes, rng: random.Random) -> None:
     read_whole(data)
     read_response(data)
     read_error(500, [], data, 0.0)
-    for dialect in (AnthropicDialect(), WorkersAiDialect()):
+    for provider_api in (AnthropicProviderApi(), WorkersAiProviderApi()):
         try:
-            read_whole(dialect.answer(data))
+            read_whole(provider_api.answer(data))
         except ChunkMalformed:
             continue
 
@@ -250,9 +250,9 @@ def read_whole(data: bytes) -> None:
         if answer.failure is not None:
             continue
         answer_as_events(strict)
-        for surface in (AnthropicSurface(), ResponsesSurface()):
+        for client_api in (AnthropicClientApi(), ResponsesClientApi()):
             if not is_chat:
-                surface.answer(strict, b"{}", answer.final_usage(1), "0", IDENT)
+                client_api.answer(strict, b"{}", answer.final_usage(1), "0", IDENT)
 
 
 class Reached:

@@ -27,7 +27,7 @@ from jusinfer.domain.catalog_loader import (
 )
 from jusinfer.domain.file_modes import is_exposed
 from jusinfer.domain.price_parser import OfferError
-from jusinfer.domain.provider_report import QUIRK
+from jusinfer.domain.provider_report import REPORTS_FLAG
 
 FILE_NAME: Final = "jusinfer.toml"
 _VARIABLE: Final = re.compile(r"\{([A-Z][A-Z0-9_]{0,63})\}")
@@ -207,7 +207,7 @@ def offers(settings: Settings, sandbox_port: int | None) -> Catalogs:
 def reporting_upstreams(settings: Settings) -> list[Upstream]:
     """Give the upstreams that can be asked later what a completion cost."""
     live = offers(settings, sandbox_port=None).live.upstreams
-    return [upstream for upstream in live.values() if QUIRK in upstream.quirks]
+    return [upstream for upstream in live.values() if REPORTS_FLAG in upstream.flags]
 
 
 def require_variables(settings: Settings) -> None:
@@ -476,5 +476,5 @@ def _sandbox(settings: Settings, port: int | None) -> Upstream | None:
         api_key="sandbox",
         is_local=True,
         is_sandbox=True,
-        quirks=entry.quirks,
+        flags=entry.flags,
     )

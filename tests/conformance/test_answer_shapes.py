@@ -9,9 +9,9 @@ from tests.playbook.script import IDENT
 
 from jusinfer.domain.inference.stream_state import ChunkMalformed
 from jusinfer.domain.usage import TokenUsage
-from jusinfer.wire.inbound.anthropic.client_api import AnthropicSurface
-from jusinfer.wire.inbound.responses.client_api import ResponsesSurface
-from jusinfer.wire.inbound.text_completions import CompletionsSurface
+from jusinfer.wire.inbound.anthropic.client_api import AnthropicClientApi
+from jusinfer.wire.inbound.responses.client_api import ResponsesClientApi
+from jusinfer.wire.inbound.text_completions import TextCompletionsClientApi
 from jusinfer.wire.sealed import decode_reasoning_state
 from jusinfer.wire.upstream.chat_answer import named_answer, read_answer
 from jusinfer.wire.upstream.chat_stream import ChatStreamDecoder
@@ -19,11 +19,11 @@ from jusinfer.wire.upstream.openai_chat import Answer, answer_as_events
 
 Delta = dict[str, Any]
 APIS = ("chat", "responses", "messages", "legacy")
-SURFACES = {
+CLIENT_APIS = {
     "chat": None,
-    "responses": ResponsesSurface(),
-    "messages": AnthropicSurface(),
-    "legacy": CompletionsSurface(),
+    "responses": ResponsesClientApi(),
+    "messages": AnthropicClientApi(),
+    "legacy": TextCompletionsClientApi(),
 }
 USED = TokenUsage(20, 0, 0, 10)
 
@@ -52,9 +52,9 @@ def event(delta: Any, finish: Any = None, **more: Any) -> bytes:
 
 
 def streamed(api: str, payloads: list[bytes]) -> Got:
-    surface = SURFACES[api]
-    decoder = ChatStreamDecoder(IDENT, is_chat=surface is None)
-    writer = None if surface is None else surface.stream(b"{}", IDENT)
+    client_api = CLIENT_APIS[api]
+    decoder = ChatStreamDecoder(IDENT, is_chat=client_api is None)
+    writer = None if client_api is None else client_api.stream(b"{}", IDENT)
     out = b""
     chunks = [decoder.decode(payload) for payload in payloads]
     rest = decoder.flush()
@@ -171,11 +171,11 @@ def whole(api: str, body: bytes) -> Got:
     answer, strict = read_answer(body, is_chat=api == "chat")
     if answer.failure is not None:
         raise ChunkMalformed(answer.failure.code)
-    surface = SURFACES[api]
-    if surface is None:
+    client_api = CLIENT_APIS[api]
+    if client_api is None:
         made = json.loads(named_answer(strict, IDENT, USED, "0.5"))
         return of_chat(made["choices"][0], made)
-    made = json.loads(surface.answer(strict, b"{}", USED, "0.5", IDENT))
+    made = json.loads(client_api.answer(strict, b"{}", USED, "0.5", IDENT))
     if api == "responses":
         return of_response(made)
     if api == "messages":

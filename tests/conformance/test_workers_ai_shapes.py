@@ -1,4 +1,4 @@
-"""Shapes of Workers AI, through its dialect and the attempt machine; every test bears its code."""
+"""Shapes of Workers AI, through its provider API and the attempt machine, by code."""
 
 import json
 from typing import Any
@@ -13,14 +13,14 @@ from jusinfer.domain.inference.stream_state import AttemptState, ChunkMalformed,
 from jusinfer.domain.usage import TokenUsage
 from jusinfer.wire.inbound.openai_chat import decode_request
 from jusinfer.wire.upstream.openai_chat import decode_answer
-from jusinfer.wire.upstream.workers_ai import WorkersAiDialect
+from jusinfer.wire.upstream.workers_ai import WorkersAiProviderApi
 
-DIALECT = WorkersAiDialect()
+PROVIDER_API = WorkersAiProviderApi()
 USAGE = {"prompt_tokens": 9, "completion_tokens": 2, "total_tokens": 11}
 
 
 def streamed(*events: Any, done: bool = True) -> tuple[StreamAttempt, list[dict[str, Any]]]:
-    machine, reader = machine_for(), DIALECT.stream(IDENT)
+    machine, reader = machine_for(), PROVIDER_API.stream(IDENT)
     payloads = [json.dumps(event).encode() for event in events]
     if done:
         payloads.append(b"[DONE]")
@@ -107,7 +107,7 @@ def test_w10_data_without_an_end_is_a_cut() -> None:
 
 def envelope(result: Any) -> bytes:
     members = {"result": result, "success": True, "errors": [], "messages": []}
-    return DIALECT.answer(json.dumps(members).encode())
+    return PROVIDER_API.answer(json.dumps(members).encode())
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_an_answer_of_this_shape(code: str, result: Any, text: str, usage: Token
 
 def test_w15_a_failed_run_within_a_good_status() -> None:
     members = {"success": False, "errors": [{"code": 3040, "message": "m"}], "result": None}
-    failure = decode_answer(DIALECT.answer(json.dumps(members).encode())).failure
+    failure = decode_answer(PROVIDER_API.answer(json.dumps(members).encode())).failure
     assert failure is not None
     assert (failure.status, failure.is_retryable) == (429, True)
 
@@ -144,7 +144,9 @@ def test_w15_a_failed_run_within_a_good_status() -> None:
 def asked(**members: Any) -> dict[str, Any]:
     body = {"model": "m", "messages": [{"role": "user", "content": "x"}]} | members
     request = decode_request(json.dumps(body).encode())
-    written = DIALECT.encode(request, upstream_model="@cf/a/b", output_tokens_max=None, quirks=())
+    written = PROVIDER_API.encode(
+        request, upstream_model="@cf/a/b", output_tokens_max=None, flags=()
+    )
     found = json.loads(written)
     assert isinstance(found, dict)
     return found
@@ -154,7 +156,7 @@ def test_w16_a_budget_is_always_said() -> None:
     assert asked()["max_tokens"] == 2048
     assert asked(max_tokens=7)["max_tokens"] == 7
     assert "model" not in asked(stream=True)
-    assert DIALECT.path("@cf/a/b", is_stream=True) == "/run/@cf/a/b"
+    assert PROVIDER_API.path("@cf/a/b", is_stream=True) == "/run/@cf/a/b"
 
 
 @pytest.mark.parametrize("name", ["logit_bias", "n", "logprobs", "parallel_tool_calls", "odd"])
@@ -175,11 +177,11 @@ def test_one_call_at_a_time_asks_for_nothing_where_no_tool_may_be_called() -> No
 
 @given(st.lists(st.binary(max_size=60), max_size=8))
 def test_any_bytes_are_read_or_refused(payloads: list[bytes]) -> None:
-    reader = DIALECT.stream(IDENT)
+    reader = PROVIDER_API.stream(IDENT)
     for payload in payloads:
         try:
             reader.chunks(payload)
-            DIALECT.answer(payload)
+            PROVIDER_API.answer(payload)
         except ChunkMalformed:
             continue
     reader.end()

@@ -68,12 +68,12 @@ def played(folder: Path) -> Iterator[Place]:
     """Start the provider and the product over it, with a live key that has credit."""
     with ShapedProvider() as provider:
         config = ""
-        for upstream, dialect in (("odd", "openai_chat"), (WORKERS_AI, "workers_ai")):
+        for upstream, provider_api in (("odd", "openai_chat"), (WORKERS_AI, "workers_ai")):
             names = [name for name, shape in SHAPES.items() if shape.upstream == upstream]
             models = [
                 f'{public_id(name)}=upstream_model = "{name}"\n{CAPABILITIES}' for name in names
             ]
-            config += provider.config(*models, dialect=dialect, name=upstream)
+            config += provider.config(*models, provider_api=provider_api, name=upstream)
         with Running(folder, config=config) as running:
             running.cli("tenants", "create", "odd")
             running.cli("grant", "odd", "50", "--mode", "live", "--reason", "a test")

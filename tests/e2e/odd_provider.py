@@ -89,13 +89,13 @@ class OddProvider:
         self._server.server_close()
         self._thread.join(5)
 
-    def config(self, *models: str, dialect: str = "openai_chat", name: str = "odd") -> str:
+    def config(self, *models: str, provider_api: str = "openai_chat", name: str = "odd") -> str:
         """Write an upstream's part of a configuration; a model is `id` or `id=members`."""
         lines = [
             "[[upstream]]",
             f'name = "{name}"',
             f'base_url = "http://127.0.0.1:{self.port}/v1"',
-            f'dialect = "{dialect}"',
+            f'api = "{provider_api}"',
             "is_local = true",
         ]
         for model in models:

@@ -45,7 +45,7 @@ GATEWAY = {
 UPSTREAM = {
     "name": '"own"',
     "base_url": '"https://gateway.ai.cloudflare.com/v1/{{OWN_ACCOUNT}}/own"',
-    "dialect": '"openai_chat"',
+    "api": '"openai_chat"',
     "auth": '"bearer"',
     "query": '"api-version=2024-10-21"',
     "gateway_token_env": '"OWN_TOKEN"',
@@ -61,7 +61,7 @@ UPSTREAM = {
     "is_local": "true",
     "ca_file": '"{folder}/ca.pem"',
     "headers": '{{ "x-own" = "1" }}',
-    "quirks": '["openrouter"]',
+    "compatibility": '["openrouter"]',
     "first_event_seconds": "60.0",
     "between_events_seconds": "30.0",
     "total_seconds": "300.0",

@@ -15,10 +15,10 @@ from tests.e2e.running import Running, free_port, kill, wait_until
 from tests.money import assert_books_are_right
 
 pytestmark = pytest.mark.slow
-SURFACES = ("messages", "responses")
+CLIENT_APIS = ("messages", "responses")
 SETTINGS = {
-    "messages": 'dialect = "anthropic"',
-    "responses": 'quirks = ["responses", "store_false", "no_obfuscation"]',
+    "messages": 'api = "anthropic"',
+    "responses": 'compatibility = ["responses", "store_false", "no_obfuscation"]',
 }
 PRICES = 'input = "3"\noutput = "15"\ncache_read = "0.3"\ncache_write = "3.75"\n'
 MODELS = {
@@ -54,25 +54,25 @@ class Product:
         self.key = running.cli("keys", "create", "--mode", "live")["key"]
         running.cli("grant", "default", "50", "--reason", "test")
 
-    def body(self, surface: str, model: str, words: str = "Hello") -> dict[str, Any]:
-        if surface == "responses":
+    def body(self, client_api: str, model: str, words: str = "Hello") -> dict[str, Any]:
+        if client_api == "responses":
             return {"model": model, "input": words, "stream": True, "max_output_tokens": 300}
         turns = [{"role": "user", "content": words}]
         return {"model": model, "messages": turns, "stream": True, "max_tokens": 300}
 
-    def ask(self, surface: str, model: str, words: str = "Hello") -> httpx.Response:
+    def ask(self, client_api: str, model: str, words: str = "Hello") -> httpx.Response:
         return httpx.post(
-            f"http://127.0.0.1:{self.running.port}/v1/{surface}",
-            json=self.body(surface, model, words),
+            f"http://127.0.0.1:{self.running.port}/v1/{client_api}",
+            json=self.body(client_api, model, words),
             headers={"authorization": f"Bearer {self.key}"},
             timeout=60,
         )
 
-    def begun(self, surface: str, model: str, caller: socket.socket) -> str:
+    def begun(self, client_api: str, model: str, caller: socket.socket) -> str:
         """Ask, read until words come, and give the completion's id."""
-        body = json.dumps(self.body(surface, model)).encode()
+        body = json.dumps(self.body(client_api, model)).encode()
         caller.sendall(
-            f"POST /v1/{surface} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {self.key}\r\n"
+            f"POST /v1/{client_api} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {self.key}\r\n"
             f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n".encode()
             + body
         )
@@ -113,14 +113,16 @@ def product(tmp_path_factory: pytest.TempPathFactory, provider: OddProvider) -> 
         stdout=subprocess.DEVNULL,
     )
     config = "[gateway]\ndrain_seconds = 1\n"
-    for surface in SURFACES:
-        more = SETTINGS[surface]
-        models = {f"{surface}/{name}": sent for name, sent in MODELS.items()}
-        config += upstream(surface, port, more, models)
-        silent = {f"{surface}/race": "sandbox/stall?before=1"}
-        config += upstream(f"mute-{surface}", port, f"{more}\nhedge_seconds = 0.2", silent)
+    for client_api in CLIENT_APIS:
+        more = SETTINGS[client_api]
+        models = {f"{client_api}/{name}": sent for name, sent in MODELS.items()}
+        config += upstream(client_api, port, more, models)
+        silent = {f"{client_api}/race": "sandbox/stall?before=1"}
+        config += upstream(f"mute-{client_api}", port, f"{more}\nhedge_seconds = 0.2", silent)
         lively = PRICES.replace('output = "15"', 'output = "20"')
-        config += upstream(f"lively-{surface}", port, more, {f"{surface}/race": "mock-1"}, lively)
+        config += upstream(
+            f"lively-{client_api}", port, more, {f"{client_api}/race": "mock-1"}, lively
+        )
     hour = f'{PRICES}cache_write_1h = "6"\n'
     config += upstream("odd", provider.port, SETTINGS["messages"], {"odd/cache": "cache"}, hour)
     config += upstream("plain", port, "", {"plain/m": "mock-1"})
@@ -132,10 +134,10 @@ def product(tmp_path_factory: pytest.TempPathFactory, provider: OddProvider) -> 
         sandbox.wait(10)
 
 
-@pytest.mark.parametrize("surface", SURFACES)
-def test_a_caller_who_leaves_pays_for_what_was_made(product: Product, surface: str) -> None:
+@pytest.mark.parametrize("client_api", CLIENT_APIS)
+def test_a_caller_who_leaves_pays_for_what_was_made(product: Product, client_api: str) -> None:
     with socket.create_connection(("127.0.0.1", product.running.port), timeout=30) as caller:
-        left = product.begun(surface, f"{surface}/slow", caller)
+        left = product.begun(client_api, f"{client_api}/slow", caller)
     row = product.row(left)
     assert row["outcome"] == "cut_by_caller"
     assert row["is_estimated"]
@@ -143,11 +145,11 @@ def test_a_caller_who_leaves_pays_for_what_was_made(product: Product, surface: s
     assert row["charge_nano"] > 0
 
 
-@pytest.mark.parametrize("surface", SURFACES)
+@pytest.mark.parametrize("client_api", CLIENT_APIS)
 def test_a_failure_before_the_first_event_is_tried_again_unseen(
-    product: Product, surface: str
+    product: Product, client_api: str
 ) -> None:
-    answer = product.ask(surface, f"{surface}/once")
+    answer = product.ask(client_api, f"{client_api}/once")
     assert answer.status_code == 200
     assert "error" not in [line[7:] for line in answer.text.splitlines() if line[:6] == "event:"]
     row = product.row(answer.headers["x-jusinfer-completion-id"])
@@ -155,12 +157,12 @@ def test_a_failure_before_the_first_event_is_tried_again_unseen(
     assert row["charge_nano"] > 0
 
 
-@pytest.mark.parametrize("surface", SURFACES)
+@pytest.mark.parametrize("client_api", CLIENT_APIS)
 def test_a_failure_after_the_first_words_is_told_once_and_costs_nothing(
-    product: Product, surface: str
+    product: Product, client_api: str
 ) -> None:
-    answer = product.ask(surface, f"{surface}/late")
-    end = "event: error" if surface == "messages" else "event: response.failed"
+    answer = product.ask(client_api, f"{client_api}/late")
+    end = "event: error" if client_api == "messages" else "event: response.failed"
     assert answer.text.count(end) == 1
     assert "message_stop" not in answer.text
     assert "response.completed" not in answer.text
@@ -168,16 +170,16 @@ def test_a_failure_after_the_first_words_is_told_once_and_costs_nothing(
     assert (row["outcome"], row["charge_nano"]) == ("upstream_failed", 0)
 
 
-@pytest.mark.parametrize("surface", SURFACES)
+@pytest.mark.parametrize("client_api", CLIENT_APIS)
 def test_a_silent_provider_is_raced_and_the_loser_costs_nothing(
-    product: Product, surface: str
+    product: Product, client_api: str
 ) -> None:
     for _ in range(60):
         assert product.ask("messages", "plain/m").status_code == 200
-    answer = product.ask(surface, f"{surface}/race", f"A race over {surface}")
+    answer = product.ask(client_api, f"{client_api}/race", f"A race over {client_api}")
     assert answer.status_code == 200
-    assert answer.headers["x-jusinfer-upstream"] == f"lively-{surface}"
-    begins = "event: message_start" if surface == "messages" else "event: response.created"
+    assert answer.headers["x-jusinfer-upstream"] == f"lively-{client_api}"
+    begins = "event: message_start" if client_api == "messages" else "event: response.created"
     assert answer.text.count(begins) == 1
     row = product.row(answer.headers["x-jusinfer-completion-id"])
     assert row["outcome"] == "completed"

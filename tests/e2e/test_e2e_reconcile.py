@@ -20,7 +20,7 @@ name = "{name}"
 base_url = "http://127.0.0.1:{port}{path}"
 is_local = true
 api_key_env = "{key}"
-quirks = [{quirks}]
+compatibility = [{compatibility flags}]
 headers = {{ "X-OpenRouter-Cache" = "false" }}
 """
 MODEL = """
@@ -165,7 +165,7 @@ def product(tmp_path_factory: pytest.TempPathFactory, stubborn: Stubborn) -> Ite
             port=port,
             path="/openrouter/api/v1",
             key="ROUTER_KEY",
-            quirks='"openrouter"',
+            flags='"openrouter"',
         )
         config += "".join(MODEL.format(name=name, model=model) for name, model in MODELS.items())
         config += UPSTREAM.format(
@@ -173,10 +173,10 @@ def product(tmp_path_factory: pytest.TempPathFactory, stubborn: Stubborn) -> Ite
             port=stubborn.port,
             path="/v1",
             key="STUBBORN_KEY",
-            quirks='"openrouter"',
+            flags='"openrouter"',
         )
         config += MODEL.format(name="stubborn/m", model="m")
-        config += UPSTREAM.format(name="plain", port=port, path="/v1", key="PLAIN_KEY", quirks="")
+        config += UPSTREAM.format(name="plain", port=port, path="/v1", key="PLAIN_KEY", flags="")
         config += MODEL.format(name="plain/cut", model="sandbox/cut?after=3")
         with Running(tmp_path_factory.mktemp("reconcile"), config=config) as running:
             key = running.cli("keys", "create", "--mode", "live")["key"]

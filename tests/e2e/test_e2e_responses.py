@@ -47,7 +47,9 @@ MODELS = {
     "split": "sandbox/split?bytes=7",
     "twin": "sandbox/error_in_stream?after=0",
 }
-QUIRKS = 'quirks = ["responses", "store_false", "no_obfuscation", "safety_identifier"]'
+COMPATIBILITY_FLAGS = (
+    'compatibility = ["responses", "store_false", "no_obfuscation", "safety_identifier"]'
+)
 WEATHER: Any = {
     "type": "function",
     "name": "weather",
@@ -114,15 +116,15 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
         [sys.executable, "-m", "jusinfer.sandbox.app", "--port", str(port)],
         stdout=subprocess.DEVNULL,
     )
-    config = UPSTREAM.format(name="native", port=port, path="/v1", more=QUIRKS)
+    config = UPSTREAM.format(name="native", port=port, path="/v1", more=COMPATIBILITY_FLAGS)
     config += "".join(
         MODEL.format(model=f"native/{name}", upstream_model=upstream_model)
         for name, upstream_model in MODELS.items()
     )
     for name, path, more in (
         ("chat", "/v1", ""),
-        ("claude", "/v1", 'dialect = "anthropic"'),
-        ("router", "/openrouter/api/v1", 'quirks = ["openrouter", "responses"]'),
+        ("claude", "/v1", 'api = "anthropic"'),
+        ("router", "/openrouter/api/v1", 'compatibility = ["openrouter", "responses"]'),
     ):
         config += UPSTREAM.format(name=name, port=port, path=path, more=more)
         config += MODEL.format(model=f"{name}/m", upstream_model="mock-1")

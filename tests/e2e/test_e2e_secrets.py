@@ -51,7 +51,10 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     with lone_sandbox() as port:
         of_file = UPSTREAM.format(name="filed", port=port, key=f'api_key = "{CANARY}file"', more="")
         asked = UPSTREAM.format(
-            name="asked", port=port, key='api_key_env = "ASKED_KEY"', more='quirks = ["openrouter"]'
+            name="asked",
+            port=port,
+            key='api_key_env = "ASKED_KEY"',
+            more='compatibility = ["openrouter"]',
         )
         token = f'gateway_token = "{CANARY}token"'
         behind = UPSTREAM.format(name="behind", port=port, key='api_key = "k"', more=token)

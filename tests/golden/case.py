@@ -20,7 +20,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     refusal, whose body is `whole`. A usual answer is of no interest: it is not written down, so
     that a change of answers changes no file of requests. What is odd is in no official type, and
     passes where client and provider speak the same API. What is reordered has another order when
-    it is whole: the neutral form has none.
+    it is whole: the canonical form has none.
     """
 
     whole: Any = None

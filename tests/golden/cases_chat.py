@@ -64,8 +64,8 @@ LONG_CACHED: Final[Json] = {
     "prompt_cache_breakpoint": {"mode": "explicit", "ttl": "12h"},
 }
 MAIN: Final = ("chat", "anthropic", "workers_ai")
-QUIRKY: Final = ("openai", "deepseek", "openrouter", "gemini")
-ALL: Final = (*MAIN, *QUIRKY)
+PROVIDERS: Final = ("openai", "deepseek", "openrouter", "gemini")
+ALL: Final = (*MAIN, *PROVIDERS)
 NOT_CHAT: Final = ("anthropic", "workers_ai")
 # Members that say how to sample; the values ask for something.
 SAMPLING: Final[Json] = {
@@ -548,10 +548,10 @@ def _rows() -> Iterator[tuple[str, str, Json, tuple[str, ...]]]:
         yield name, note, {"messages": turns, "tools": tools}, MAIN
     for name in ("loop", "loop_reasoning", "loop_signed", "loop_parts"):
         asked = {"messages": LOOPS[name][1], "tools": [WEATHER, TIME]}
-        yield name, LOOPS[name][0], asked, QUIRKY
+        yield name, LOOPS[name][0], asked, PROVIDERS
     for name in ("developer", "text_parts", "reasoning_signed", "image_data"):
         note, turns = TURNS[name]
-        yield f"turns_{name}", note, {"messages": turns}, QUIRKY
+        yield f"turns_{name}", note, {"messages": turns}, PROVIDERS
     for name, value in CHOICES.items():
         note = f"tool_choice: {name}."
         tools = [WEATHER, TIME, *([CUSTOM] if "custom" in name else [])]

@@ -10,8 +10,8 @@ from tests.golden.cases_chat import PDF, PNG
 Json = dict[str, Any]
 USER: Final[list[Json]] = [{"role": "user", "content": "What is the weather in Paris?"}]
 MAIN: Final = ("chat", "anthropic", "workers_ai")
-QUIRKY: Final = ("openai", "deepseek", "openrouter", "gemini")
-ALL: Final = (*MAIN, *QUIRKY)
+PROVIDERS: Final = ("openai", "deepseek", "openrouter", "gemini")
+ALL: Final = (*MAIN, *PROVIDERS)
 TWO: Final = ("chat", "anthropic")
 MARK: Final[Json] = {"type": "ephemeral"}
 PARAMETERS: Final[Json] = {

@@ -12,8 +12,8 @@ Json = dict[str, Any]
 ASK: Final = "What is the weather in Paris?"
 MAIN: Final = ("chat", "responses", "anthropic", "workers_ai")
 TWO: Final = ("chat", "responses")
-QUIRKY: Final = ("openai", "deepseek", "openrouter", "gemini")
-ALL: Final = (*MAIN, *QUIRKY)
+PROVIDERS: Final = ("openai", "deepseek", "openrouter", "gemini")
+ALL: Final = (*MAIN, *PROVIDERS)
 PARAMETERS: Final[Json] = {
     "type": "object",
     "properties": {"city": {"type": "string"}},
@@ -699,7 +699,7 @@ def _rows() -> Iterator[tuple[str, str, Json, tuple[str, ...]]]:
     for name in ("loop_custom", "loop_namespace", "loop_parts", "reasoning", "loop_shell"):
         note, items = INPUTS[name]
         asked = {"input": items, "tools": [WEATHER, PATCH, SEARCH]}
-        yield f"input_{name}", note, asked, QUIRKY
+        yield f"input_{name}", note, asked, PROVIDERS
     for name, item in HOSTED_ITEMS.items():
         items = [message("user", ASK), item, message("user", "Go on.")]
         yield f"item_{name}", "An item of a tool that OpenAI runs.", {"input": items}, TWO
@@ -707,7 +707,7 @@ def _rows() -> Iterator[tuple[str, str, Json, tuple[str, ...]]]:
         yield f"tool_{name}", f"A tool: {name}.", {**ask, "tools": [tool]}, MAIN
     for name in ("custom", "namespace", "shell", "apply_patch"):
         asked = {**ask, "tools": [TOOLS[name]]}
-        yield f"tool_{name}", f"A tool: {name}.", asked, QUIRKY
+        yield f"tool_{name}", f"A tool: {name}.", asked, PROVIDERS
     searching = {**ask, "tools": [WEATHER, TOOLS["web_search"]]}
     yield "tool_web_search_too", "A search beside a function.", searching, MAIN
     for name, choice in CHOICES.items():

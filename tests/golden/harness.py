@@ -175,10 +175,10 @@ def entry_of(provider: str) -> UpstreamEntry:
     entries = {entry.name: entry for entry in builtin_entries()}
     plain = UpstreamEntry(name=provider)
     entry = entries.get("openai" if provider == "responses" else provider, plain)
-    quirks = entry.quirks
+    flags = entry.flags
     if provider != "responses":
         # Whoever speaks Responses natively has a folder of its own.
-        quirks = tuple(quirk for quirk in quirks if quirk != "responses")
+        flags = tuple(flag for flag in flags if flag != "responses")
     kinds = ["tools", "vision", "json_schema", "reasoning", "audio"]
     model = {
         "id": f"{provider}/model",
@@ -194,7 +194,7 @@ def entry_of(provider: str) -> UpstreamEntry:
         entry,
         name=provider,
         base_url="https://provider.example/v1",
-        quirks=quirks,
+        flags=flags,
         attempts_max=1,
         model=(msgspec.convert(model, ModelEntry),),
     )

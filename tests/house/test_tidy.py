@@ -122,7 +122,7 @@ FILE_CASES: list[tuple[FileRule, str, str, str]] = [
     (
         house.pure_imports,
         "src/jusinfer/wire/sse.py",
-        "from jusinfer.domain import errors\nfrom jusinfer.wire import dialects\n",
+        "from jusinfer.domain import errors\nfrom jusinfer.wire import errors\n",
         "def f():\n    import time\n",
     ),
 ]

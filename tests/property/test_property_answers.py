@@ -11,8 +11,8 @@ from tests.playbook.script import IDENT
 
 from jusinfer.domain.inference.stream_state import Chunk, ChunkMalformed
 from jusinfer.domain.usage import TokenUsage
-from jusinfer.wire.inbound.anthropic.client_api import AnthropicSurface
-from jusinfer.wire.inbound.responses.client_api import ResponsesSurface
+from jusinfer.wire.inbound.anthropic.client_api import AnthropicClientApi
+from jusinfer.wire.inbound.responses.client_api import ResponsesClientApi
 from jusinfer.wire.upstream.chat_answer import read_answer
 from jusinfer.wire.upstream.chat_stream import ChatStreamDecoder
 
@@ -68,9 +68,9 @@ STREAMS = st.lists(DELTAS, min_size=1, max_size=6)
 REASONS = st.sampled_from(["stop", "tool_calls", "length", "STOP", "eos", "content_filter"])
 
 
-def played(deltas: list[dict[str, Any]], reason: str, surface: Any) -> tuple[list[Chunk], bytes]:
-    decoder = ChatStreamDecoder(IDENT, is_chat=surface is None)
-    writer = None if surface is None else surface.stream(b"{}", IDENT)
+def played(deltas: list[dict[str, Any]], reason: str, client_api: Any) -> tuple[list[Chunk], bytes]:
+    decoder = ChatStreamDecoder(IDENT, is_chat=client_api is None)
+    writer = None if client_api is None else client_api.stream(b"{}", IDENT)
     chunks: list[Chunk] = []
     out = b""
     rows = [{"index": 0, "delta": delta, "finish_reason": None} for delta in deltas]
@@ -148,12 +148,12 @@ def test_what_is_counted_is_delivered(deltas: list[dict[str, Any]], reason: str)
         assert event["id"] == IDENT.chat_id
         assert event["model"] == "public/model"
         assert event["created"] == IDENT.created
-    for surface, texts in (
-        (ResponsesSurface(), response_texts),
-        (AnthropicSurface(), message_texts),
+    for client_api, texts in (
+        (ResponsesClientApi(), response_texts),
+        (AnthropicClientApi(), message_texts),
     ):
         try:
-            chunks, out = played(deltas, reason, surface)
+            chunks, out = played(deltas, reason, client_api)
         except ChunkMalformed:
             # Arguments of a call that go on after it was whole: said to be broken, not lost.
             continue
@@ -164,7 +164,7 @@ def test_what_is_counted_is_delivered(deltas: list[dict[str, Any]], reason: str)
 @given(STREAMS, REASONS)
 def test_items_and_blocks_come_one_after_another(deltas: list[dict[str, Any]], reason: str) -> None:
     try:
-        _, out = played(deltas, reason, ResponsesSurface())
+        _, out = played(deltas, reason, ResponsesClientApi())
     except ChunkMalformed:
         reject()
     open_item: int | None = None
@@ -199,8 +199,8 @@ def test_a_whole_answer_says_what_is_counted(message: dict[str, Any], reason: st
     texts = [said["content"] or "", said.get("refusal") or "", thought]
     has_text = any(texts) or bool(said.get("tool_calls"))
     assert answer.has_content == (has_text or bool(said.get("reasoning_details")))
-    response = json.loads(ResponsesSurface().answer(strict, b"{}", TokenUsage(), "0", IDENT))
-    message_made = json.loads(AnthropicSurface().answer(strict, b"{}", TokenUsage(), "0", IDENT))
+    response = json.loads(ResponsesClientApi().answer(strict, b"{}", TokenUsage(), "0", IDENT))
+    message_made = json.loads(AnthropicClientApi().answer(strict, b"{}", TokenUsage(), "0", IDENT))
     outputs = response["output"]
     shown = "".join(
         part["text"]

@@ -31,7 +31,7 @@ from jusinfer.domain.errors import InvalidRequest
 from jusinfer.domain.sender import Stamp
 from jusinfer.gateway.inference.endpoints import ENDPOINTS
 from jusinfer.wire.member_table import MemberTable, Rule, table_of
-from jusinfer.wire.upstream.registry import DIALECTS
+from jusinfer.wire.upstream.registry import PROVIDER_APIS
 
 MARKER: Final = re.compile(r"leaf[0-9]{4}")
 STAMP: Final = Stamp(sender="opaque")
@@ -55,7 +55,7 @@ class Provider(msgspec.Struct, frozen=True):
     """A provider's API, by its column in the tables, and how this provider differs."""
 
     column: str
-    quirks: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
 
 
 PROVIDERS: Final = (
@@ -93,9 +93,9 @@ def sent(client_api: str, request: Any, provider: Provider) -> bytes:
     endpoint = ENDPOINTS[PATHS[client_api]]
     asked = endpoint.decode(body)
     translator = endpoint.translator(
-        DIALECTS.get(provider.column), quirks=provider.quirks, completion_id="c"
+        PROVIDER_APIS.get(provider.column), flags=provider.flags, completion_id="c"
     )
-    return translator.encode(asked, body, "upstream-model", None, provider.quirks, STAMP)
+    return translator.encode(asked, body, "upstream-model", None, provider.flags, STAMP)
 
 
 def outcome(client_api: str, request: Any, provider: Provider) -> bytes | InvalidRequest:

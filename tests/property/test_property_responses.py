@@ -164,8 +164,8 @@ def test_loose_answers_are_judged_and_shown_whole(body: Any) -> None:
 def test_loose_requests_are_sent_or_refused_by_name(more: Any, items: list[Any]) -> None:
     fields = more if isinstance(more, dict) else {"metadata": more}
     body = json.dumps({**fields, "model": "m", "input": items}).encode()
-    for quirks in (("responses", "no_obfuscation"), ("responses", "openrouter")):
-        target = Target("x", quirks=quirks, is_reasoning=True)
+    for flags in (("responses", "no_obfuscation"), ("responses", "openrouter")):
+        target = Target("x", flags=flags, is_reasoning=True)
         with contextlib.suppress(InvalidRequest):
             made = json.loads(native_request(ASKED, body, target))
             assert (made["model"], made["store"]) == ("x", False)

@@ -14,20 +14,20 @@ from jusinfer.domain.errors import InvalidRequest
 from jusinfer.domain.inference.stream_state import ChunkMalformed
 from jusinfer.domain.sender import Stamp
 from jusinfer.domain.usage import TokenUsage
-from jusinfer.wire.inbound.anthropic.client_api import AnthropicSurface
+from jusinfer.wire.inbound.anthropic.client_api import AnthropicClientApi
 from jusinfer.wire.inbound.embeddings import as_asked, decode_embeddings, read_embeddings
 from jusinfer.wire.inbound.openai_chat import decode_request, encode_request, with_sender
-from jusinfer.wire.inbound.responses.client_api import ResponsesSurface
-from jusinfer.wire.inbound.text_completions import CompletionsSurface
-from jusinfer.wire.upstream.anthropic.response import AnthropicDialect
+from jusinfer.wire.inbound.responses.client_api import ResponsesClientApi
+from jusinfer.wire.inbound.text_completions import TextCompletionsClientApi
+from jusinfer.wire.upstream.anthropic.response import AnthropicProviderApi
 from jusinfer.wire.upstream.chat_answer import read_answer
 from jusinfer.wire.upstream.chat_stream import ChatStreamDecoder
 from jusinfer.wire.upstream.openai_chat import decode_answer
 from jusinfer.wire.upstream.plain_chat import functions_only, translated_chat
-from jusinfer.wire.upstream.workers_ai import WorkersAiDialect
+from jusinfer.wire.upstream.workers_ai import WorkersAiProviderApi
 
-SURFACES = (AnthropicSurface(), ResponsesSurface(), CompletionsSurface())
-DIALECTS = (AnthropicDialect(), WorkersAiDialect())
+CLIENT_APIS = (AnthropicClientApi(), ResponsesClientApi(), TextCompletionsClientApi())
+PROVIDER_APIS = (AnthropicProviderApi(), WorkersAiProviderApi())
 SCALARS = st.one_of(
     st.none(), st.booleans(), st.integers(-5, 2000), st.floats(0, 2), st.text(max_size=5)
 )
@@ -185,29 +185,29 @@ def bodies(draw: st.DrawFn) -> bytes:
 
 
 def asked_of(read: Callable[[], bytes]) -> None:
-    """Read a request and write it for every dialect; only InvalidRequest may come of it."""
+    """Read a request and write it for every provider API; only InvalidRequest may come of it."""
     try:
         asked = decode_request(read())
     except InvalidRequest:
         return
-    for quirks in ((), ("deepseek", "user_id"), ("openrouter",), ("no_custom_tools",)):
+    for flags in ((), ("deepseek", "user_id"), ("openrouter",), ("no_custom_tools",)):
         try:
             encode_request(
-                translated_chat(asked, quirks),
+                translated_chat(asked, flags),
                 upstream_model="u",
                 output_tokens_max=None,
-                quirks=quirks,
+                flags=flags,
                 stamp=Stamp(sender="s"),
             )
         except InvalidRequest:
             continue
-    for dialect in DIALECTS:
+    for provider_api in PROVIDER_APIS:
         try:
-            dialect.encode(
+            provider_api.encode(
                 with_sender(functions_only(asked), Stamp(sender="s"), ()),
                 upstream_model="u",
                 output_tokens_max=None,
-                quirks=(),
+                flags=(),
             )
         except InvalidRequest:
             continue
@@ -218,14 +218,14 @@ def asked_of(read: Callable[[], bytes]) -> None:
 @example(b'{"model": "m", "messages": [{"role": "user", "content": "custom"}], "tools": null}')
 def test_any_request_is_translated_or_refused(body: bytes) -> None:
     asked_of(lambda: body)
-    for surface in SURFACES:
-        asked_of(lambda surface=surface: surface.to_chat(body).body)  # type: ignore[misc]
+    for client_api in CLIENT_APIS:
+        asked_of(lambda client_api=client_api: client_api.to_chat(body).body)  # type: ignore[misc]
 
 
 @settings(max_examples=examples(200))
 @given(st.one_of(st.binary(max_size=60), JSON.map(lambda value: json.dumps(value).encode())))
 def test_any_bytes_are_refused_with_a_reason(body: bytes) -> None:
-    for read in (*(surface.to_chat for surface in SURFACES), decode_embeddings):
+    for read in (*(client_api.to_chat for client_api in CLIENT_APIS), decode_embeddings):
         try:
             read(body)
         except InvalidRequest as error:
@@ -259,15 +259,15 @@ def test_any_answer_that_is_believed_can_be_written(message: Any, finish: Any, r
     answer, strict = read_answer(body, is_chat=False)
     if answer.failure is not None:
         return
-    for surface in SURFACES:
-        assert json.loads(surface.answer(strict, b"{}", TokenUsage(), "0", IDENT))
+    for client_api in CLIENT_APIS:
+        assert json.loads(client_api.answer(strict, b"{}", TokenUsage(), "0", IDENT))
 
 
 @settings(max_examples=examples(300))
 @given(st.lists(st.dictionaries(NAMES, JSON, max_size=5), max_size=4), JSON)
 def test_any_stream_can_be_written(deltas: list[Any], finish: Any) -> None:
-    for surface in SURFACES:
-        writer = surface.stream(b"{}", IDENT)
+    for client_api in CLIENT_APIS:
+        writer = client_api.stream(b"{}", IDENT)
         decoder = ChatStreamDecoder(IDENT, is_chat=False)
         for delta in deltas:
             row = {"index": 0, "delta": delta, "finish_reason": finish}
@@ -278,16 +278,16 @@ def test_any_stream_can_be_written(deltas: list[Any], finish: Any) -> None:
             if chunk.payload is not None:
                 writer.events([chunk.payload])
         assert writer.finish(TokenUsage(), "0")
-        assert surface.stream(b"not json", IDENT).fail("code", "message")
+        assert client_api.stream(b"not json", IDENT).fail("code", "message")
 
 
 @settings(max_examples=examples(200))
 @given(JSON)
 def test_any_answer_of_an_upstream_is_read_or_refused(value: Any) -> None:
     for body in (value, {"result": value}, {"content": [value], "usage": value}):
-        for dialect in DIALECTS:
+        for provider_api in PROVIDER_APIS:
             try:
-                decode_answer(dialect.answer(json.dumps(body).encode()))
+                decode_answer(provider_api.answer(json.dumps(body).encode()))
             except ChunkMalformed:
                 continue
     data = json.dumps({"data": [value]}).encode()
@@ -297,17 +297,17 @@ def test_any_answer_of_an_upstream_is_read_or_refused(value: Any) -> None:
             as_asked(data, asked, TokenUsage(prompt_tokens=1, is_estimated=True))
 
 
-@pytest.mark.parametrize("surface", SURFACES, ids=lambda surface: surface.name)
-def test_depth_is_no_weapon(surface: Any) -> None:
+@pytest.mark.parametrize("client_api", CLIENT_APIS, ids=lambda client_api: client_api.name)
+def test_depth_is_no_weapon(client_api: Any) -> None:
     deep = b"[" * 100_000 + b"]" * 100_000
     for body in (deep, b'{"model":"m","max_tokens":1,"messages":' + deep + b"}"):
         with pytest.raises(InvalidRequest):
-            surface.to_chat(body)
+            client_api.to_chat(body)
 
 
 def test_bytes_that_are_no_text_are_carried_as_well_as_can_be() -> None:
-    for surface in SURFACES:
-        writer = surface.stream(b"{}", IDENT)
+    for client_api in CLIENT_APIS:
+        writer = client_api.stream(b"{}", IDENT)
         decoder = ChatStreamDecoder(IDENT, is_chat=False)
         payload = b'{"choices":[{"index":0,"delta":{"content":"a\xc1"}}]}'
         written = decoder.decode(payload).payload

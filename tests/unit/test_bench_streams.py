@@ -106,7 +106,7 @@ def test_the_client_reads_streams_to_their_end(port: int) -> None:
     assert cell.per_second > 0
     assert 0 < cell.p50_ms <= cell.p99_ms
     assert streams.one_by_one(subject, 0.0).per_second > 0
-    assert streams.streamed(subject, 0.0, streams=2, events=5, surface=MESSAGES).p50_ms > 0
+    assert streams.streamed(subject, 0.0, streams=2, events=5, client_api=MESSAGES).p50_ms > 0
 
 
 def test_a_refusal_is_no_stream(port: int) -> None:

@@ -18,8 +18,8 @@ from jusinfer.sandbox.agent.script import KINDS
 # Responses, which passes there as it comes.
 PROVIDERS: Final[Mapping[str, str]] = {
     "chat": "",
-    "anthropic": 'dialect = "anthropic"',
-    "responses": 'quirks = ["responses"]',
+    "anthropic": 'api = "anthropic"',
+    "responses": 'compatibility = ["responses"]',
 }
 UPSTREAM: Final = """
 [[upstream]]

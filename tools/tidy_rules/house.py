@@ -168,7 +168,16 @@ def _fields(source: Source) -> Iterator[tuple[ast.AST, str]]:
             continue
         for statement in node.body:
             if isinstance(statement, ast.AnnAssign):
-                yield statement, last_name(statement.target)
+                yield statement, _written_name(statement) or last_name(statement.target)
+
+
+def _written_name(statement: ast.AnnAssign) -> str:
+    """Return the name that a field has in the file, where it is another than in the code."""
+    value = statement.value
+    for keyword in value.keywords if isinstance(value, ast.Call) else ():
+        if keyword.arg == "name" and isinstance(keyword.value, ast.Constant):
+            return str(keyword.value.value)
+    return ""
 
 
 def column_tags(repository: Repository) -> Iterator[Finding]:

@@ -93,7 +93,7 @@ def _chat() -> Object:
 
 
 def _other(summary: str, shape: str, required: str) -> Object:
-    """Describe a surface that somebody else has specified."""
+    """Describe a client API that somebody else has specified."""
     schema = {
         "type": "object",
         "required": required.split(),

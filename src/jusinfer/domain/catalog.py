@@ -85,12 +85,12 @@ class Upstream(msgspec.Struct, frozen=True):
     port: int
     is_tls: bool
     base_path: str
-    dialect: str = "openai_chat"
+    provider_api: str = "openai_chat"
     api_key: str = ""
     is_local: bool = False
     is_sandbox: bool = False
     ca_file: str | None = None
-    quirks: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
     headers: tuple[tuple[str, str], ...] = ()
     query: str = ""
     auth: str = "bearer"

@@ -36,7 +36,7 @@ OUTPUT_TOKENS_DEFAULT: Final = 8_192
 CONTEXT_TOKENS_DEFAULT: Final = 131_072
 ATTEMPTS_MAX: Final = 3
 TIER_MAX: Final = 9
-DIALECTS: Final = ("openai_chat", "anthropic", "workers_ai")
+PROVIDER_APIS: Final = ("openai_chat", "anthropic", "workers_ai")
 AUTHS: Final = ("bearer", "x-api-key", "api-key", "none")
 _QUERY: Final = re.compile(r"(?:[A-Za-z0-9._~-]+=[A-Za-z0-9._~-]*(?:&|$))*")
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
@@ -63,12 +63,12 @@ class UpstreamEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     name: str
     base_url: str = ""
-    dialect: str = "openai_chat"
+    provider_api: str = msgspec.field(default="openai_chat", name="api")
     api_key: str = ""
     api_key_env: str = ""
     is_local: bool = False
     ca_file: str | None = None
-    quirks: tuple[str, ...] = ()
+    flags: tuple[str, ...] = msgspec.field(default=(), name="compatibility")
     headers: dict[str, str] = {}
     query: str = ""
     auth: str = ""
@@ -143,14 +143,14 @@ def upstream_of(entry: UpstreamEntry, api_key: str) -> Upstream:
         port=port,
         is_tls=is_tls,
         base_path=parts.path.rstrip("/"),
-        dialect=entry.dialect,
+        provider_api=entry.provider_api,
         api_key=api_key,
         is_local=entry.is_local,
         ca_file=entry.ca_file,
-        quirks=entry.quirks,
+        flags=entry.flags,
         headers=tuple(sorted(entry.headers.items())),
         query=entry.query,
-        auth=entry.auth or ("x-api-key" if entry.dialect == "anthropic" else "bearer"),
+        auth=entry.auth or ("x-api-key" if entry.provider_api == "anthropic" else "bearer"),
         gateway_token=entry.gateway_token,
         facts=DataHandling(
             entry.region,
@@ -169,14 +169,18 @@ def upstream_of(entry: UpstreamEntry, api_key: str) -> Upstream:
 
 
 def _refuse_words(entry: UpstreamEntry, where: str) -> None:
-    """Refuse a name, a dialect, a way to log in or a quirk that is not one."""
+    """Refuse a name, a provider API, a way to log in or a compatibility flag that is not one."""
     if not _NAME.fullmatch(entry.name):
         raise OfferError(f"{where}: use lower-case letters, digits, `-` and `_` for its name")
-    if entry.dialect not in DIALECTS:
-        known = ", ".join(DIALECTS)
-        raise OfferError(f"{where}: dialect {entry.dialect!r} is not known; use one of {known}")
-    if "responses" in entry.quirks and entry.dialect != "openai_chat":
-        raise OfferError(f"{where}: the quirk `responses` is for dialect openai_chat")
+    if entry.provider_api not in PROVIDER_APIS:
+        known = ", ".join(PROVIDER_APIS)
+        raise OfferError(
+            f"{where}: provider API {entry.provider_api!r} is not known; use one of {known}"
+        )
+    if "responses" in entry.flags and entry.provider_api != "openai_chat":
+        raise OfferError(
+            f"{where}: the compatibility flag `responses` is for provider API openai_chat"
+        )
     if entry.auth and entry.auth not in AUTHS:
         raise OfferError(f"{where}: auth {entry.auth!r} is not known; use {', '.join(AUTHS)}")
 

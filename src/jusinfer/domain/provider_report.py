@@ -10,7 +10,7 @@ from typing import Annotated, Final
 
 import msgspec
 
-QUIRK: Final = "openrouter"
+REPORTS_FLAG: Final = "openrouter"
 # Seconds from the end to the first question, and from each question to the next; the last repeats.
 DELAYS_SECONDS: Final = (5, 30, 300, 3_600)
 GIVE_UP_SECONDS: Final = 86_400

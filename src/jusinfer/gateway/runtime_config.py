@@ -11,7 +11,7 @@ from jusinfer.domain.routing.rules import RuleTable
 from jusinfer.domain.secret_masking import OwnSecrets
 from jusinfer.gateway.http.connection_pool import Target
 from jusinfer.wire.routing_hints.scanner import HintScanner
-from jusinfer.wire.upstream.registry import DIALECTS
+from jusinfer.wire.upstream.registry import PROVIDER_APIS
 
 USER_AGENT: Final = "jusInfer"
 CHAT: Final = "/chat/completions"
@@ -37,11 +37,11 @@ OPEN_QUERIES: Final = frozenset({"api-version", "beta"})
 class UpstreamTarget:
     """An upstream with the heads of its requests made ready: all but the length."""
 
-    __slots__ = ("_heads", "chat_request_head", "dialect", "is_gateway", "target", "upstream")
+    __slots__ = ("_heads", "chat_request_head", "is_gateway", "provider_api", "target", "upstream")
 
     def __init__(self, upstream: Upstream) -> None:
         self.upstream = upstream
-        self.dialect = DIALECTS.get(upstream.dialect)
+        self.provider_api = PROVIDER_APIS.get(upstream.provider_api)
         self.is_gateway = bool(upstream.gateway_token)
         self.target = Target(
             host=upstream.host,
@@ -89,7 +89,7 @@ class UpstreamTarget:
             elif auth != "none":
                 lines.append(f"{auth}: {upstream.api_key}")
         stated = dict(upstream.headers)
-        if upstream.dialect == "anthropic" and "anthropic-version" not in stated:
+        if upstream.provider_api == "anthropic" and "anthropic-version" not in stated:
             lines.append(f"anthropic-version: {ANTHROPIC_VERSION}")
         lines.extend(f"{name}: {value}" for name, value in upstream.headers)
         return lines

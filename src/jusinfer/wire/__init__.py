@@ -1,1 +1,1 @@
-"""Translations between callers' and upstreams' dialects and the neutral types."""
+"""Translations between callers' and upstreams' provider APIs and the neutral types."""

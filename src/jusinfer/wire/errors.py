@@ -1,4 +1,4 @@
-"""The table from domain errors to status and body in the callers' dialect."""
+"""The table from domain errors to status and body in each client API."""
 
 from collections.abc import Mapping
 from typing import Final

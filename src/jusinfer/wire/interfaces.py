@@ -1,11 +1,8 @@
-"""What a surface and a dialect are: translations to and from the neutral form.
+"""What a client API and a provider API are: translations to and from the canonical form.
 
-The neutral form is OpenAI's Chat Completions JSON. A surface is how callers speak to us, a dialect
-how we speak to an upstream; neither knows of the other. Both are pure: no clock, no network.
-
-Usage inside the neutral form has OpenAI's shape: `prompt_tokens` includes cache reads and writes,
-`completion_tokens` includes reasoning. What Chat Completions has no member for travels in the
-members that OpenRouter uses: `reasoning`, `reasoning_details`, `cache_control`.
+The canonical form is OpenAI's Chat Completions JSON. A client API is what clients speak to us, a
+provider API what we speak to a provider; neither knows of the other. Both are pure: no clock, no
+network.
 """
 
 from typing import Protocol
@@ -21,14 +18,14 @@ Headers = list[tuple[bytes, bytes]]
 
 
 class ChatForm(msgspec.Struct, frozen=True):
-    """A client's request in the neutral form, and what providers of some APIs cannot take of it."""
+    """A request in canonical form, and what providers of some APIs cannot take of it."""
 
     body: bytes
     notes: tuple[MemberNote, ...] = ()
     has_foreign_turns: bool = False
 
 
-class SurfaceStream(Protocol):
+class ClientStream(Protocol):
     """One streamed answer on its way to a caller."""
 
     def events(self, payloads: list[bytes]) -> bytes:
@@ -47,13 +44,13 @@ class SurfaceStream(Protocol):
         ...
 
 
-class Surface(Protocol):
+class ClientApi(Protocol):
     """How callers speak to us; stateless."""
 
     name: str
 
     def to_chat(self, body: bytes) -> ChatForm:
-        """Turn a caller's body into the neutral form; raises InvalidRequest naming the field."""
+        """Turn a caller's body into the canonical form; raises InvalidRequest naming the field."""
         ...
 
     def answer(
@@ -67,7 +64,7 @@ class Surface(Protocol):
         """Turn a strict whole answer into the caller's shape; `cost` is US dollars as text."""
         ...
 
-    def stream(self, asked_body: bytes, ident: AnswerIdent) -> SurfaceStream:
+    def stream(self, asked_body: bytes, ident: AnswerIdent) -> ClientStream:
         """Begin a streamed answer to a request."""
         ...
 
@@ -90,7 +87,7 @@ class StreamDecoder(Protocol):
         ...
 
 
-class DialectStream(Protocol):
+class ProviderStream(Protocol):
     """One streamed attempt at an upstream."""
 
     def chunks(self, payload: bytes) -> list[bytes]:
@@ -106,7 +103,7 @@ class DialectStream(Protocol):
         ...
 
 
-class Dialect(Protocol):
+class ProviderApi(Protocol):
     """How we speak to an upstream; stateless."""
 
     name: str
@@ -121,16 +118,16 @@ class Dialect(Protocol):
         *,
         upstream_model: str,
         output_tokens_max: int | None,
-        quirks: tuple[str, ...],
+        flags: tuple[str, ...],
     ) -> bytes:
-        """Write a request; raises InvalidRequest naming what the dialect cannot express."""
+        """Write a request; raises InvalidRequest naming what the provider API cannot express."""
         ...
 
     def answer(self, body: bytes) -> bytes:
-        """Turn a whole good answer into the neutral form with `usage`; raises ChunkMalformed."""
+        """Turn a whole good answer into the canonical form with `usage`; raises ChunkMalformed."""
         ...
 
-    def stream(self, ident: AnswerIdent) -> DialectStream:
+    def stream(self, ident: AnswerIdent) -> ProviderStream:
         """Begin to read a streamed answer, which is named so."""
         ...
 

@@ -13,7 +13,7 @@ MEMBERS: Final = frozenset({"parallel_tool_calls", "tool_choice.disable_parallel
 
 
 def may_call(chat: Mapping[str, Any]) -> bool:
-    """Tell whether an answer to a request in the neutral form may hold calls."""
+    """Tell whether an answer to a request in the canonical form may hold calls."""
     return bool(chat.get("tools")) and chat.get("tool_choice") != "none"
 
 

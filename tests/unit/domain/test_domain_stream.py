@@ -23,7 +23,7 @@ USAGE = TokenUsage(prompt_tokens=3, completion_tokens=1)
 
 
 def decode(payload: bytes) -> Chunk:
-    """Read a dialect of one word: what the event is."""
+    """Read a provider API of one word: what the event is."""
     word, _, _ = payload.strip().partition(b" ")
     made: dict[bytes, Callable[[], Chunk]] = {
         b"role": Chunk,

@@ -17,17 +17,17 @@ from jusinfer.domain.inference.stream_state import (
 )
 from jusinfer.domain.usage import TokenUsage
 from jusinfer.wire.inbound.anthropic.blocks import redacted, signature_of, usage_members
-from jusinfer.wire.inbound.anthropic.client_api import AnthropicSurface
+from jusinfer.wire.inbound.anthropic.client_api import AnthropicClientApi
 from jusinfer.wire.inbound.openai_chat import decode_request
 from jusinfer.wire.member_table import judge
 from jusinfer.wire.passthrough.anthropic import NativeDecoder, NativeReader, NativeWriter
 from jusinfer.wire.sse import SseDecoder
-from jusinfer.wire.upstream.anthropic.response import AnthropicDialect
+from jusinfer.wire.upstream.anthropic.response import AnthropicProviderApi
 from jusinfer.wire.upstream.chat_stream import ChatStreamDecoder
 from jusinfer.wire.upstream.openai_chat import decode_answer
 
-DIALECT = AnthropicDialect()
-SURFACE = AnthropicSurface()
+PROVIDER_API = AnthropicProviderApi()
+CLIENT_API = AnthropicClientApi()
 USER = {"role": "user", "content": "x"}
 START = {
     "type": "message_start",
@@ -101,7 +101,7 @@ class Came:
             frame=None if writer is None else writer.events,
             done_event=b"" if native else b"data: [DONE]\n\n",
         )
-        reader = NativeReader() if native else DIALECT.stream(IDENT)
+        reader = NativeReader() if native else PROVIDER_API.stream(IDENT)
         decoder = SseDecoder()
         self.sent = b""
         reads = [data] if not step else [data[at : at + step] for at in range(0, len(data), step)]
@@ -306,11 +306,11 @@ def test_u20_a_whole_message_counts_as_openai_does() -> None:
         "stop_reason": "tool_use",
         "usage": {"input_tokens": 1, "cache_read_input_tokens": 2, "output_tokens": 3},
     }
-    neutral = DIALECT.answer(json.dumps(message).encode())
+    neutral = PROVIDER_API.answer(json.dumps(message).encode())
     answer = decode_answer(neutral)
     assert answer.usage == TokenUsage(3, 2, 0, 3)
     assert answer.finish_reason == "tool_calls"
-    again = json.loads(SURFACE.answer(neutral, b"", answer.usage, "0.5", IDENT))
+    again = json.loads(CLIENT_API.answer(neutral, b"", answer.usage, "0.5", IDENT))
     assert again["content"] == message["content"]
     assert again["stop_reason"] == "tool_use"
     assert again["usage"]["input_tokens"] == 1
@@ -322,7 +322,7 @@ def test_u20_a_whole_message_counts_as_openai_does() -> None:
 
 def to_messages(**members: Any) -> dict[str, Any]:
     asked = decode_request(json.dumps({"model": "m", "messages": [USER]} | members).encode())
-    body = DIALECT.encode(asked, upstream_model="claude", output_tokens_max=None, quirks=())
+    body = PROVIDER_API.encode(asked, upstream_model="claude", output_tokens_max=None, flags=())
     found = json.loads(body)
     assert isinstance(found, dict)
     return found
@@ -378,8 +378,10 @@ def test_a_conversation_comes_back_from_the_neutral_form_as_it_was() -> None:
         "tool_choice": {"type": "auto", "disable_parallel_tool_use": True},
         "output_config": {"format": {"type": "json_schema", "schema": {"type": "object"}}},
     }
-    chat = decode_request(SURFACE.to_chat(json.dumps(asked).encode()).body)
-    back = json.loads(DIALECT.encode(chat, upstream_model="m", output_tokens_max=None, quirks=()))
+    chat = decode_request(CLIENT_API.to_chat(json.dumps(asked).encode()).body)
+    back = json.loads(
+        PROVIDER_API.encode(chat, upstream_model="m", output_tokens_max=None, flags=())
+    )
     assert back == asked
 
 
@@ -462,7 +464,7 @@ def test_neutral_values_ask_for_nothing() -> None:
 def test_callers_are_told_which_member_is_at_fault(members: dict[str, Any], param: str) -> None:
     asked = {"model": "m", "max_tokens": 5, "messages": [USER]} | members
     with pytest.raises(InvalidRequest) as caught:
-        judge(SURFACE.to_chat(json.dumps(asked).encode()).notes, "chat")
+        judge(CLIENT_API.to_chat(json.dumps(asked).encode()).notes, "chat")
     assert caught.value.param == param
 
 
@@ -470,7 +472,7 @@ def test_callers_are_told_which_member_is_at_fault(members: dict[str, Any], para
 
 
 def written(chunks: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    writer = SURFACE.stream(b"{}", IDENT)
+    writer = CLIENT_API.stream(b"{}", IDENT)
     decoder = ChatStreamDecoder(IDENT, is_chat=False)
     read = [decoder.decode(json.dumps(chunk).encode()).payload for chunk in chunks]
     data = b"".join(writer.events([payload]) for payload in read if payload is not None)
@@ -568,8 +570,8 @@ def test_a_translated_stream_comes_back_as_it_was() -> None:
     )
 )
 def test_any_bytes_are_read_or_refused(payloads: list[bytes]) -> None:
-    reader, native = DIALECT.stream(IDENT), NativeDecoder()
-    writer = SURFACE.stream(b"", IDENT)
+    reader, native = PROVIDER_API.stream(IDENT), NativeDecoder()
+    writer = CLIENT_API.stream(b"", IDENT)
     decoder = ChatStreamDecoder(IDENT, is_chat=False)
     for payload in payloads:
         try:
@@ -584,7 +586,7 @@ def test_any_bytes_are_read_or_refused(payloads: list[bytes]) -> None:
     assert writer.finish(TokenUsage(), "0")
     for payload in payloads:
         try:
-            DIALECT.answer(payload)
+            PROVIDER_API.answer(payload)
         except ChunkMalformed:
             continue
 
@@ -592,9 +594,9 @@ def test_any_bytes_are_read_or_refused(payloads: list[bytes]) -> None:
 def test_bytes_that_are_no_text_do_not_fell_a_tool_call() -> None:
     block = b'{"type":"tool_use","id":"t","name":"f","input":{"a":"\xc1"}}'
     event = b'{"type":"content_block_start","index":0,"content_block":%b}' % block
-    assert DIALECT.stream(IDENT).chunks(event)
+    assert PROVIDER_API.stream(IDENT).chunks(event)
     message = b'{"content":[%b],"stop_reason":"tool_use","usage":{"output_tokens":1}}' % block
-    assert decode_answer(DIALECT.answer(message)).finish_reason == "tool_calls"
+    assert decode_answer(PROVIDER_API.answer(message)).finish_reason == "tool_calls"
 
 
 @pytest.mark.parametrize("odd", [[], {}, 7, True])

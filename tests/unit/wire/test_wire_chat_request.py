@@ -21,13 +21,13 @@ def body(**members: Any) -> bytes:
 
 def sent(
     data: bytes | CompletionRequest,
-    *quirks: str,
+    *flags: str,
     tokens: int | None = None,
     stamp: Stamp = NO_STAMP,
 ) -> dict[str, Any]:
     asked = data if isinstance(data, CompletionRequest) else decode_request(data)
     written = encode_request(
-        asked, upstream_model="there/m", output_tokens_max=tokens, quirks=quirks, stamp=stamp
+        asked, upstream_model="there/m", output_tokens_max=tokens, flags=flags, stamp=stamp
     )
     found = json.loads(written)
     assert isinstance(found, dict)
@@ -263,12 +263,12 @@ def test_what_names_a_person_is_sent_as_an_opaque_name_or_not_at_all() -> None:
     given = body(user=CANARY, metadata={CANARY: CANARY}, safety_identifier=CANARY)
     assert sent(given) == {"model": "there/m", "messages": [USER]}
     stamp = Stamp(sender=opaque("up", "tenant", "member"))
-    for quirk in ("user", "user_id", "safety_identifier"):
-        written = sent(given, quirk, stamp=stamp)
-        assert re.fullmatch("[0-9a-f]{32}", written[quirk])
-        assert written[quirk] != stamp.sender
+    for flag in ("user", "user_id", "safety_identifier"):
+        written = sent(given, flag, stamp=stamp)
+        assert re.fullmatch("[0-9a-f]{32}", written[flag])
+        assert written[flag] != stamp.sender
         assert CANARY not in json.dumps(written)
-        assert sent(body(), quirk, stamp=stamp)[quirk] == stamp.sender
+        assert sent(body(), flag, stamp=stamp)[flag] == stamp.sender
     assert sent(body(user="a"), "user", stamp=stamp) != sent(body(user="b"), "user", stamp=stamp)
     keyed = sent(body(prompt_cache_key=CANARY), stamp=stamp)["prompt_cache_key"]
     assert re.fullmatch("[0-9a-f]{32}", keyed)
@@ -299,7 +299,7 @@ def test_what_has_no_price_is_refused_by_name(name: str) -> None:
     assert decode_request(body(**{name: None}))
 
 
-def test_quirks_may_refuse_and_rename_a_member() -> None:
+def test_compatibility_flags_may_refuse_and_rename_a_member() -> None:
     assert sent(body(seed=5), "rename:seed=random_seed")["random_seed"] == 5
     with pytest.raises(InvalidRequest) as caught:
         sent(body(logprobs=True), "refuse:logprobs")
@@ -374,7 +374,7 @@ def test_an_upstream_of_the_upstream_may_not_be_dearer_than_what_is_reserved() -
 def test_numbers_pass_as_they_were_written() -> None:
     data = body()[:-1] + b',"x":1.0000000000000000000001,"y":12345678901234567890123}'
     written = encode_request(
-        decode_request(data), upstream_model="u", output_tokens_max=None, quirks=()
+        decode_request(data), upstream_model="u", output_tokens_max=None, flags=()
     )
     assert b"1.0000000000000000000001" in written
     assert b"12345678901234567890123" in written
@@ -384,7 +384,7 @@ def test_of_a_member_that_stands_twice_the_last_is_judged_and_sent() -> None:
     data = b'{"n":1,"model":"a","m\\u006fdel":"b","n":3,"messages":[{"role":"user","content":""}]}'
     asked = decode_request(data)
     assert (asked.model, asked.choice_count) == ("b", 3)
-    written = encode_request(asked, upstream_model="u", output_tokens_max=None, quirks=())
+    written = encode_request(asked, upstream_model="u", output_tokens_max=None, flags=())
     assert written.count(b'"n"') == written.count(b'"model"') == 1
     assert json.loads(written)["n"] == 3
     error = refused(b'{"n":3,"n":0,"model":"a","messages":[{"role":"user","content":""}]}')
@@ -436,7 +436,7 @@ def test_members_of_our_own_are_not_sent() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "tokens", "quirks", "budget"),
+    ("given", "tokens", "flags", "budget"),
     [
         ({}, None, (), {}),
         ({}, 7, (), {"max_tokens": 7}),
@@ -451,9 +451,9 @@ def test_members_of_our_own_are_not_sent() -> None:
     ],
 )
 def test_the_budget_is_sent_once_under_the_name_the_upstream_obeys(
-    given: dict[str, Any], tokens: int | None, quirks: tuple[str, ...], budget: dict[str, int]
+    given: dict[str, Any], tokens: int | None, flags: tuple[str, ...], budget: dict[str, int]
 ) -> None:
-    written = sent(body(**given), *quirks, tokens=tokens)
+    written = sent(body(**given), *flags, tokens=tokens)
     found = {name: value for name, value in written.items() if name.startswith("max_")}
     assert found == budget
 

@@ -8,7 +8,7 @@ import pytest
 from jusinfer.domain.errors import InvalidRequest
 from jusinfer.domain.sender import Stamp
 from jusinfer.gateway.inference.endpoints import ENDPOINTS
-from jusinfer.wire.upstream.registry import DIALECTS
+from jusinfer.wire.upstream.registry import PROVIDER_APIS
 
 MESSAGE = {"type": "message", "role": "user", "content": "hi"}
 USER = {"role": "user", "content": "hi"}
@@ -16,13 +16,15 @@ FUNCTION = {"type": "function", "function": {"name": "f", "parameters": {"type":
 
 
 def sent(
-    path: str, request: dict[str, Any], dialect: str = "chat", quirks: tuple[str, ...] = ()
+    path: str, request: dict[str, Any], provider_api: str = "chat", flags: tuple[str, ...] = ()
 ) -> dict[str, Any]:
     body = json.dumps({"model": "m", **request}).encode()
     endpoint = ENDPOINTS[path]
     asked = endpoint.decode(body)
-    translator = endpoint.translator(DIALECTS.get(dialect), quirks=quirks, completion_id="c")
-    return json.loads(translator.encode(asked, body, "up", None, quirks, Stamp(sender="s")))
+    translator = endpoint.translator(
+        PROVIDER_APIS.get(provider_api), flags=flags, completion_id="c"
+    )
+    return json.loads(translator.encode(asked, body, "up", None, flags, Stamp(sender="s")))
 
 
 def responses(request: dict[str, Any], *where: Any) -> dict[str, Any]:
@@ -214,8 +216,8 @@ def test_a_choice_among_no_tools_is_refused() -> None:
     assert refused(chat, {"tool_choice": named}, "anthropic") == "tool_choice"
     allowed = {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [named]}}
     request = {"tools": [FUNCTION], "tool_choice": allowed}
-    for dialect in ("anthropic", "workers_ai"):
-        assert refused(chat, request, dialect) == "tool_choice"
+    for provider_api in ("anthropic", "workers_ai"):
+        assert refused(chat, request, provider_api) == "tool_choice"
     assert refused(chat, {"messages": [{"role": "system", "content": "s"}]}, "anthropic")
 
 
@@ -236,9 +238,9 @@ def test_an_effort_is_named_as_it_was_asked_for(where: tuple[Any, ...]) -> None:
 
 
 @pytest.mark.parametrize("name", ["prompt_cache_key", "user", "safety_identifier"])
-@pytest.mark.parametrize("quirks", [(), ("user",), ("safety_identifier",)])
-def test_null_names_nobody(name: str, quirks: tuple[str, ...]) -> None:
-    assert chat({name: None}, "chat", quirks) == chat({}, "chat", quirks)
+@pytest.mark.parametrize("flags", [(), ("user",), ("safety_identifier",)])
+def test_null_names_nobody(name: str, flags: tuple[str, ...]) -> None:
+    assert chat({name: None}, "chat", flags) == chat({}, "chat", flags)
 
 
 @pytest.mark.parametrize("value", [b'["\xff"]', b'"\xff"', b'["a"],"of_tomorrow":"\xff"'])
@@ -266,12 +268,12 @@ def test_a_number_beyond_all_bounds_passes_or_is_named(
         name.encode(),
         value,
     )
-    dialect, quirks = where
+    provider_api, flags = where
     endpoint = ENDPOINTS["/v1/chat/completions"]
     try:
         asked = endpoint.decode(body)
-        translator = endpoint.translator(DIALECTS.get(dialect), quirks=quirks)
-        assert b"1e999" in translator.encode(asked, body, "up", None, quirks, Stamp())
+        translator = endpoint.translator(PROVIDER_APIS.get(provider_api), flags=flags)
+        assert b"1e999" in translator.encode(asked, body, "up", None, flags, Stamp())
     except InvalidRequest as error:
         refusal = error
     else:

@@ -13,35 +13,35 @@ from jusinfer.wire.inbound.responses.tools import call_item, names_of
 from jusinfer.wire.sealed import encode_reasoning_state
 from jusinfer.wire.tool_names import ClientNames, portable_name
 from jusinfer.wire.upstream.call_order import LOST
-from jusinfer.wire.upstream.registry import DIALECTS
+from jusinfer.wire.upstream.registry import PROVIDER_APIS
 
 USER: Any = {"role": "user", "content": "x"}
 QUESTION: Any = {"role": "user", "content": "q"}
 
 
 def sent(
-    path: str, request: dict[str, Any], provider: str = "", quirks: tuple[str, ...] = ()
+    path: str, request: dict[str, Any], provider: str = "", flags: tuple[str, ...] = ()
 ) -> dict[str, Any]:
     """Return what a provider of an API gets for a request."""
     endpoint = ENDPOINTS[path]
     body = json.dumps({"model": "m"} | request).encode()
     asked = endpoint.decode(body)
-    translator = endpoint.translator(DIALECTS.get(provider), quirks=quirks)
+    translator = endpoint.translator(PROVIDER_APIS.get(provider), flags=flags)
     stamp = Stamp(sender="someone")
-    found: dict[str, Any] = json.loads(translator.encode(asked, body, "u", None, quirks, stamp))
+    found: dict[str, Any] = json.loads(translator.encode(asked, body, "u", None, flags, stamp))
     return found
 
 
-def messages(provider: str = "", quirks: tuple[str, ...] = (), **more: Any) -> dict[str, Any]:
-    return sent("/v1/messages", {"max_tokens": 50, "messages": [USER]} | more, provider, quirks)
+def messages(provider: str = "", flags: tuple[str, ...] = (), **more: Any) -> dict[str, Any]:
+    return sent("/v1/messages", {"max_tokens": 50, "messages": [USER]} | more, provider, flags)
 
 
-def responses(provider: str = "", quirks: tuple[str, ...] = (), **more: Any) -> dict[str, Any]:
-    return sent("/v1/responses", {"input": "x"} | more, provider, quirks)
+def responses(provider: str = "", flags: tuple[str, ...] = (), **more: Any) -> dict[str, Any]:
+    return sent("/v1/responses", {"input": "x"} | more, provider, flags)
 
 
-def chat(provider: str = "", quirks: tuple[str, ...] = (), **more: Any) -> dict[str, Any]:
-    return sent("/v1/chat/completions", {"messages": [USER]} | more, provider, quirks)
+def chat(provider: str = "", flags: tuple[str, ...] = (), **more: Any) -> dict[str, Any]:
+    return sent("/v1/chat/completions", {"messages": [USER]} | more, provider, flags)
 
 
 # ------------------------------------------------------------------ members that agents send
@@ -119,8 +119,8 @@ def test_codex_tools_are_offered_and_come_back() -> None:
 @pytest.mark.parametrize("kind", ["web_search", "web_search_preview", "image_generation"])
 @pytest.mark.parametrize("choice", ["auto", None, "none"])
 def test_optional_tools_are_left_out_unless_they_are_forced(kind: str, choice: Any) -> None:
-    for quirks in ((), ("responses",)):
-        assert "tools" not in responses("", quirks, tools=[{"type": kind}], tool_choice=choice)
+    for flags in ((), ("responses",)):
+        assert "tools" not in responses("", flags, tools=[{"type": kind}], tool_choice=choice)
 
 
 @pytest.mark.parametrize("choice", ["required", {"type": "web_search"}])
@@ -164,17 +164,17 @@ def test_grammars_nest_as_chat_completions_wants_them() -> None:
 
 
 @pytest.mark.parametrize(
-    ("provider", "quirks"), [("", ("no_custom_tools",)), ("anthropic", ()), ("workers_ai", ())]
+    ("provider", "flags"), [("", ("no_custom_tools",)), ("anthropic", ()), ("workers_ai", ())]
 )
 def test_custom_tools_are_functions_where_nobody_knows_them(
-    provider: str, quirks: tuple[str, ...]
+    provider: str, flags: tuple[str, ...]
 ) -> None:
     history: Any = [
         QUESTION,
         {"type": "custom_tool_call", "call_id": "c", "name": "apply_patch", "input": "a"},
         {"type": "custom_tool_call_output", "call_id": "c", "output": "ok"},
     ]
-    found = responses(provider, quirks, tools=[GRAMMAR], input=history)
+    found = responses(provider, flags, tools=[GRAMMAR], input=history)
     told = json.dumps(found)
     assert "start: /a/" in told
     assert '"custom"' not in told
@@ -285,7 +285,7 @@ def test_members_of_tools_are_not_lost() -> None:
 def test_developers_are_the_system_for_all_but_openai() -> None:
     turns: Any = [{"role": "developer", "content": "d"}, USER]
     assert chat(messages=turns)["messages"][0]["role"] == "system"
-    assert chat(quirks=("developer_role",), messages=turns)["messages"][0]["role"] == "developer"
+    assert chat(flags=("developer_role",), messages=turns)["messages"][0]["role"] == "developer"
     assert chat("workers_ai", messages=turns)["messages"][0]["role"] == "system"
     assert responses(input=turns)["messages"][0]["role"] == "system"
 
@@ -317,7 +317,7 @@ def test_deepseek_gets_texts_and_never_a_developer() -> None:
         {"role": "developer", "content": [{"type": "text", "text": "d"}]},
         {"role": "user", "content": [{"type": "text", "text": "u"}]},
     ]
-    found = chat(quirks=("deepseek", "user_id"), messages=turns)
+    found = chat(flags=("deepseek", "user_id"), messages=turns)
     assert found["messages"][0] == {"role": "system", "content": "d"}
     assert found["messages"][1]["content"] == "u"
 
@@ -514,7 +514,7 @@ def test_gemini_gets_a_substitute_for_lost_signatures() -> None:
             {"role": "assistant", "content": None, "tool_calls": [made | more]},
             {"role": "tool", "tool_call_id": "a", "content": "r"},
         ]
-        found = chat(quirks=("thought_signature",), messages=history)
+        found = chat(flags=("thought_signature",), messages=history)
         return found["messages"][1]["tool_calls"][0]["extra_content"]
 
     assert call() == {"google": {"thought_signature": "skip_thought_signature_validator"}}
@@ -562,14 +562,14 @@ def test_a_reference_is_refused_with_the_cure() -> None:
 
 def test_nothing_is_stored_at_any_provider() -> None:
     assert chat(store=True)["store"] is False
-    assert chat(quirks=("store_false",))["store"] is False
+    assert chat(flags=("store_false",))["store"] is False
     assert "store" not in chat()
 
 
 def test_openai_gets_no_reasoning_of_others() -> None:
     turns: Any = [USER, {"role": "assistant", "content": "a", "reasoning_content": "r"}, USER]
     assert "reasoning_content" in chat(messages=turns)["messages"][1]
-    assert "reasoning_content" not in chat(quirks=("store_false",), messages=turns)["messages"][1]
+    assert "reasoning_content" not in chat(flags=("store_false",), messages=turns)["messages"][1]
 
 
 def test_what_is_cached_longer_has_no_price_here() -> None:
@@ -679,7 +679,7 @@ def test_openai_gets_ids_that_are_not_too_long() -> None:
         {"role": "assistant", "tool_calls": [call]},
         {"role": "tool", "tool_call_id": long, "content": "r"},
     ]
-    found = chat(quirks=("store_false",), messages=history)["messages"]
+    found = chat(flags=("store_false",), messages=history)["messages"]
     assert found[1]["tool_calls"][0]["id"] == found[2]["tool_call_id"]
     assert len(found[2]["tool_call_id"]) <= 40
     assert chat(messages=history)["messages"][2]["tool_call_id"] == long

@@ -13,7 +13,7 @@ from jusinfer.gateway.inference.endpoints import ENDPOINTS, RESPONSES_PATH
 from jusinfer.gateway.inference.translator import CrossFormatTranslator, ResponsesPassthrough
 from jusinfer.wire.passthrough.responses_request import Target, native_request
 from jusinfer.wire.sealed import encode_reasoning_state
-from jusinfer.wire.upstream.anthropic.response import AnthropicDialect
+from jusinfer.wire.upstream.anthropic.response import AnthropicProviderApi
 
 DOOR = ENDPOINTS["/v1/responses"]
 OPENAI = ("responses", "store_false", "no_obfuscation", "max_completion_tokens")
@@ -30,7 +30,7 @@ def sent(fields: dict[str, Any], **target: Any) -> Any:
     """Give what reaches the provider of a request with these members."""
     body = json.dumps({"model": "m", "input": "hi", **fields}).encode()
     asked = STREAMED if fields.get("stream") else CHAT_TRANSLATOR
-    target = {"quirks": OPENAI, "stamp": Stamp(sender="opaque-name")} | target
+    target = {"flags": OPENAI, "stamp": Stamp(sender="opaque-name")} | target
     return json.loads(native_request(asked, body, Target("gpt-x", **target)))
 
 
@@ -44,19 +44,19 @@ def items(*rows: Any, **target: Any) -> Any:
     return sent({"input": list(rows)}, **target)["input"]
 
 
-def test_a_provider_says_in_its_quirks_that_it_speaks_responses() -> None:
-    assert isinstance(DOOR.translator(None, quirks=OPENAI), ResponsesPassthrough)
-    assert DOOR.path(None, "m", is_stream=True, quirks=OPENAI) == RESPONSES_PATH
-    assert type(DOOR.translator(None, quirks=("store_false",))) is CrossFormatTranslator
+def test_a_provider_says_by_a_compatibility_flag_that_it_speaks_responses() -> None:
+    assert isinstance(DOOR.translator(None, flags=OPENAI), ResponsesPassthrough)
+    assert DOOR.path(None, "m", is_stream=True, flags=OPENAI) == RESPONSES_PATH
+    assert type(DOOR.translator(None, flags=("store_false",))) is CrossFormatTranslator
     assert DOOR.path(None, "m", is_stream=True) == "/chat/completions"
-    anthropic = AnthropicDialect()
-    assert type(DOOR.translator(anthropic, quirks=OPENAI)) is CrossFormatTranslator
-    assert DOOR.path(anthropic, "m", is_stream=True, quirks=OPENAI) == "/messages"
+    anthropic = AnthropicProviderApi()
+    assert type(DOOR.translator(anthropic, flags=OPENAI)) is CrossFormatTranslator
+    assert DOOR.path(anthropic, "m", is_stream=True, flags=OPENAI) == "/messages"
     for path in ("/v1/chat/completions", "/v1/messages", "/v1/completions"):
-        assert not isinstance(ENDPOINTS[path].translator(None, quirks=OPENAI), ResponsesPassthrough)
-        assert ENDPOINTS[path].path(None, "m", is_stream=True, quirks=OPENAI) == "/chat/completions"
+        assert not isinstance(ENDPOINTS[path].translator(None, flags=OPENAI), ResponsesPassthrough)
+        assert ENDPOINTS[path].path(None, "m", is_stream=True, flags=OPENAI) == "/chat/completions"
     assert (
-        ENDPOINTS["/v1/embeddings"].path(None, "m", is_stream=False, quirks=OPENAI) == "/embeddings"
+        ENDPOINTS["/v1/embeddings"].path(None, "m", is_stream=False, flags=OPENAI) == "/embeddings"
     )
 
 
@@ -98,7 +98,7 @@ def test_who_asks_is_named_opaquely_or_not_at_all() -> None:
         "prompt_cache_key": "ann-key",
         "client_metadata": {"installation": "x"},
     }
-    made = sent(named, quirks=(*OPENAI, "safety_identifier"))
+    made = sent(named, flags=(*OPENAI, "safety_identifier"))
     assert "ann" not in json.dumps(made)
     assert made.keys() == {
         *("model", "input", "store"),
@@ -111,7 +111,7 @@ def test_who_asks_is_named_opaquely_or_not_at_all() -> None:
 def test_null_names_nobody() -> None:
     nobody = {"user": None, "safety_identifier": None, "prompt_cache_key": None}
     assert sent(nobody).keys() == {"model", "input", "store"}
-    named = sent(nobody, quirks=(*OPENAI, "safety_identifier"))
+    named = sent(nobody, flags=(*OPENAI, "safety_identifier"))
     assert named["safety_identifier"] == "opaque-name"
 
 
@@ -124,7 +124,7 @@ def test_openrouter_gets_our_conditions_and_keeps_ids() -> None:
     body = {"model": "m", "input": "hi", "provider": {"order": ["a"], "data_collection": "allow"}}
     asked = DOOR.decode(json.dumps(body).encode())
     stamp = Stamp(sender="s", is_zdr=True, price=PRICE)
-    target = Target("a/b", quirks=OPENROUTER, stamp=stamp)
+    target = Target("a/b", flags=OPENROUTER, stamp=stamp)
     made = json.loads(native_request(asked, json.dumps(body).encode(), target))
     assert made["provider"] == {
         "order": ["a"],
@@ -133,14 +133,14 @@ def test_openrouter_gets_our_conditions_and_keeps_ids() -> None:
         "max_price": {"prompt": 1, "completion": 2},
     }
     said = {"type": "message", "role": "assistant", "id": f"msg_{OWN}_0", "content": []}
-    assert items(said, quirks=OPENROUTER) == [said]
+    assert items(said, flags=OPENROUTER) == [said]
 
 
 def test_padding_of_events_is_declined_where_the_provider_pads() -> None:
     assert sent({"stream": True})["stream_options"] == {"include_obfuscation": False}
     more = {"stream": True, "stream_options": {"include_obfuscation": True, "x": 1}}
     assert sent(more)["stream_options"] == {"include_obfuscation": False, "x": 1}
-    assert "stream_options" not in sent({"stream": True}, quirks=("responses",))
+    assert "stream_options" not in sent({"stream": True}, flags=("responses",))
     assert "stream_options" not in sent({})
 
 
@@ -213,7 +213,7 @@ def test_what_costs_nothing_more_passes() -> None:
 
 
 def test_a_member_that_the_provider_does_not_take_is_refused() -> None:
-    assert refused({"top_p": 0.5}, quirks=(*OPENAI, "refuse:top_p")).param == "top_p"
+    assert refused({"top_p": 0.5}, flags=(*OPENAI, "refuse:top_p")).param == "top_p"
 
 
 # ------------------------------------------------------------------ tools
@@ -398,7 +398,7 @@ def test_a_citation_may_name_a_file() -> None:
     ],
 )
 def test_hostile_bodies_are_refused_or_passed_but_break_nothing(body: bytes) -> None:
-    for quirks in (OPENAI, OPENROUTER):
-        target = Target("gpt-x", quirks=quirks, is_reasoning=True)
+    for flags in (OPENAI, OPENROUTER):
+        target = Target("gpt-x", flags=flags, is_reasoning=True)
         with contextlib.suppress(InvalidRequest):
             assert json.loads(native_request(STREAMED, body, target))["model"] == "gpt-x"

@@ -56,10 +56,10 @@ ENFORCED = {
 }
 
 
-def to_anthropic(quirks: tuple[str, ...] = (), **more: Any) -> dict[str, Any]:
+def to_anthropic(flags: tuple[str, ...] = (), **more: Any) -> dict[str, Any]:
     body = json.dumps({"model": "m", "max_tokens": 4000, "messages": USER, **more}).encode()
     asked = decode_request(body)
-    sent: dict[str, Any] = json.loads(encode_messages(asked, "claude", 4000, quirks))
+    sent: dict[str, Any] = json.loads(encode_messages(asked, "claude", 4000, flags))
     return sent
 
 

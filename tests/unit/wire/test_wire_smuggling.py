@@ -7,8 +7,8 @@ import pytest
 from jusinfer.domain.errors import InvalidRequest
 from jusinfer.domain.sender import NO_STAMP
 from jusinfer.gateway.inference.endpoints import ENDPOINTS
-from jusinfer.wire.interfaces import Dialect
-from jusinfer.wire.upstream.anthropic.response import AnthropicDialect
+from jusinfer.wire.interfaces import ProviderApi
+from jusinfer.wire.upstream.anthropic.response import AnthropicProviderApi
 
 CHAT, MESSAGES, RESPONSES = "/v1/chat/completions", "/v1/messages", "/v1/responses"
 BASES = {
@@ -16,21 +16,21 @@ BASES = {
     MESSAGES: '{"model":"m","max_tokens":10,"messages":[{"role":"user","content":"x"}],%s}',
     RESPONSES: '{"model":"m","input":"x",%s}',
 }
-OWN: dict[str, tuple[Dialect | None, tuple[str, ...]]] = {
+OWN: dict[str, tuple[ProviderApi | None, tuple[str, ...]]] = {
     CHAT: (None, ("store_false",)),
-    MESSAGES: (AnthropicDialect(), ()),
+    MESSAGES: (AnthropicProviderApi(), ()),
     RESPONSES: (None, ("responses",)),
 }
 CROWD = ",".join(f'"zz{number}":1' for number in range(100))
 
 
 def sent(path: str, body: str) -> bytes:
-    dialect, quirks = OWN[path]
+    provider_api, flags = OWN[path]
     endpoint = ENDPOINTS[path]
     raw = body.encode()
     asked = endpoint.decode(raw)
-    translator = endpoint.translator(dialect, quirks=quirks, completion_id="0" * 32)
-    return translator.encode(asked, raw, "upstream-model", 5, quirks, NO_STAMP)
+    translator = endpoint.translator(provider_api, flags=flags, completion_id="0" * 32)
+    return translator.encode(asked, raw, "upstream-model", 5, flags, NO_STAMP)
 
 
 def chat_of(parts: str) -> str:

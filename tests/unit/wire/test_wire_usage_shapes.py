@@ -13,7 +13,7 @@ from jusinfer.domain.inference.stream_state import (
 from jusinfer.domain.money import charge_nano
 from jusinfer.domain.pricing import cost_pico
 from jusinfer.domain.usage import TokenUsage, clamp_usage, newer
-from jusinfer.wire.upstream.anthropic.response import AnthropicDialect
+from jusinfer.wire.upstream.anthropic.response import AnthropicProviderApi
 from jusinfer.wire.upstream.openai_chat import decode_answer, decode_chunk
 from jusinfer.wire.upstream.usage_shapes import (
     TOKENS_MAX,
@@ -477,7 +477,7 @@ def test_messages_are_charged_exactly(text: str, expected: TokenUsage, nano: int
         b'{"type":"message","id":"m","model":"c","content":[{"type":"text","text":"hi"}],'
         b'"stop_reason":"end_turn","usage":%b}' % text.encode()
     )
-    assert decode_answer(AnthropicDialect().answer(body)).usage == expected
+    assert decode_answer(AnthropicProviderApi().answer(body)).usage == expected
     assert charge_nano(cost_pico(PRICE, expected)) == nano
     said = messages_usage(msgspec.Raw(text.encode()))
     assert said is not None

@@ -52,7 +52,7 @@ class UpstreamFailure(msgspec.Struct, frozen=True):
 
 
 class Chunk(msgspec.Struct, gc=False):
-    """One event of an upstream, as its dialect reads it.
+    """One event of an upstream, as its provider API reads it.
 
     `content_bytes` is the size of what the caller would see as answer, as JSON writes it.
     `payload` is the event as it is relayed; None where that is as it came.
@@ -70,7 +70,7 @@ class Chunk(msgspec.Struct, gc=False):
 
 
 class ChunkMalformed(ValueError):
-    """An event that is no JSON object of the dialect."""
+    """An event that is no JSON object of the provider API."""
 
 
 class AttemptState(enum.Enum):

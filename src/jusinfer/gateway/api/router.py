@@ -39,7 +39,7 @@ from jusinfer.gateway.off_loop import LARGE_BYTES_MIN
 from jusinfer.gateway.state import WorkerState
 from jusinfer.wire.inbound.body_bounds import check_count
 from jusinfer.wire.inbound.openai_chat import decode_request
-from jusinfer.wire.interfaces import Surface
+from jusinfer.wire.interfaces import ClientApi
 from jusinfer.wire.json.anthropic_models import anthropic_members, page_of
 from jusinfer.wire.json.models import model_row
 from jusinfer.wire.json.status import STATUS_HEADERS, status_json, status_page, worst_state
@@ -100,7 +100,7 @@ class Gateway:
         try:
             self._own(path, request, responder, request_id)
         except JusinferError as error:
-            show(error, responder, request_id, surface_of(path, request))
+            show(error, responder, request_id, client_api_of(path, request))
 
     def greet(self, request: Request, visitor: Visitor) -> None:
         """Judge path, method and key before a body is read that did not come with its head."""
@@ -146,7 +146,7 @@ class Gateway:
         counters = self._context.counters
         counters.refusals[error.code] = counters.refusals.get(error.code, 0) + 1
         status, block, body = render_error(
-            surface_of(own_path(path) or "", request), error, request_id
+            client_api_of(own_path(path) or "", request), error, request_id
         )
         return status, block + ids(request_id), body
 
@@ -246,7 +246,7 @@ class Gateway:
             principal = await entered(self._context, request)
             answer = self._models_answer(path, request, principal)
         except JusinferError as error:
-            show(error, responder, request_id, surface_of(path, request))
+            show(error, responder, request_id, client_api_of(path, request))
             return
         block = b"content-type: application/json\r\nvary: anthropic-version\r\n"
         if not responder.is_gone:
@@ -375,23 +375,23 @@ def speaks_anthropic(request: Request) -> bool:
     return request.header(b"anthropic-version") is not None
 
 
-def surface_of(path: str, request: Request | None = None) -> Surface | None:
-    """Give the surface that is spoken at a path; of models a header says which."""
+def client_api_of(path: str, request: Request | None = None) -> ClientApi | None:
+    """Give the client API that is spoken at a path; of models a header says which."""
     if path == COUNT_TOKENS:
         return ANTHROPIC
     is_models = path == MODELS or path.startswith(MODELS + "/")
     if is_models and request is not None and speaks_anthropic(request):
         return ANTHROPIC
     endpoint = ENDPOINTS.get(path)
-    return None if endpoint is None else endpoint.surface
+    return None if endpoint is None else endpoint.client_api
 
 
 def show(
-    error: JusinferError, responder: Responder, request_id: str, surface: Surface | None = None
+    error: JusinferError, responder: Responder, request_id: str, client_api: ClientApi | None = None
 ) -> None:
     """Answer with an error in the caller's wire format, unless the caller has gone."""
     if not responder.is_gone:
-        status, block, body = render_error(surface, error, request_id)
+        status, block, body = render_error(client_api, error, request_id)
         responder.send(status, block + ids(request_id), body)
 
 

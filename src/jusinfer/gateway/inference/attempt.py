@@ -12,7 +12,7 @@ from jusinfer.domain.inference.stream_state import (
     TimeoutCheck,
     UpstreamFailure,
 )
-from jusinfer.domain.provider_report import QUIRK
+from jusinfer.domain.provider_report import REPORTS_FLAG
 from jusinfer.domain.upstream_health import UpstreamEndpoint
 from jusinfer.domain.usage import TokenUsage
 from jusinfer.gateway.http.connection_pool import Exchange, Failure, FailureKind
@@ -20,7 +20,7 @@ from jusinfer.gateway.inference.event_writer import Client, EventWriter
 from jusinfer.gateway.inference.generation_report import Generation
 from jusinfer.gateway.inference.translator import Translator
 from jusinfer.wire.answer_ident import AnswerIdent
-from jusinfer.wire.interfaces import DialectStream, Headers, SurfaceStream
+from jusinfer.wire.interfaces import ClientStream, Headers, ProviderStream
 from jusinfer.wire.json.route import with_route
 from jusinfer.wire.sse import SseDecoder, SseTooLarge
 from jusinfer.wire.upstream.generation_id import repeats
@@ -86,7 +86,7 @@ class ExchangeAttempt:
         self._client = client
         self._request = request
         self._translator = translator
-        self._generation = Generation(upstream.name) if QUIRK in upstream.quirks else None
+        self._generation = Generation(upstream.name) if REPORTS_FLAG in upstream.flags else None
         self._wall = client.wall_seconds()
         self.upstream = upstream
         self.index = index
@@ -97,7 +97,7 @@ class ExchangeAttempt:
         self.held_since = -1.0
 
     def _answer_of(self, collected: Collected) -> tuple[Answer, bytes]:
-        """Read an answer that came whole, whatever its status; gives it in the neutral form too."""
+        """Read an answer that came whole, whatever its status; gives it in canonical form."""
         body = collected.body()
         if self._generation is not None:
             self._generation.heard(body)
@@ -235,7 +235,7 @@ class StreamingAttempt(ExchangeAttempt):
         translator: Translator,
         upstream: Upstream,
         index: int,
-        names: tuple[AnswerIdent, SurfaceStream | None],
+        names: tuple[AnswerIdent, ClientStream | None],
     ) -> None:
         """Begin; `names` are how the answer names itself, and what writes it in the client's API.
 
@@ -381,7 +381,7 @@ class StreamingAttempt(ExchangeAttempt):
         return timeout_failure(code)
 
 
-def _translated(reader: DialectStream, payloads: list[bytes]) -> list[bytes]:
+def _translated(reader: ProviderStream, payloads: list[bytes]) -> list[bytes]:
     """Turn events into neutral ones; one that cannot be read stays, for the stream to refuse."""
     neutral: list[bytes] = []
     for payload in payloads:

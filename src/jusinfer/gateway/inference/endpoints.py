@@ -1,4 +1,4 @@
-"""The paths by which completions come in, with the surface that each of them speaks."""
+"""The paths by which completions come in, with the client API that each of them speaks."""
 
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
@@ -16,13 +16,13 @@ from jusinfer.gateway.inference.translator import (
     ResponsesPassthrough,
     Translator,
 )
-from jusinfer.wire.inbound.anthropic.client_api import AnthropicSurface
+from jusinfer.wire.inbound.anthropic.client_api import AnthropicClientApi
 from jusinfer.wire.inbound.embeddings import decode_embeddings
 from jusinfer.wire.inbound.member_names import in_client_words
 from jusinfer.wire.inbound.openai_chat import decode_request
-from jusinfer.wire.inbound.responses.client_api import ResponsesSurface
-from jusinfer.wire.inbound.text_completions import CompletionsSurface
-from jusinfer.wire.interfaces import Dialect, Surface
+from jusinfer.wire.inbound.responses.client_api import ResponsesClientApi
+from jusinfer.wire.inbound.text_completions import TextCompletionsClientApi
+from jusinfer.wire.interfaces import ClientApi, ProviderApi
 from jusinfer.wire.member_table import judge
 from jusinfer.wire.passthrough.anthropic_request import beta_line
 
@@ -33,10 +33,10 @@ RESPONSES_PATH: Final = "/responses"
 
 
 class Endpoint(msgspec.Struct, frozen=True):
-    """One path; `surface` is None where the neutral form itself is spoken."""
+    """One path; `client_api` is None where the canonical form itself is spoken."""
 
     decode: Callable[[bytes], CompletionRequest]
-    surface: Surface | None = None
+    client_api: ClientApi | None = None
     is_embedding: bool = False
     passed_header: bytes = b""
 
@@ -48,49 +48,53 @@ class Endpoint(msgspec.Struct, frozen=True):
 
     def translator(
         self,
-        dialect: Dialect | None,
+        provider_api: ProviderApi | None,
         *,
-        quirks: tuple[str, ...] = (),
+        flags: tuple[str, ...] = (),
         completion_id: str = "",
         is_reasoning: bool = False,
     ) -> Translator:
-        """Give how an attempt speaks between this endpoint and a dialect with its quirks."""
+        """Return the translator between this endpoint and a provider API."""
         if self.is_embedding:
             return EMBEDDINGS_TRANSLATOR
-        if self.surface is not None and self._speaks_responses(dialect, quirks):
-            return ResponsesPassthrough(self.surface, completion_id, is_reasoning=is_reasoning)
-        if self.surface is None and dialect is None:
+        if self.client_api is not None and self._speaks_responses(provider_api, flags):
+            return ResponsesPassthrough(self.client_api, completion_id, is_reasoning=is_reasoning)
+        if self.client_api is None and provider_api is None:
             return CHAT_TRANSLATOR
-        if self.surface is not None and dialect is not None and self.surface.name == dialect.name:
-            return MessagesPassthrough(self.surface, dialect)
-        return CrossFormatTranslator(self.surface, dialect)
+        if (
+            self.client_api is not None
+            and provider_api is not None
+            and self.client_api.name == provider_api.name
+        ):
+            return MessagesPassthrough(self.client_api, provider_api)
+        return CrossFormatTranslator(self.client_api, provider_api)
 
     def path(
         self,
-        dialect: Dialect | None,
+        provider_api: ProviderApi | None,
         upstream_model: str,
         *,
         is_stream: bool,
-        quirks: tuple[str, ...] = (),
+        flags: tuple[str, ...] = (),
     ) -> str:
         """Give the path below the upstream's base."""
         if self.is_embedding:
             return EMBEDDINGS_PATH
-        if self._speaks_responses(dialect, quirks):
+        if self._speaks_responses(provider_api, flags):
             return RESPONSES_PATH
-        if dialect is None:
+        if provider_api is None:
             return CHAT_PATH
-        return dialect.path(upstream_model, is_stream=is_stream)
+        return provider_api.path(upstream_model, is_stream=is_stream)
 
-    def _speaks_responses(self, dialect: Dialect | None, quirks: tuple[str, ...]) -> bool:
-        return self.surface is RESPONSES and dialect is None and "responses" in quirks
+    def _speaks_responses(self, provider_api: ProviderApi | None, flags: tuple[str, ...]) -> bool:
+        return self.client_api is RESPONSES and provider_api is None and "responses" in flags
 
 
-def via_chat(surface: Surface) -> Callable[[bytes], CompletionRequest]:
-    """Read requests that come in the shape of a surface."""
+def via_chat(client_api: ClientApi) -> Callable[[bytes], CompletionRequest]:
+    """Read requests that come in the shape of a client API."""
 
     def decode(body: bytes) -> CompletionRequest:
-        chat = surface.to_chat(body)
+        chat = client_api.to_chat(body)
         try:
             asked = decode_request(chat.body)
         except InvalidRequest as error:
@@ -98,7 +102,7 @@ def via_chat(surface: Surface) -> Callable[[bytes], CompletionRequest]:
                 # What is passed over in translating may be all that there was.
                 if note.path.startswith(TURNS):
                     judge((note,), next(iter(note.columns)))
-            raise in_client_words(error, surface.name) from None
+            raise in_client_words(error, client_api.name) from None
         asked.notes = chat.notes
         asked.has_foreign_turns = chat.has_foreign_turns
         longer = len(body) - len(chat.body)
@@ -113,9 +117,9 @@ def via_chat(surface: Surface) -> Callable[[bytes], CompletionRequest]:
     return decode
 
 
-ANTHROPIC: Final = AnthropicSurface()
-COMPLETIONS: Final = CompletionsSurface()
-RESPONSES: Final = ResponsesSurface()
+ANTHROPIC: Final = AnthropicClientApi()
+COMPLETIONS: Final = TextCompletionsClientApi()
+RESPONSES: Final = ResponsesClientApi()
 ENDPOINTS: Final[Mapping[str, Endpoint]] = MappingProxyType(
     {
         "/v1/chat/completions": Endpoint(decode_request),

@@ -8,7 +8,7 @@ from jusinfer.domain.inference.stream_state import StreamAttempt, UpstreamFailur
 from jusinfer.domain.secret_masking import OwnSecrets
 from jusinfer.gateway.inference.translator import client_message
 from jusinfer.wire.answer_ident import AnswerIdent
-from jusinfer.wire.interfaces import Surface, SurfaceStream
+from jusinfer.wire.interfaces import ClientApi, ClientStream
 from jusinfer.wire.json.route import event_with_route
 from jusinfer.wire.upstream.openai_chat import error_chunk, named_so, usage_chunk
 
@@ -51,7 +51,7 @@ class Client(Protocol):
         ...
 
     @property
-    def surface(self) -> Surface | None:
+    def client_api(self) -> ClientApi | None:
         """The client API that is spoken; None for Chat Completions."""
         ...
 
@@ -91,7 +91,7 @@ class EventWriter:
         request: AdmittedRequest,
         index: int,
         ident: AnswerIdent,
-        writer: SurfaceStream | None,
+        writer: ClientStream | None,
     ) -> None:
         """Begin; `writer` speaks the client's API where that is not Chat Completions."""
         self._client = client
@@ -115,7 +115,7 @@ class EventWriter:
 
     def error_event(self, machine: StreamAttempt, failure: UpstreamFailure) -> bytes:
         """Write the one error event that ends a stream which broke after it had begun."""
-        message = client_message(self._client.surface, self._request.error_of(failure))
+        message = client_message(self._client.client_api, self._request.error_of(failure))
         return self.write_error(machine, code_of(failure), message)
 
     def write_error(self, machine: StreamAttempt, code: str, message: str) -> bytes:

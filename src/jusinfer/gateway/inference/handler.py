@@ -38,7 +38,7 @@ from jusinfer.gateway.request_origin import country_of
 from jusinfer.gateway.state import WorkerState
 from jusinfer.wire.answer_ident import AnswerIdent
 from jusinfer.wire.errors import status_of
-from jusinfer.wire.interfaces import Surface
+from jusinfer.wire.interfaces import ClientApi
 
 T = TypeVar("T")
 FAULT: Final = Unavailable("an internal fault; the request was not served")
@@ -424,7 +424,7 @@ class InferenceHandler:
     def _send_error(self, error: JusinferError, headers: str) -> None:
         if not self._responder.is_gone:
             request_id = self._pending.request_id
-            status, block, body = render_error(self._endpoint.surface, error, request_id)
+            status, block, body = render_error(self._endpoint.client_api, error, request_id)
             self._responder.send(status, block + headers.encode("ascii"), body)
 
     def status_of(self, error: JusinferError) -> int:
@@ -467,9 +467,9 @@ class InferenceHandler:
     # ------------------------------------------------------------------ what attempts ask
 
     @property
-    def surface(self) -> Surface | None:
+    def client_api(self) -> ClientApi | None:
         """The client API that is spoken; None for Chat Completions."""
-        return self._endpoint.surface
+        return self._endpoint.client_api
 
     def wall_seconds(self) -> float:
         """Return seconds since 1970."""

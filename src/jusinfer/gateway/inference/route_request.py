@@ -14,7 +14,7 @@ from jusinfer.gateway.inference.translator import Translator
 from jusinfer.gateway.inference.upstream_headers import gateway_lines, stamp_of
 from jusinfer.gateway.runtime_config import UpstreamTarget
 from jusinfer.wire.answer_ident import AnswerIdent
-from jusinfer.wire.interfaces import SurfaceStream
+from jusinfer.wire.interfaces import ClientStream
 
 LENGTH: Final = b"content-length: "
 
@@ -28,7 +28,7 @@ class RouteRequest(msgspec.Struct, frozen=True, gc=False):
     body: bytes
     # How a streamed answer names itself, and what writes it where the client reads another form.
     ident: AnswerIdent | None
-    writer: SurfaceStream | None
+    writer: ClientStream | None
 
 
 class Asked(msgspec.Struct, frozen=True, gc=False):
@@ -52,10 +52,10 @@ def write_request(
     completion_id, ident = client.completion_id, client.ident
     step, price = planned.plan.routes[index], planned.prices[index]
     upstream, model = dispatch.upstream, step.route.upstream_model
-    quirks = upstream.quirks
+    flags = upstream.flags
     translator = endpoint.translator(
-        dispatch.dialect,
-        quirks=quirks,
+        dispatch.provider_api,
+        flags=flags,
         completion_id=completion_id,
         is_reasoning=Capability.REASONING in step.model.capabilities,
     )
@@ -65,7 +65,7 @@ def write_request(
             client.body,
             model,
             planned.sent_budget(index),
-            quirks,
+            flags,
             stamp_of(upstream, principal, price),
         )
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -74,7 +74,9 @@ def write_request(
             "a value of this request cannot be read: a number beyond all bounds, or no text",
             hint="Send JSON in UTF-8, with numbers that fit 64 bits.",
         ) from None
-    path = endpoint.path(dispatch.dialect, model, is_stream=planned.asked.is_stream, quirks=quirks)
+    path = endpoint.path(
+        dispatch.provider_api, model, is_stream=planned.asked.is_stream, flags=flags
+    )
     head = dispatch.chat_request_head if path is CHAT_PATH else dispatch.head(path)
     if dispatch.is_gateway:
         lines = gateway_lines(upstream, principal, step.model.model_id, completion_id, price)

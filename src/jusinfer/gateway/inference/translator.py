@@ -1,4 +1,4 @@
-"""How one attempt speaks: the surface its caller uses and the dialect its upstream uses.
+"""How one attempt speaks: the client API its caller uses and the provider API its upstream uses.
 
 Where both are the same, bytes pass: nothing is read but what money and honesty need.
 """
@@ -19,12 +19,12 @@ from jusinfer.wire.inbound.embeddings import as_asked, encode_embeddings, read_e
 from jusinfer.wire.inbound.member_names import in_client_words
 from jusinfer.wire.inbound.openai_chat import encode_request, with_sender
 from jusinfer.wire.interfaces import (
-    Dialect,
-    DialectStream,
+    ClientApi,
+    ClientStream,
     Headers,
+    ProviderApi,
+    ProviderStream,
     StreamDecoder,
-    Surface,
-    SurfaceStream,
 )
 from jusinfer.wire.member_table import judge
 from jusinfer.wire.passthrough.anthropic import (
@@ -59,7 +59,7 @@ class Translator:
         body: bytes,
         upstream_model: str,
         output_tokens_max: int | None,
-        quirks: tuple[str, ...],
+        flags: tuple[str, ...],
         stamp: Stamp,
     ) -> bytes:
         """Write the request for the upstream; raises InvalidRequest."""
@@ -71,7 +71,7 @@ class Translator:
                 asked,
                 upstream_model=upstream_model,
                 output_tokens_max=output_tokens_max,
-                quirks=quirks,
+                flags=flags,
                 stamp=stamp,
             )
         except (msgspec.DecodeError, RecursionError):
@@ -82,7 +82,7 @@ class Translator:
         return read_error(status, headers, body, wall)
 
     def answer(self, body: bytes) -> tuple[Answer, bytes]:
-        """Judge a whole answer; gives it in the strict neutral form too."""
+        """Judge a whole answer; gives it in the strict canonical form too."""
         return read_answer(body)
 
     def whole(
@@ -102,7 +102,7 @@ class Translator:
         """Turn a good whole answer into events, for an upstream that did not stream."""
         return answer_as_events(body)
 
-    def reader(self, ident: AnswerIdent) -> DialectStream | None:
+    def reader(self, ident: AnswerIdent) -> ProviderStream | None:
         """Begin to translate a stream; None when its events pass."""
         del ident
         return None
@@ -111,20 +111,20 @@ class Translator:
         """Give what reads the events that are relayed."""
         return ChatStreamDecoder(ident)
 
-    def writer(self, asked_body: bytes, ident: AnswerIdent) -> SurfaceStream | None:
+    def writer(self, asked_body: bytes, ident: AnswerIdent) -> ClientStream | None:
         """Begin to write a stream in the caller's shape; None when it is Chat Completions."""
         del asked_body, ident
         return None
 
 
 class CrossFormatTranslator(Translator):
-    """Another surface, another dialect, or both, by way of the neutral form."""
+    """Another client API, another provider API, or both, by way of the canonical form."""
 
-    __slots__ = ("_dialect", "_surface")
+    __slots__ = ("_client_api", "_provider_api")
 
-    def __init__(self, surface: Surface | None, dialect: Dialect | None) -> None:
-        self._surface = surface
-        self._dialect = dialect
+    def __init__(self, client_api: ClientApi | None, provider_api: ProviderApi | None) -> None:
+        self._client_api = client_api
+        self._provider_api = provider_api
 
     def encode(
         self,
@@ -132,60 +132,60 @@ class CrossFormatTranslator(Translator):
         body: bytes,
         upstream_model: str,
         output_tokens_max: int | None,
-        quirks: tuple[str, ...],
+        flags: tuple[str, ...],
         stamp: Stamp,
     ) -> bytes:
-        """Write the request in the upstream's dialect; raises InvalidRequest."""
+        """Write the request in the upstream's provider API; raises InvalidRequest."""
         del body
-        judge(asked.notes, "chat" if self._dialect is None else self._dialect.name)
+        judge(asked.notes, "chat" if self._provider_api is None else self._provider_api.name)
         try:
-            return self._encoded(asked, upstream_model, output_tokens_max, quirks, stamp)
+            return self._encoded(asked, upstream_model, output_tokens_max, flags, stamp)
         except (msgspec.DecodeError, RecursionError):
             raise unreadable(asked.fields) from None
         except InvalidRequest as error:
-            if self._surface is None:
+            if self._client_api is None:
                 raise
-            raise in_client_words(error, self._surface.name) from None
+            raise in_client_words(error, self._client_api.name) from None
 
     def _encoded(
         self,
         asked: CompletionRequest,
         upstream_model: str,
         output_tokens_max: int | None,
-        quirks: tuple[str, ...],
+        flags: tuple[str, ...],
         stamp: Stamp,
     ) -> bytes:
-        dialect = self._dialect
-        if dialect is None:
+        provider_api = self._provider_api
+        if provider_api is None:
             return encode_request(
-                translated_chat(asked, quirks),
+                translated_chat(asked, flags),
                 upstream_model=upstream_model,
                 output_tokens_max=output_tokens_max,
-                quirks=quirks,
+                flags=flags,
                 stamp=stamp,
             )
-        if self._surface is not None:
+        if self._client_api is not None:
             asked = functions_only(asked)
-        return dialect.encode(
-            with_sender(asked, stamp, quirks),
+        return provider_api.encode(
+            with_sender(asked, stamp, flags),
             upstream_model=upstream_model,
             output_tokens_max=output_tokens_max,
-            quirks=quirks,
+            flags=flags,
         )
 
     def failure(self, status: int, headers: Headers, body: bytes, wall: float) -> UpstreamFailure:
-        """Judge a refusal in the upstream's dialect."""
-        if self._dialect is None:
+        """Judge a refusal in the upstream's provider API."""
+        if self._provider_api is None:
             return read_error(status, headers, body, wall)
-        return self._dialect.failure(status, headers, body, wall)
+        return self._provider_api.failure(status, headers, body, wall)
 
     def answer(self, body: bytes) -> tuple[Answer, bytes]:
         """Translate a whole answer, then judge it."""
-        is_chat = self._surface is None
-        if self._dialect is None:
+        is_chat = self._client_api is None
+        if self._provider_api is None:
             return read_answer(body, is_chat=is_chat)
         try:
-            neutral = self._dialect.answer(body)
+            neutral = self._provider_api.answer(body)
         except ChunkMalformed:
             return Answer(failure=NOT_AN_ANSWER), body
         return read_answer(neutral, is_chat=is_chat)
@@ -200,21 +200,21 @@ class CrossFormatTranslator(Translator):
         ident: AnswerIdent,
     ) -> bytes:
         """Give a whole answer in the caller's shape."""
-        if self._surface is None:
+        if self._client_api is None:
             return super().whole(body, asked, asked_body, usage, cost, ident)
-        return self._surface.answer(body, asked_body, usage, cost, ident)
+        return self._client_api.answer(body, asked_body, usage, cost, ident)
 
-    def reader(self, ident: AnswerIdent) -> DialectStream | None:
-        """Begin to read the upstream's dialect."""
-        return None if self._dialect is None else self._dialect.stream(ident)
+    def reader(self, ident: AnswerIdent) -> ProviderStream | None:
+        """Begin to read the upstream's provider API."""
+        return None if self._provider_api is None else self._provider_api.stream(ident)
 
     def decoder(self, ident: AnswerIdent) -> StreamDecoder:
-        """Give what reads the neutral form of the events that are written."""
-        return ChatStreamDecoder(ident, is_chat=self._surface is None)
+        """Give what reads the canonical form of the events that are written."""
+        return ChatStreamDecoder(ident, is_chat=self._client_api is None)
 
-    def writer(self, asked_body: bytes, ident: AnswerIdent) -> SurfaceStream | None:
+    def writer(self, asked_body: bytes, ident: AnswerIdent) -> ClientStream | None:
         """Begin to write the caller's shape."""
-        return None if self._surface is None else self._surface.stream(asked_body, ident)
+        return None if self._client_api is None else self._client_api.stream(asked_body, ident)
 
 
 class MessagesPassthrough(CrossFormatTranslator):
@@ -229,15 +229,15 @@ class MessagesPassthrough(CrossFormatTranslator):
         body: bytes,
         upstream_model: str,
         output_tokens_max: int | None,
-        quirks: tuple[str, ...],
+        flags: tuple[str, ...],
         stamp: Stamp,
     ) -> bytes:
         """Write the caller's own request; the upstream judges it."""
         judge(asked.notes, "anthropic")
-        return native_request(asked, body, upstream_model, output_tokens_max, quirks, stamp)
+        return native_request(asked, body, upstream_model, output_tokens_max, flags, stamp)
 
     def answer(self, body: bytes) -> tuple[Answer, bytes]:
-        """Judge a whole answer in the neutral form, and pass it as it came."""
+        """Judge a whole answer in the canonical form, and pass it as it came."""
         return super().answer(body)[0], body
 
     def whole(
@@ -253,7 +253,7 @@ class MessagesPassthrough(CrossFormatTranslator):
         del asked, asked_body
         return native_answer(body, ident, usage, cost)
 
-    def reader(self, ident: AnswerIdent) -> DialectStream:
+    def reader(self, ident: AnswerIdent) -> ProviderStream:
         """Pass events."""
         del ident
         return NativeReader()
@@ -263,7 +263,7 @@ class MessagesPassthrough(CrossFormatTranslator):
         del ident
         return NativeDecoder()
 
-    def writer(self, asked_body: bytes, ident: AnswerIdent) -> SurfaceStream:
+    def writer(self, asked_body: bytes, ident: AnswerIdent) -> ClientStream:
         """Frame events as they came, the last with the usage that is charged."""
         del asked_body
         return NativeWriter(ident)
@@ -274,8 +274,8 @@ class ResponsesPassthrough(CrossFormatTranslator):
 
     __slots__ = ("_is_reasoning", "_relay", "_response_id")
 
-    def __init__(self, surface: Surface, completion_id: str, *, is_reasoning: bool) -> None:
-        super().__init__(surface, None)
+    def __init__(self, client_api: ClientApi, completion_id: str, *, is_reasoning: bool) -> None:
+        super().__init__(client_api, None)
         self._response_id = f"resp_{completion_id}"
         self._is_reasoning = is_reasoning
         self._relay = ResponsesRelay(self._response_id, b"{}")
@@ -286,12 +286,12 @@ class ResponsesPassthrough(CrossFormatTranslator):
         body: bytes,
         upstream_model: str,
         output_tokens_max: int | None,
-        quirks: tuple[str, ...],
+        flags: tuple[str, ...],
         stamp: Stamp,
     ) -> bytes:
         """Write the caller's own request; raises InvalidRequest for what is never sent on."""
         judge(asked.notes, "responses")
-        target = Target(upstream_model, output_tokens_max, quirks, stamp, self._is_reasoning)
+        target = Target(upstream_model, output_tokens_max, flags, stamp, self._is_reasoning)
         return native_response(asked, body, target)
 
     def answer(self, body: bytes) -> tuple[Answer, bytes]:
@@ -315,7 +315,7 @@ class ResponsesPassthrough(CrossFormatTranslator):
         """Turn a good whole answer into events."""
         return response_as_events(body)
 
-    def reader(self, ident: AnswerIdent) -> DialectStream:
+    def reader(self, ident: AnswerIdent) -> ProviderStream:
         """Pass events."""
         del ident
         return self._relay
@@ -325,7 +325,7 @@ class ResponsesPassthrough(CrossFormatTranslator):
         del ident
         return self._relay
 
-    def writer(self, asked_body: bytes, ident: AnswerIdent) -> SurfaceStream:
+    def writer(self, asked_body: bytes, ident: AnswerIdent) -> ClientStream:
         """Frame events as they came; comes before the reader and the decoder of a stream."""
         del ident
         self._relay = ResponsesRelay(self._response_id, asked_body)
@@ -343,11 +343,11 @@ class EmbeddingsTranslator(Translator):
         body: bytes,
         upstream_model: str,
         output_tokens_max: int | None,
-        quirks: tuple[str, ...],
+        flags: tuple[str, ...],
         stamp: Stamp,
     ) -> bytes:
         """Write the request for the upstream."""
-        del body, output_tokens_max, quirks, stamp
+        del body, output_tokens_max, flags, stamp
         return encode_embeddings(asked, upstream_model)
 
     def answer(self, body: bytes) -> tuple[Answer, bytes]:
@@ -375,25 +375,29 @@ NOT_AN_ANSWER: Final = UpstreamFailure(
 CHAT_TRANSLATOR: Final = Translator()
 
 
-def client_message(surface: Surface | None, error: JusinferError) -> str:
+def client_message(client_api: ClientApi | None, error: JusinferError) -> str:
     """Give the words of an error, those that Anthropic's clients look for where it is spoken."""
-    if surface is None or surface.name != "anthropic" or not isinstance(error, ContextTooLong):
+    if (
+        client_api is None
+        or client_api.name != "anthropic"
+        or not isinstance(error, ContextTooLong)
+    ):
         return error.message
     return f"{prompt_too_long(error.asked_tokens, error.context_tokens)}."
 
 
 def render_error(
-    surface: Surface | None, error: JusinferError, request_id: str
+    client_api: ClientApi | None, error: JusinferError, request_id: str
 ) -> tuple[int, bytes, bytes]:
     """Give status, header lines and body of an error in the caller's wire format."""
     status, block, body = render(error, request_id)
-    if surface is None:
+    if client_api is None:
         return status, block, body
-    message = client_message(surface, error)
+    message = client_message(client_api, error)
     if error.hint:
         message = f"{message.rstrip('.')}. {error.hint}"
     return (
         status_of(error),
         block,
-        surface.error(status, error.code, message, error.param, request_id),
+        client_api.error(status, error.code, message, error.param, request_id),
     )

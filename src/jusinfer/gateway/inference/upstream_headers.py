@@ -69,7 +69,7 @@ def asking_lines(upstream: Upstream, completion_id: str) -> bytes:
 
 def stamp_of(upstream: Upstream, principal: Principal, price: Price) -> Stamp:
     """Give what an attempt at an upstream carries about its sender."""
-    if upstream.dialect == "openai_chat" and not upstream.quirks:
+    if upstream.provider_api == "openai_chat" and not upstream.flags:
         return NO_STAMP
     return Stamp(
         sender=opaque(upstream.name, principal.tenant_id, principal.member_id),

@@ -1,4 +1,4 @@
-"""What a refusal names, in the words of the client's API: the neutral form has other names."""
+"""What a refusal names, in the words of the client's API: the canonical form has other names."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -29,12 +29,12 @@ NAMES: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
         },
     }
 )
-# Members whose rows are counted otherwise in the neutral form: only the whole can be named.
+# Members whose rows are counted otherwise in the canonical form: only the whole can be named.
 RECOUNTED: Final = frozenset({"messages", "tools"})
 
 
 def in_client_words(error: InvalidRequest, client_api: str) -> InvalidRequest:
-    """Return a refusal of the neutral form that names what stands in the client's own request."""
+    """Return a refusal of the canonical form that names what stands in the client's own request."""
     if not error.param:
         return error
     first, *rest = error.param.replace("[", ".[").split(".", 1)

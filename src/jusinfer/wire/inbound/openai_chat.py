@@ -41,7 +41,7 @@ FRAME_TOKENS_MAX: Final = 16
 OURS: Final = frozenset({"jusinfer", "models", "provider", "route", "sandbox", "usage"})
 # Members besides the messages that an upstream reads as input.
 _INPUTS: Final = ("tools", "functions", "response_format", "prediction")
-# Members that only say how an answer is kept or delivered; no other dialect has them.
+# Members that only say how an answer is kept or delivered; no other provider API has them.
 _NEVER_FORWARDED: Final = frozenset({"store", "prompt_cache_key", "stream_options"})
 # Where members inside messages must be judged: marks of what to cache, some of which have a price
 # of their own; files stored at a provider; and letters that are escaped, as only names that hide
@@ -250,7 +250,7 @@ def encode_request(
     *,
     upstream_model: str,
     output_tokens_max: int | None,
-    quirks: tuple[str, ...],
+    flags: tuple[str, ...],
     stamp: Stamp = NO_STAMP,
 ) -> bytes:
     """Write a request for an upstream: its model's name, usage asked for, privacy flags set.
@@ -259,55 +259,55 @@ def encode_request(
     """
     fields: dict[str, object] = dict(request.fields)
     fields["model"] = upstream_model
-    if request.is_stream and "no_stream_options" not in quirks:
-        fields["stream_options"] = _stream_options(request, quirks)
+    if request.is_stream and "no_stream_options" not in flags:
+        fields["stream_options"] = _stream_options(request, flags)
     if output_tokens_max is None:
         output_tokens_max = request.output_tokens_max
     if output_tokens_max is not None:
-        _set_budget(fields, output_tokens_max, quirks)
+        _set_budget(fields, output_tokens_max, flags)
     if "store" in fields:
         # Nothing of ours is kept at a provider, whatever a client wishes.
         fields["store"] = _FALSE
-    if request.has_developer and "developer_role" not in quirks:
+    if request.has_developer and "developer_role" not in flags:
         fields["messages"] = plain_roles(_any(request.fields["messages"]))
     for name in OURS & fields.keys():
-        if name != "sandbox" or "sandbox" not in quirks:
+        if name != "sandbox" or "sandbox" not in flags:
             del fields[name]
-    apply_compatibility(fields, request, quirks, stamp)
+    apply_compatibility(fields, request, flags, stamp)
     return _encode(fields)
 
 
-def _set_budget(fields: dict[str, object], tokens: int, quirks: tuple[str, ...]) -> None:
+def _set_budget(fields: dict[str, object], tokens: int, flags: tuple[str, ...]) -> None:
     """Write the output budget once, under the name that this upstream obeys.
 
     A name it does not know would be ignored, and the answer could outgrow what was reserved.
     """
     known, other = "max_tokens", "max_completion_tokens"
-    if "max_completion_tokens" in quirks:
+    if "max_completion_tokens" in flags:
         known, other = other, known
     fields.pop(other, None)
     fields[known] = tokens
 
 
-def _stream_options(request: CompletionRequest, quirks: tuple[str, ...]) -> dict[str, object]:
+def _stream_options(request: CompletionRequest, flags: tuple[str, ...]) -> dict[str, object]:
     raw = bytes(request.fields.get("stream_options", _NOTHING))
     options: dict[str, object] = {}
     if raw != b"null":
         options.update(_fields(raw))
     options["include_usage"] = _TRUE
-    if "no_obfuscation" in quirks:
+    if "no_obfuscation" in flags:
         options["include_obfuscation"] = _FALSE
     return options
 
 
 def with_sender(
-    request: CompletionRequest, stamp: Stamp, quirks: tuple[str, ...]
+    request: CompletionRequest, stamp: Stamp, flags: tuple[str, ...]
 ) -> CompletionRequest:
-    """Give a request for another dialect: its sender named opaquely, our own members gone."""
+    """Give a request for another provider API: its sender named opaquely, our own members gone."""
     fields: dict[str, object] = dict(request.fields)
     for name in OURS & fields.keys():
         del fields[name]
-    set_sender_id(fields, (*quirks, "user"), stamp)
+    set_sender_id(fields, (*flags, "user"), stamp)
     for name in _NEVER_FORWARDED & fields.keys():
         del fields[name]
     return request.with_fields(

@@ -9,7 +9,7 @@ from jusinfer.domain.usage import TokenUsage
 from jusinfer.wire.answer_ident import AnswerIdent
 from jusinfer.wire.error_kinds import stream_error
 from jusinfer.wire.errors import type_of
-from jusinfer.wire.interfaces import ChatForm, SurfaceStream
+from jusinfer.wire.interfaces import ChatForm, ClientStream
 from jusinfer.wire.lenient_json import member, objects, text
 from jusinfer.wire.member_table import table_of
 from jusinfer.wire.strict_chunks import read_strict, said
@@ -27,7 +27,7 @@ _NO_EQUAL: Final = tuple(
 )
 
 
-class CompletionsSurface:
+class TextCompletionsClientApi:
     """Legacy completions, in and out."""
 
     name = "completions"
@@ -76,7 +76,7 @@ class CompletionsSurface:
         made = _head(head_of(answer, ident))
         return _encode(made | {"choices": choices, "usage": _usage(usage, cost)})
 
-    def stream(self, asked_body: bytes, ident: AnswerIdent) -> SurfaceStream:
+    def stream(self, asked_body: bytes, ident: AnswerIdent) -> ClientStream:
         """Begin to write a stream."""
         try:
             options = _any(asked_body).get("stream_options") or {}

@@ -25,7 +25,7 @@ def native_request(
     body: bytes,
     upstream_model: str,
     output_tokens_max: int | None,
-    quirks: tuple[str, ...],
+    flags: tuple[str, ...],
     stamp: Stamp,
 ) -> bytes:
     """Write the client's own request with the provider's name of the model, and an opaque user.
@@ -37,7 +37,7 @@ def native_request(
     # escaped, the provider reads the one that was judged.
     members: dict[str, Any] = _any(body)
     for name in table_of("messages").dropped("anthropic") & members.keys():
-        if name != "sandbox" or "sandbox" not in quirks:
+        if name != "sandbox" or "sandbox" not in flags:
             del members[name]
     members["model"] = upstream_model
     if output_tokens_max is not None:

@@ -85,7 +85,7 @@ class Target(msgspec.Struct, frozen=True):
 
     upstream_model: str
     output_tokens_max: int | None = None
-    quirks: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
     stamp: Stamp = Stamp()
     is_reasoning: bool = False
 
@@ -93,7 +93,7 @@ class Target(msgspec.Struct, frozen=True):
 def native_request(asked: CompletionRequest, body: bytes, target: Target) -> bytes:
     """Write the client's own request for a provider that speaks Responses; raises InvalidRequest.
 
-    `asked` is the same request in the neutral form, already judged.
+    `asked` is the same request in the canonical form, already judged.
     """
     try:
         # Members that nothing here reads pass as bytes, and must be text all the same.
@@ -111,31 +111,31 @@ def native_request(asked: CompletionRequest, body: bytes, target: Target) -> byt
 def _fields(asked: CompletionRequest, body: bytes, target: Target) -> Fields:
     fields: Fields = dict(_members(body))
     _refuse(fields)
-    _leave_out(fields, target.quirks)
-    set_sender_id(fields, target.quirks, target.stamp)
+    _leave_out(fields, target.flags)
+    set_sender_id(fields, target.flags, target.stamp)
     fields["model"] = target.upstream_model
     fields["store"] = False
     if target.output_tokens_max is not None:
         fields["max_output_tokens"] = target.output_tokens_max
     if target.is_reasoning:
         fields["include"] = _including(fields)
-    if asked.is_stream and "no_obfuscation" in target.quirks:
+    if asked.is_stream and "no_obfuscation" in target.flags:
         options = _object(fields.get("stream_options"))
         fields["stream_options"] = {**options, "include_obfuscation": False}
     offer_tools(fields)
-    fields["input"] = _input(fields.get("input"), target.quirks)
-    for quirk in target.quirks:
-        if quirk == "openrouter":
-            ADAPTERS[quirk](fields, asked, target.stamp)
-        elif quirk.startswith("refuse:"):
-            refuse_member(fields, quirk.removeprefix("refuse:"))
+    fields["input"] = _input(fields.get("input"), target.flags)
+    for flag in target.flags:
+        if flag == "openrouter":
+            ADAPTERS[flag](fields, asked, target.stamp)
+        elif flag.startswith("refuse:"):
+            refuse_member(fields, flag.removeprefix("refuse:"))
     return fields
 
 
-def _leave_out(fields: Fields, quirks: tuple[str, ...]) -> None:
+def _leave_out(fields: Fields, flags: tuple[str, ...]) -> None:
     """Take out members of ours, what is private, and names that name nobody."""
     for name in (OURS | PRIVATE) & fields.keys():
-        if name != "sandbox" or "sandbox" not in quirks:
+        if name != "sandbox" or "sandbox" not in flags:
             del fields[name]
     for name in NAMES:
         if fields.get(name) == _NULL:
@@ -168,7 +168,7 @@ def _including(fields: Fields) -> list[object]:
     return wanted if ENCRYPTED in wanted else [*wanted, ENCRYPTED]
 
 
-def _input(raw: object, quirks: tuple[str, ...]) -> object:
+def _input(raw: object, flags: tuple[str, ...]) -> object:
     """Give the input, its items as they came but for what a provider could not make use of."""
     rows = _tried_rows(raw)
     if rows is None:
@@ -189,9 +189,9 @@ def _input(raw: object, quirks: tuple[str, ...]) -> object:
         for name in ("content", "output"):
             _refuse_files(item.get(name, _NULL), f"{where}.{name}")
         if kind == "reasoning":
-            kept += _thought(item, row, quirks)
+            kept += _thought(item, row, flags)
         else:
-            kept.append(_named(item, row, kind or "message", quirks))
+            kept.append(_named(item, row, kind or "message", flags))
     return kept
 
 
@@ -209,12 +209,12 @@ def _refuse_files(raw: msgspec.Raw, where: str) -> None:
 
 
 def _named(
-    item: dict[str, msgspec.Raw], row: msgspec.Raw, kind: str, quirks: tuple[str, ...]
+    item: dict[str, msgspec.Raw], row: msgspec.Raw, kind: str, flags: tuple[str, ...]
 ) -> object:
     """Give an item without an id that the provider would not take; OpenRouter wants them all."""
     item_id = text(_read(item.get("id", _NULL)))
     prefix = PREFIXES.get(kind)
-    if not item_id or "openrouter" in quirks:
+    if not item_id or "openrouter" in flags:
         return row
     if prefix is None:
         is_odd = _OWN_ID.fullmatch(item_id) is not None
@@ -226,7 +226,7 @@ def _named(
 
 
 def _thought(
-    item: dict[str, msgspec.Raw], row: msgspec.Raw, quirks: tuple[str, ...]
+    item: dict[str, msgspec.Raw], row: msgspec.Raw, flags: tuple[str, ...]
 ) -> list[object]:
     """Give a reasoning item as its provider gave it; none where it was another's."""
     sealed = text(_read(item.get("encrypted_content", _NULL)))
@@ -235,7 +235,7 @@ def _thought(
             return []
         return [{name: value for name, value in item.items() if name != "id"}]
     if not sealed.startswith(SEALED):
-        return [_named(item, row, "reasoning", quirks)]
+        return [_named(item, row, "reasoning", flags)]
     if len(sealed) > SEALED_CHARS_MAX:
         raise misplaced("input[].encrypted_content", "is too long")
     thoughts: list[object] = []

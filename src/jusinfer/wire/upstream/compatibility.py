@@ -1,8 +1,8 @@
-"""How upstreams that speak Chat Completions differ from each other, as declared quirks.
+"""Compatibility flags: how providers that speak Chat Completions differ from each other.
 
-A quirk is a word in an upstream's settings. Besides those with a meaning of their own there are
-two that name a member: `refuse:logprobs` and `rename:seed=random_seed`. What an upstream cannot
-take is refused by name; nothing that a caller asked for is left out in silence.
+A flag is a word in a provider's settings. Besides those with a meaning of their own there are two
+that name a member: `refuse:logprobs` and `rename:seed=random_seed`. What a provider cannot take is
+refused by name; nothing that a client asked for is left out in silence.
 """
 
 from collections.abc import Callable, Mapping
@@ -74,27 +74,27 @@ def _asks_for_nothing(raw: msgspec.Raw, neutral: tuple[Any, ...]) -> bool:
 
 
 def apply_compatibility(
-    fields: Fields, request: CompletionRequest, quirks: tuple[str, ...], stamp: Stamp
+    fields: Fields, request: CompletionRequest, flags: tuple[str, ...], stamp: Stamp
 ) -> None:
-    """Adapt a request to an upstream's quirks, in place; raises InvalidRequest."""
-    if not quirks and _TOUCHED.isdisjoint(fields):
+    """Adapt a request to an upstream's compatibility flags, in place; raises InvalidRequest."""
+    if not flags and _TOUCHED.isdisjoint(fields):
         return
-    set_sender_id(fields, quirks, stamp)
-    for quirk in quirks:
-        change = ADAPTERS.get(quirk)
+    set_sender_id(fields, flags, stamp)
+    for flag in flags:
+        change = ADAPTERS.get(flag)
         if change is not None:
             change(fields, request, stamp)
-        elif quirk.startswith("refuse:"):
-            refuse_member(fields, quirk.removeprefix("refuse:"))
-        elif quirk.startswith("rename:"):
-            old, _, new = quirk.removeprefix("rename:").partition("=")
+        elif flag.startswith("refuse:"):
+            refuse_member(fields, flag.removeprefix("refuse:"))
+        elif flag.startswith("rename:"):
+            old, _, new = flag.removeprefix("rename:").partition("=")
             if old in fields:
                 fields[new] = fields.pop(old)
-    if "openrouter" not in quirks:
+    if "openrouter" not in flags:
         plain_reasoning(fields)
 
 
-def set_sender_id(fields: Fields, quirks: tuple[str, ...], stamp: Stamp) -> None:
+def set_sender_id(fields: Fields, flags: tuple[str, ...], stamp: Stamp) -> None:
     """Replace what names a person by an opaque name, where the upstream has a place for one."""
     for name in ("user", "safety_identifier", "prompt_cache_key"):
         # Null names nobody.
@@ -113,7 +113,7 @@ def set_sender_id(fields: Fields, quirks: tuple[str, ...], stamp: Stamp) -> None
         return
     sender = sender_of(named, stamp)
     for place in ("user_id", "safety_identifier", "user"):
-        if place in quirks:
+        if place in flags:
             fields[place] = sender
 
 

@@ -1,6 +1,6 @@
-"""Rewrites chats for providers that take less than the neutral form holds.
+"""Rewrites chats for providers that take less than the canonical form holds.
 
-The neutral form has members of OpenRouter and Anthropic, lists of parts everywhere, pictures in
+The canonical form has members of OpenRouter and Anthropic, lists of parts everywhere, pictures in
 results of tools and custom tools. What a provider cannot take is put into the form that it can.
 """
 
@@ -23,14 +23,14 @@ _any: Final = msgspec.json.Decoder().decode
 _encode: Final = msgspec.json.Encoder().encode
 
 
-def translated_chat(request: CompletionRequest, quirks: tuple[str, ...]) -> CompletionRequest:
+def translated_chat(request: CompletionRequest, flags: tuple[str, ...]) -> CompletionRequest:
     """Return a request of another client API as a provider of Chat Completions takes it.
 
     Marks of what to cache are hints; reasoning goes back under the name that most providers read.
     """
     fields = dict(request.fields)
     messages = results_first(_any(fields["messages"]))
-    if "openrouter" not in quirks:
+    if "openrouter" not in flags:
         fields.pop("cache_control", None)
         messages = [plain_message(message) for message in messages]
         if b'"cache_control"' in bytes(fields.get("tools", b"")):
@@ -38,7 +38,7 @@ def translated_chat(request: CompletionRequest, quirks: tuple[str, ...]) -> Comp
             fields["tools"] = msgspec.Raw(_encode(tools))
     fields["messages"] = msgspec.Raw(_encode(messages))
     changed = request.with_fields(fields)
-    return functions_only(changed) if "no_custom_tools" in quirks else changed
+    return functions_only(changed) if "no_custom_tools" in flags else changed
 
 
 def results_first(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -1,13 +1,13 @@
-"""The dialects that upstreams may speak besides Chat Completions, by the name in their settings."""
+"""The provider APIs besides Chat Completions, by their name in the settings."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from jusinfer.wire.interfaces import Dialect
-from jusinfer.wire.upstream.anthropic.response import AnthropicDialect
-from jusinfer.wire.upstream.workers_ai import WorkersAiDialect
+from jusinfer.wire.interfaces import ProviderApi
+from jusinfer.wire.upstream.anthropic.response import AnthropicProviderApi
+from jusinfer.wire.upstream.workers_ai import WorkersAiProviderApi
 
-DIALECTS: Final[Mapping[str, Dialect]] = MappingProxyType(
-    {"anthropic": AnthropicDialect(), "workers_ai": WorkersAiDialect()}
+PROVIDER_APIS: Final[Mapping[str, ProviderApi]] = MappingProxyType(
+    {"anthropic": AnthropicProviderApi(), "workers_ai": WorkersAiProviderApi()}
 )

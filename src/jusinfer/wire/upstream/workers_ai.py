@@ -1,4 +1,4 @@
-"""Cloudflare Workers AI's native run endpoint as a dialect: its envelope, and its mixed streams.
+"""Cloudflare Workers AI's native run endpoint as a provider API: envelope and mixed streams.
 
 A stream may hold chunks of its own shape, of OpenAI's, or both. One that ends with neither an end
 mark nor a reason was cut.
@@ -12,7 +12,7 @@ import msgspec
 from jusinfer.domain.inference.request import CompletionRequest
 from jusinfer.domain.inference.stream_state import DONE, ChunkMalformed, UpstreamFailure
 from jusinfer.wire.answer_ident import AnswerIdent
-from jusinfer.wire.interfaces import DialectStream, Headers
+from jusinfer.wire.interfaces import Headers, ProviderStream
 from jusinfer.wire.member_table import judge, table_of
 from jusinfer.wire.single_tool_call import may_call
 from jusinfer.wire.upstream.anthropic.request import allow_some
@@ -42,7 +42,7 @@ _any: Final = msgspec.json.Decoder().decode
 _encode: Final = msgspec.json.Encoder().encode
 
 
-class WorkersAiDialect:
+class WorkersAiProviderApi:
     """The native run endpoint."""
 
     name = "workers_ai"
@@ -58,10 +58,10 @@ class WorkersAiDialect:
         *,
         upstream_model: str,
         output_tokens_max: int | None,
-        quirks: tuple[str, ...],
+        flags: tuple[str, ...],
     ) -> bytes:
         """Write a request; raises InvalidRequest naming what cannot be said."""
-        del upstream_model, quirks
+        del upstream_model, flags
         fields = {name: _any(raw) for name, raw in asked.fields.items()}
         if not may_call(fields):
             fields.pop("parallel_tool_calls", None)
@@ -112,7 +112,7 @@ class WorkersAiDialect:
             answer["usage"] = result["usage"]
         return _encode(answer)
 
-    def stream(self, ident: AnswerIdent) -> DialectStream:
+    def stream(self, ident: AnswerIdent) -> ProviderStream:
         """Begin to read a stream."""
         return WorkersAiStream(ident)
 

@@ -17,7 +17,7 @@ from jusinfer.wire.inbound.anthropic.blocks import (
 from jusinfer.wire.inbound.anthropic.request import read_messages_request
 from jusinfer.wire.inbound.anthropic.stop_sequence import STOP_SEQUENCE, stopped_by
 from jusinfer.wire.inbound.anthropic.stream_writer import MessageWriter
-from jusinfer.wire.interfaces import ChatForm, SurfaceStream
+from jusinfer.wire.interfaces import ChatForm, ClientStream
 from jusinfer.wire.lenient_json import first_choice, member, text
 from jusinfer.wire.tool_names import ClientNames
 
@@ -40,7 +40,7 @@ _any: Final = msgspec.json.Decoder().decode
 _encode: Final = msgspec.json.Encoder().encode
 
 
-class AnthropicSurface:
+class AnthropicClientApi:
     """Messages, in and out."""
 
     name = "anthropic"
@@ -87,7 +87,7 @@ class AnthropicSurface:
         }
         return _encode(made)
 
-    def stream(self, asked_body: bytes, ident: AnswerIdent) -> SurfaceStream:
+    def stream(self, asked_body: bytes, ident: AnswerIdent) -> ClientStream:
         """Begin to write a stream."""
         return MessageWriter(ident, asked_body)
 

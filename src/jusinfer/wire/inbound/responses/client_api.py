@@ -11,7 +11,7 @@ from jusinfer.wire.inbound.responses.output import finished, output_of, response
 from jusinfer.wire.inbound.responses.request import read_responses_request
 from jusinfer.wire.inbound.responses.stream_writer import ResponseWriter
 from jusinfer.wire.inbound.responses.tools import names_of
-from jusinfer.wire.interfaces import ChatForm, SurfaceStream
+from jusinfer.wire.interfaces import ChatForm, ClientStream
 from jusinfer.wire.lenient_json import first_choice
 from jusinfer.wire.upstream.chat_answer import head_of
 
@@ -19,7 +19,7 @@ _any: Final = msgspec.json.Decoder().decode
 _encode: Final = msgspec.json.Encoder().encode
 
 
-class ResponsesSurface:
+class ResponsesClientApi:
     """Responses, in and out."""
 
     name = "responses"
@@ -45,7 +45,7 @@ class ResponsesSurface:
         response["output"] = output_of(choice, ident, names_of(asked_body))
         return _encode(finished(response, reason, usage, cost))
 
-    def stream(self, asked_body: bytes, ident: AnswerIdent) -> SurfaceStream:
+    def stream(self, asked_body: bytes, ident: AnswerIdent) -> ClientStream:
         """Begin to write a stream."""
         return ResponseWriter(asked_body, ident)
 

@@ -35,11 +35,11 @@ def encode_messages(
     asked: CompletionRequest,
     upstream_model: str,
     output_tokens_max: int | None,
-    quirks: tuple[str, ...],
+    flags: tuple[str, ...],
 ) -> bytes:
     """Write the body; raises InvalidRequest naming what cannot be said."""
     fields = {name: _any(raw) for name, raw in asked.fields.items()}
-    _refuse(fields, quirks)
+    _refuse(fields, flags)
     system, messages = _turns(fields["messages"])
     budget = output_tokens_max or asked.output_tokens_max or OUTPUT_TOKENS_DEFAULT
     body: dict[str, object] = {
@@ -69,7 +69,7 @@ def encode_messages(
             param="tool_choice",
             hint="Offer `tools`, or leave out `tool_choice`.",
         )
-    think(body, fields, budget, quirks)
+    think(body, fields, budget, flags)
     if isinstance(fields.get("user"), str):
         body["metadata"] = {"user_id": fields["user"]}
     return _encode(body)
@@ -83,9 +83,9 @@ def _stops(stop: object) -> list[str]:
     return [word for word in words if word]
 
 
-def _refuse(fields: dict[str, Any], quirks: tuple[str, ...]) -> None:
+def _refuse(fields: dict[str, Any], flags: tuple[str, ...]) -> None:
     judge(table_of("chat").notes(fields), "anthropic")
-    if "no_sampling" in quirks:
+    if "no_sampling" in flags:
         # Agents that know no better always send one; a model without such a setting has one way.
         for name in ("temperature", "top_p", "top_k"):
             fields.pop(name, None)

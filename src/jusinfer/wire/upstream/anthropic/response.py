@@ -1,4 +1,4 @@
-"""Anthropic Messages as an upstream's dialect: answers, streams and errors in the neutral form."""
+"""Anthropic Messages as a provider API: answers, streams and errors in canonical form."""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -9,7 +9,7 @@ import msgspec
 from jusinfer.domain.inference.request import CompletionRequest
 from jusinfer.domain.inference.stream_state import DONE, ChunkMalformed, UpstreamFailure
 from jusinfer.wire.answer_ident import AnswerIdent
-from jusinfer.wire.interfaces import DialectStream, Headers
+from jusinfer.wire.interfaces import Headers, ProviderStream
 from jusinfer.wire.upstream.anthropic.request import FORMAT, encode_messages
 from jusinfer.wire.upstream.errors import read_error
 from jusinfer.wire.upstream.usage_shapes import MessagesUsage, merged, messages_usage, neutral_usage
@@ -80,7 +80,7 @@ read_event: Final = msgspec.json.Decoder(Event).decode
 read_message: Final = msgspec.json.Decoder(Message).decode
 
 
-class AnthropicDialect:
+class AnthropicProviderApi:
     """Messages as Anthropic speaks it."""
 
     name = "anthropic"
@@ -96,10 +96,10 @@ class AnthropicDialect:
         *,
         upstream_model: str,
         output_tokens_max: int | None,
-        quirks: tuple[str, ...],
+        flags: tuple[str, ...],
     ) -> bytes:
         """Write a request; raises InvalidRequest naming what cannot be said."""
-        return encode_messages(asked, upstream_model, output_tokens_max, quirks)
+        return encode_messages(asked, upstream_model, output_tokens_max, flags)
 
     def answer(self, body: bytes) -> bytes:
         """Turn a message into a chat completion; raises ChunkMalformed."""
@@ -111,7 +111,7 @@ class AnthropicDialect:
             return body
         return _encode(whole(message))
 
-    def stream(self, ident: AnswerIdent) -> DialectStream:
+    def stream(self, ident: AnswerIdent) -> ProviderStream:
         """Begin to read a stream."""
         return AnthropicStream(ident)
 
@@ -121,7 +121,7 @@ class AnthropicDialect:
 
 
 def whole(message: Message) -> dict[str, Any]:
-    """Give a whole message in the neutral form."""
+    """Give a whole message in the canonical form."""
     texts: list[str] = []
     thoughts: list[str] = []
     details: list[dict[str, Any]] = []

@@ -30,7 +30,7 @@ def cannot(name: str, why: str = "Anthropic's models have no such setting") -> I
 
 
 def think(
-    body: dict[str, Any], fields: Mapping[str, Any], budget: int, quirks: tuple[str, ...]
+    body: dict[str, Any], fields: Mapping[str, Any], budget: int, flags: tuple[str, ...]
 ) -> None:
     """Write thinking and the form of the answer into a request; raises InvalidRequest."""
     output: dict[str, object] = {}
@@ -45,7 +45,7 @@ def think(
     tokens = asked.get("max_tokens")
     if effort == "none" or asked.get("enabled") is False:
         body["thinking"] = {"type": "disabled"}
-    elif tokens is not None or (effort and "thinking_budget" in quirks):
+    elif tokens is not None or (effort and "thinking_budget" in flags):
         tokens = tokens if isinstance(tokens, int) else BUDGETS.get(str(effort), 8_192)
         if budget <= THINKING_TOKENS_MIN:
             raise cannot("reasoning_effort", "the output budget leaves no room for thinking")

@@ -1,4 +1,4 @@
-"""Every surface over every dialect, by the clients that people use, against real processes."""
+"""Every client API over every provider API, by real clients, against real processes."""
 
 import json
 import re
@@ -56,33 +56,33 @@ output = "2"
 GATEWAY = 'gateway_token = "gateway-token"\n'
 UPSTREAMS = {
     "plain": ("/v1", "mock-1", ""),
-    "claude": ("/v1", "claude-opus-5-5", 'dialect = "anthropic"'),
+    "claude": ("/v1", "claude-opus-5-5", 'api = "anthropic"'),
     "workers": (
         "/client/v4/accounts/abc/ai",
         "@cf/meta/llama-3.2-1b-instruct",
-        'dialect = "workers_ai"',
+        'api = "workers_ai"',
     ),
     "router": (
         "/openrouter/api/v1",
         "deepseek/deepseek-v4-pro",
-        'quirks = ["openrouter"]\nheaders = { "X-OpenRouter-Cache" = "false" }',
+        'compatibility = ["openrouter"]\nheaders = { "X-OpenRouter-Cache" = "false" }',
     ),
-    "seek": ("/deepseek", "deepseek-v4-pro", 'quirks = ["deepseek", "user_id"]'),
+    "seek": ("/deepseek", "deepseek-v4-pro", 'compatibility = ["deepseek", "user_id"]'),
     "azure": (
         "/azure/openai/v1",
         "my-deployment",
-        'auth = "api-key"\nquirks = ["max_completion_tokens"]',
+        'auth = "api-key"\ncompatibility = ["max_completion_tokens"]',
     ),
     "gemini": ("/v1beta/openai", "gemini-3-pro", ""),
     "viaclaude": (
         "/aig/v1/acct/gate/anthropic/v1",
         "claude-opus-5-5",
-        'dialect = "anthropic"\n' + GATEWAY,
+        'api = "anthropic"\n' + GATEWAY,
     ),
     "viarouter": (
         "/aig/v1/acct/gate/openrouter",
         "deepseek/deepseek-v4-pro",
-        'quirks = ["openrouter"]\nheaders = { "X-OpenRouter-Cache" = "false" }\n' + GATEWAY,
+        'compatibility = ["openrouter"]\nheaders = { "X-OpenRouter-Cache" = "false" }\n' + GATEWAY,
     ),
 }
 HELLO: Any = [{"role": "user", "content": "Hello there"}]
@@ -101,7 +101,7 @@ TOOLS: Any = [
     }
 ]
 USE_TOOL: Any = [{"role": "user", "content": "Use the tool, please."}]
-SURFACES = ("chat", "responses", "messages", "completions")
+CLIENT_APIS = ("chat", "responses", "messages", "completions")
 
 
 class Product:
@@ -127,17 +127,17 @@ class Product:
         for client in self._clients:
             client.close()
 
-    def post(self, surface: str, model: str, **more: Any) -> httpx.Response:
+    def post(self, client_api: str, model: str, **more: Any) -> httpx.Response:
         paths = {"chat": "chat/completions"}
         body: dict[str, Any] = {"model": model, "max_tokens": 64}
-        if surface == "responses":
+        if client_api == "responses":
             body = {"model": model, "input": "Hello there", "max_output_tokens": 64}
-        elif surface == "completions":
+        elif client_api == "completions":
             body["prompt"] = "Hello there"
         else:
             body["messages"] = HELLO
         return httpx.post(
-            f"{self.base}/v1/{paths.get(surface, surface)}",
+            f"{self.base}/v1/{paths.get(client_api, client_api)}",
             json=body | more,
             headers={"authorization": f"Bearer {self.key}"},
             timeout=30,
@@ -221,8 +221,8 @@ def upstreams_at(port: int, ear_port: int) -> str:
         for name, (path, model, more) in UPSTREAMS.items()
     )
     for name, more in (
-        ("ear", 'quirks = ["safety_identifier"]'),
-        ("earclaude", 'dialect = "anthropic"'),
+        ("ear", 'compatibility = ["safety_identifier"]'),
+        ("earclaude", 'api = "anthropic"'),
     ):
         config += (
             f'[[upstream]]\nname = "{name}"\nbase_url = "http://127.0.0.1:{ear_port}/v1"\n'
@@ -243,7 +243,7 @@ def upstreams_at(port: int, ear_port: int) -> str:
         'is_local = true\napi_key = "k"\n[[upstream.model]]\nid = "poor/m"\n'
         'upstream_model = "sandbox/status?code=429&quota=1"\ninput = "1"\noutput = "1"\n'
         f'[[upstream]]\nname = "slow"\nbase_url = "http://127.0.0.1:{port}/v1"\n'
-        'is_local = true\napi_key = "k"\ndialect = "anthropic"\nfirst_event_seconds = 1\n'
+        'is_local = true\napi_key = "k"\napi = "anthropic"\nfirst_event_seconds = 1\n'
         '[[upstream.model]]\nid = "slow/m"\nupstream_model = "sandbox/tokens?n=400&token_ms=20"\n'
         'input = "1"\noutput = "1"\n'
         '[[upstream.model]]\nid = "slow/stall"\nupstream_model = "sandbox/stall?before=1"\n'
@@ -275,16 +275,18 @@ def product(
 
 
 @pytest.mark.parametrize("name", UPSTREAMS)
-@pytest.mark.parametrize("surface", SURFACES)
-def test_any_surface_is_served_by_any_dialect(product: Product, surface: str, name: str) -> None:
-    plain = product.post(surface, f"{name}/m")
+@pytest.mark.parametrize("client_api", CLIENT_APIS)
+def test_any_client_api_is_served_by_any_provider_api(
+    product: Product, client_api: str, name: str
+) -> None:
+    plain = product.post(client_api, f"{name}/m")
     assert plain.status_code == 200, plain.text
     assert plain.headers["x-jusinfer-upstream"] == name
-    whole = said(surface, plain.json())
+    whole = said(client_api, plain.json())
     assert len(whole.split()) == 16
-    stream = product.post(surface, f"{name}/m", stream=True)
+    stream = product.post(client_api, f"{name}/m", stream=True)
     assert stream.status_code == 200
-    assert streamed(surface, stream.text) == whole
+    assert streamed(client_api, stream.text) == whole
     for answer in (plain, stream):
         row = product.receipt(answer)
         assert row["jusinfer"]["outcome"] == "completed"
@@ -296,12 +298,12 @@ def test_any_surface_is_served_by_any_dialect(product: Product, surface: str, na
         assert Decimal(str(row["jusinfer"]["cost_exact"])) == exact / 1_000_000
 
 
-def said(surface: str, body: dict[str, Any]) -> str:
-    if surface == "chat":
+def said(client_api: str, body: dict[str, Any]) -> str:
+    if client_api == "chat":
         return str(body["choices"][0]["message"]["content"])
-    if surface == "completions":
+    if client_api == "completions":
         return str(body["choices"][0]["text"])
-    if surface == "messages":
+    if client_api == "messages":
         return "".join(block["text"] for block in body["content"] if block["type"] == "text")
     return "".join(
         part["text"]
@@ -316,16 +318,16 @@ def frames(text: str) -> list[dict[str, Any]]:
     return [json.loads(row) for row in rows if row != "[DONE]"]
 
 
-def streamed(surface: str, text: str) -> str:
+def streamed(client_api: str, text: str) -> str:
     found = ""
     for row in frames(text):
-        if surface == "chat":
+        if client_api == "chat":
             found += "".join(c["delta"].get("content") or "" for c in row["choices"])
-        elif surface == "completions":
+        elif client_api == "completions":
             found += "".join(c["text"] for c in row["choices"])
-        elif surface == "messages" and row["type"] == "content_block_delta":
+        elif client_api == "messages" and row["type"] == "content_block_delta":
             found += row["delta"].get("text", "")
-        elif surface == "responses" and row["type"] == "response.output_text.delta":
+        elif client_api == "responses" and row["type"] == "response.output_text.delta":
             found += row["delta"]
     return found
 
@@ -345,17 +347,17 @@ BREAKS = {
 
 
 @pytest.mark.parametrize("name", ["plain", "claude", "workers", "router", "viaclaude"])
-@pytest.mark.parametrize("surface", SURFACES)
+@pytest.mark.parametrize("client_api", CLIENT_APIS)
 @pytest.mark.parametrize("fault", ["cut", "fail"])
 def test_a_broken_stream_ends_honestly_and_is_charged_for_what_came(
-    product: Product, surface: str, name: str, fault: str
+    product: Product, client_api: str, name: str, fault: str
 ) -> None:
     if (name, fault) == ("workers", "fail"):
         fault = "cut"  # the run endpoint has no error events
-    answer = product.post(surface, f"{name}/{fault}", stream=True)
+    answer = product.post(client_api, f"{name}/{fault}", stream=True)
     assert answer.status_code == 200
-    assert BREAKS[surface] in answer.text
-    assert ENDS[surface] not in answer.text
+    assert BREAKS[client_api] in answer.text
+    assert ENDS[client_api] not in answer.text
     row = product.receipt(answer)
     is_cut = fault == "cut"
     assert row["jusinfer"]["outcome"] == ("upstream_cut" if is_cut else "upstream_failed")
@@ -364,16 +366,16 @@ def test_a_broken_stream_ends_honestly_and_is_charged_for_what_came(
 
 
 @pytest.mark.parametrize("name", ["plain", "claude", "workers", "router"])
-@pytest.mark.parametrize("surface", SURFACES)
+@pytest.mark.parametrize("client_api", CLIENT_APIS)
 def test_a_refusal_comes_in_the_callers_wire_format_and_costs_nothing(
-    product: Product, surface: str, name: str
+    product: Product, client_api: str, name: str
 ) -> None:
     for stream in (False, True):
-        answer = product.post(surface, f"{name}/refuse", stream=stream)
+        answer = product.post(client_api, f"{name}/refuse", stream=stream)
         assert answer.status_code == 400
         body = answer.json()
         assert "nope" in body["error"]["message"]
-        assert (body.get("type") == "error") is (surface == "messages")
+        assert (body.get("type") == "error") is (client_api == "messages")
         assert product.receipt(answer)["total_cost"] == 0
 
 
@@ -386,12 +388,12 @@ def test_a_passing_failure_is_tried_again_unseen(product: Product, name: str) ->
     assert attempts[0].endswith("=upstream_status_503")
 
 
-@pytest.mark.parametrize("surface", ["chat", "responses", "messages"])
-def test_a_caller_who_leaves_pays_for_what_was_made(product: Product, surface: str) -> None:
-    path = {"chat": "chat/completions"}.get(surface, surface)
+@pytest.mark.parametrize("client_api", ["chat", "responses", "messages"])
+def test_a_caller_who_leaves_pays_for_what_was_made(product: Product, client_api: str) -> None:
+    path = {"chat": "chat/completions"}.get(client_api, client_api)
     body: dict[str, Any] = {"model": "slow/m", "stream": True, "max_tokens": 500}
     body["messages"] = HELLO
-    if surface == "responses":
+    if client_api == "responses":
         body = {"model": "slow/m", "stream": True, "input": "Hello", "max_output_tokens": 500}
     headers = {"authorization": f"Bearer {product.key}"}
     url = f"{product.base}/v1/{path}"
@@ -478,7 +480,7 @@ def test_embeddings_come_as_they_were_asked_for(product: Product) -> None:
 
 
 @pytest.mark.parametrize("name", ["plain", "claude", "workers", "seek", "gemini"])
-def test_openais_client_uses_tools_on_both_of_its_surfaces(product: Product, name: str) -> None:
+def test_openais_client_uses_tools_on_both_of_its_apis(product: Product, name: str) -> None:
     client = product.openai()
     model = f"{name}/m"
     asked: Any = {"model": model, "messages": USE_TOOL, "tools": TOOLS, "max_tokens": 200}
@@ -572,7 +574,7 @@ def test_anthropics_client_counts_and_both_auth_headers_work(product: Product) -
         )
 
 
-def test_what_a_dialect_cannot_say_is_refused_by_name(product: Product) -> None:
+def test_what_a_provider_api_cannot_say_is_refused_by_name(product: Product) -> None:
     for model, member in (("claude/m", "seed"), ("workers/m", "logit_bias")):
         value: Any = 5 if member == "seed" else {"1": 1}
         answer = product.post("chat", model, **{member: value})

@@ -1,4 +1,4 @@
-"""What callers of OpenAI's dialect rely on: bases, headers, chunks, tools, limits, refusals."""
+"""What clients of OpenAI's API rely on: bases, headers, chunks, tools, limits, refusals."""
 
 import json
 from collections.abc import Iterator
@@ -84,7 +84,7 @@ def test_every_answer_carries_our_headers(product: Running, *, stream: bool) -> 
         assert other.headers[name] != good.headers[name]
 
 
-def test_what_is_not_there_is_said_in_the_dialects_shape(product: Running) -> None:
+def test_what_is_not_there_is_said_in_the_client_apis_shape(product: Running) -> None:
     for path in ("/v1/nothing", "/api/v1/nothing"):
         answer = httpx.post(
             base(product, path), json={}, headers={"x-api-key": product.key}, timeout=30
