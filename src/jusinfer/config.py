@@ -357,7 +357,12 @@ def file_is_open(settings: Settings) -> bool:
     """Tell whether the settings' file may hold a secret and others may read or change it."""
     if settings.config_file is None or not settings.has_secret_file:
         return False
-    found = Path(settings.config_file).stat()
+    return is_open(settings.config_file)
+
+
+def is_open(path: str) -> bool:
+    """Tell whether others may read or change a file that should be private; raises OSError."""
+    found = Path(path).stat()
     return is_exposed(stat.S_IMODE(found.st_mode), found.st_uid, os.geteuid())
 
 

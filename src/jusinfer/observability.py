@@ -11,7 +11,7 @@ from typing import Final, TextIO
 
 import msgspec
 
-from jusinfer.domain.printable import printable
+from jusinfer.domain.printable import printable, printable_json
 
 FIELDS: Final = frozenset(
     {
@@ -106,7 +106,7 @@ class Events:
 
     def _line(self, row: dict[str, Scalar]) -> str:
         if not self._is_terminal:
-            return msgspec.json.encode(row).decode()
+            return printable_json(msgspec.json.encode(row).decode())
         at, process, event, *rest = row.items()
         words = printable(" ".join(f"{name}={value}" for name, value in rest))
         return f"{str(at[1])[11:19]} {process[1]:<10} {event[1]} {words}".rstrip()

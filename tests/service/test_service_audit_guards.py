@@ -136,3 +136,19 @@ def test_a_clock_that_was_set_back_is_remarked_and_hides_no_entry(
     assert [one.seq for one in found] == [*range(first + 1, first + 6)]
     later = since + dt.timedelta(days=3)
     assert audit_log.list_entries(world, OPERATOR, later, 10) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "ALTER TABLE audit_entry RENAME TO hidden",
+        "DROP TABLE audit_head CASCADE",
+        "ALTER TABLE audit_entry RENAME TO hidden; CREATE VIEW audit_entry AS TABLE hidden",
+    ],
+)
+def test_a_table_that_was_taken_away_is_said_to_be(world: Services, dsn: str, change: str) -> None:
+    with psycopg.connect(dsn) as connection:
+        connection.execute(change.encode())
+    fault = audit_log.verify(world, OPERATOR, None).fault
+    assert fault is not None
+    assert "is missing: audit_" in fault.what

@@ -332,9 +332,13 @@ def test_a_server_of_an_earlier_version_is_locked(tmp_path: Path, *, is_running:
     server = unlocked(tmp_path)
     try:
         assert lets_in_without_a_password(server)
+        stranger = psycopg.connect(server.dsn.replace("//", "//postgres@", 1), autocommit=True)
         if not is_running:
             server.stop()
-        with psycopg.connect(server.start()) as connection:
+        started = server.start()
+        with stranger, pytest.raises(psycopg.OperationalError):
+            stranger.execute("SELECT 1")
+        with psycopg.connect(started) as connection:
             assert connection.execute(
                 "SELECT type, auth_method FROM pg_hba_file_rules"
             ).fetchall() == [("local", "scram-sha-256")]

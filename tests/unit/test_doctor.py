@@ -25,6 +25,30 @@ def test_an_open_file_and_a_plain_listener_fail(tmp_path: Path) -> None:
     assert "settings file" not in found(tmp_path, text)
 
 
+def test_headers_in_an_open_file_are_warned_of_as_they_may_be_no_secret(tmp_path: Path) -> None:
+    text = '[[upstream]]\nname = "openai"\nheaders = { "x-title" = "mine" }\n'
+    assert found(tmp_path, text)["settings file"][0] == "warn"
+
+
+def test_the_key_of_tls_is_looked_at_and_may_be_missing(tmp_path: Path) -> None:
+    key = tmp_path / "key.pem"
+    key.write_text("")
+    listen = f'[listen]\ntls_certificate = "{key}"\ntls_key = "{key}"\n'
+    file = tmp_path / "jusinfer.toml"
+    file.write_text(listen)
+    settings = config.load(config.Overrides(config_file=str(file), data_dir=str(tmp_path)), {})
+
+    def seen() -> list[str]:
+        return [one.state for one in doctor._files(settings) if one.check == "TLS key"]
+
+    key.chmod(0o640)
+    assert seen() == ["warn"]
+    key.chmod(0o600)
+    assert seen() == []
+    key.unlink()
+    assert seen() == ["fail"]
+
+
 @pytest.mark.parametrize(
     ("pattern", "swaps", "states"),
     [

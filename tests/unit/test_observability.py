@@ -59,3 +59,10 @@ def test_metrics_of_one_name_stand_together() -> None:
         "# TYPE b gauge",
         "b 2.5",
     ]
+
+
+def test_a_line_for_a_program_holds_no_character_that_acts_on_a_terminal() -> None:
+    stream = io.StringIO()
+    Events("gateway", stream).emit("x", path="a\x9b31m\u202eb\u2028\x7f")
+    assert stream.getvalue().removesuffix("\n").isprintable()
+    assert json.loads(stream.getvalue())["path"] == "a\x9b31m\u202eb\u2028\x7f"

@@ -117,8 +117,11 @@ def _files(settings: Settings) -> Iterator[Finding]:
         else:
             yield Finding("data directory", "ok", str(data_dir))
     key = settings.listen.tls_key
-    if key is not None and stat.S_IMODE(Path(key).stat().st_mode) & 0o077:
-        yield Finding("TLS key", "warn", f"others may read it; chmod 600 {key}")
+    try:
+        if key is not None and config.is_open(key):
+            yield Finding("TLS key", "warn", f"others may read it; chmod 600 {key}")
+    except OSError as error:
+        yield Finding("TLS key", "fail", f"{key} cannot be read ({error.strerror})")
 
 
 def _exposure(settings: Settings) -> Iterator[Finding]:

@@ -35,6 +35,10 @@ def list_entries(
 def verify(world: Services, operator: Operator, kept: Head | None) -> Verdict:
     """Follow the whole chain; the verdict names the first entry that is not what it was."""
     with world.database.snapshot(operator, Action.AUDIT_VERIFY) as tx:
+        gone = audit_log.missing_tables(tx)
+        if gone:
+            fault = Fault(1, f"what holds the log is missing: {', '.join(gone)}")
+            return Verdict(0, Head(0, audit_chain.FIRST_DIGEST), fault)
         stored = audit_log.head(tx)
         verdict = audit_chain.verify(audit_log.entries(tx), stored or NO_HEAD, kept)
         missing = audit_log.missing_guards(tx)

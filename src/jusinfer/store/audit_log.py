@@ -39,6 +39,9 @@ GUARDS: Final[Mapping[str, Guard]] = {
     "audit_head_stays": Guard("audit_head", REFUSE, _ROW | _BEFORE | _DELETE),
     "audit_head_no_truncate": Guard("audit_head", REFUSE, _BEFORE | _TRUNCATE),
 }
+TABLES: Final = """
+SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
+"""
 # With a condition, or for some columns only, a trigger of the same name forbids less.
 TRIGGERS: Final = """
 SELECT t.tgname, c.relname, p.proname, t.tgtype FROM pg_trigger t
@@ -70,6 +73,12 @@ def latest(tx: Reader, scope: TenantScope, since: dt.datetime | None, rows_max: 
         query = query.where(audit_entry.c.seq >= first.scalar_subquery())
     rows = tx.execute(query.order_by(audit_entry.c.seq.desc()).limit(rows_max)).all()
     return [_entry(row) for row in reversed(rows)]
+
+
+def missing_tables(tx: Reader) -> list[str]:
+    """Give the log's tables that somebody took away, or put something else in the place of."""
+    found = set(tx.execute(sa.text(TABLES)).scalars())
+    return sorted({audit_entry.name, audit_head.name} - found)
 
 
 def head(tx: Reader) -> Head | None:

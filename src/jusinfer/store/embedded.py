@@ -66,6 +66,13 @@ SETTINGS: Final[Mapping[str, str]] = {
 }
 
 
+# Whoever is signed in to a server that let everyone in may be anyone.
+END_OTHERS: Final = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
+"""
+
+
 class EmbeddedPostgres:
     """One PostgreSQL in `<data_dir>/postgres`, reachable over a Unix socket only."""
 
@@ -337,6 +344,21 @@ class EmbeddedPostgres:
             write_secret(self._secret_file, password.encode())
             hba.write_text(HBA, "utf-8")
             connection.execute("SELECT pg_reload_conf()")
+            self._wait_until_locked(trusted)
+            connection.execute(END_OTHERS)
+
+    def _wait_until_locked(self, trusted: str) -> None:
+        """Wait until nobody comes in without a password; the server reads its rules later."""
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            try:
+                psycopg.connect(trusted).close()
+            except psycopg.OperationalError:
+                return
+            time.sleep(POLL_SECONDS)
+        raise StoreError(
+            f"{self._data}: the server that runs still lets anyone in; stop it and start again"
+        )
 
     def _pid(self) -> int | None:
         """Give the server's process id, if it is alive and serves this directory.

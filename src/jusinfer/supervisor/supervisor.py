@@ -61,6 +61,9 @@ class Supervisor:
                 path=settings.config_file,
                 hint="it may hold a secret; chmod 600",
             )
+        key = settings.listen.tls_key
+        if key is not None and Path(key).exists() and config.is_open(key):
+            self._events.emit("tls_key_readable_by_others", path=key, hint="chmod 600")
         with contextlib.ExitStack() as ends:
             ends.callback(data_directory.DataDirLock(Path(settings.data_dir)).close)
             listen = settings.listen
