@@ -83,7 +83,7 @@ def _measure(plan: Plan, figures: dict[str, object]) -> list[str]:
     cells: dict[str, object] = {}
     kinds: list[tuple[str, Callable[[Plan, groups.Say], Outcome]]] = [("main rows", groups.main)]
     if not plan.is_quick:
-        kinds += [("TLS from callers", groups.tls), ("many tenants", groups.many_tenants)]
+        kinds += [("TLS from clients", groups.tls), ("many tenants", groups.many_tenants)]
     for name, measure in kinds:
         try:
             found = measure(plan, _say)

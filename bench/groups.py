@@ -196,7 +196,7 @@ def _by_surface(subject: Subject, seconds: float) -> Cell:
 
 
 def tls(plan: Plan, say: Say) -> Outcome:
-    """Measure TLS from callers, which a product offers at its one port or does not."""
+    """Measure TLS from clients, which a product offers at its one port or does not."""
     with staged() as stage:
         upstream = stage.upstream()
         pair, _ = stage.authority()
@@ -205,7 +205,7 @@ def tls(plan: Plan, say: Say) -> Outcome:
         product = stage.product(PRODUCT, config, tls=pair)
         floor = nginx.proxy(stage, "proxy", static, is_buffered=True, pair=pair)
         rows = [
-            _plain(stage, "TLS from callers, 32 connections", 32, [floor, product], bodies.tiny)
+            _plain(stage, "TLS from clients, 32 connections", 32, [floor, product], bodies.tiny)
         ]
         return Outcome(rows, play(rows, plan.rounds, plan.seconds, say), [])
 

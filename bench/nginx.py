@@ -84,7 +84,7 @@ def _start(stage: Stage, name: str, rest: str) -> int:
     folder = stage.folder / name
     folder.mkdir()
     file = folder / "nginx.conf"
-    # A caller's connection and a provider's for each stream; more than files are refused.
+    # A client's connection and a provider's for each stream; more than files are refused.
     connections = min(os.sysconf("SC_OPEN_MAX"), machine.FILES_WANTED)
     file.write_text(HEAD.format(folder=folder, connections=connections) + rest)
     master = stage.start([shutil.which("nginx") or "nginx", "-c", str(file)], name)

@@ -162,7 +162,7 @@ def _chunk(event: str) -> bytes:
 
 
 class Connection:
-    """One caller: what came of its request, what is still to be sent, where its plan stands."""
+    """One client: what came of its request, what is still to be sent, where its plan stands."""
 
     def __init__(self, own: socket.socket) -> None:
         self.socket = own
@@ -174,13 +174,13 @@ class Connection:
 
 
 class Upstream:
-    """All callers, in one thread."""
+    """All clients, in one thread."""
 
     def __init__(self, listener: socket.socket) -> None:
         self._listener = listener
         self._epoll = select.epoll()
         self._epoll.register(listener.fileno(), select.EPOLLIN)
-        self._callers: dict[int, Connection] = {}
+        self._clients: dict[int, Connection] = {}
         self._due: list[tuple[float, int, Connection]] = []
         self._count = 0
         self._held: list[Connection] = []
@@ -201,16 +201,16 @@ class Upstream:
             for descriptor, mask in self._epoll.poll(wait):
                 if descriptor == self._listener.fileno():
                     self._accept()
-                elif descriptor in self._callers:
-                    self._serve(self._callers[descriptor], mask)
+                elif descriptor in self._clients:
+                    self._serve(self._clients[descriptor], mask)
             now = time.monotonic()
             while self._due and self._due[0][0] <= now:
                 self._advance(heapq.heappop(self._due)[2], now)
 
     def close(self) -> None:
         """Close every connection."""
-        for caller in list(self._callers.values()):
-            self._drop(caller)
+        for client in list(self._clients.values()):
+            self._drop(client)
         self._epoll.close()
         self._listener.close()
 
@@ -222,106 +222,106 @@ class Upstream:
                 return
             own.settimeout(0)
             own.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._callers[own.fileno()] = Connection(own)
+            self._clients[own.fileno()] = Connection(own)
             self._epoll.register(own.fileno(), select.EPOLLIN)
 
-    def _serve(self, caller: Connection, mask: int) -> None:
+    def _serve(self, client: Connection, mask: int) -> None:
         if mask & select.EPOLLOUT:
-            self._send(caller, b"")
-        if not mask & ~select.EPOLLOUT or caller.is_closed:
+            self._send(client, b"")
+        if not mask & ~select.EPOLLOUT or client.is_closed:
             return
         try:
-            data = caller.socket.recv(1 << 18)
+            data = client.socket.recv(1 << 18)
         except BlockingIOError:
             return
         except OSError:
             data = b""
-        caller.taken += data
-        if not data or len(caller.taken) > BODY_BYTES_MAX:
-            self._drop(caller)
+        client.taken += data
+        if not data or len(client.taken) > BODY_BYTES_MAX:
+            self._drop(client)
             return
-        self._read(caller)
+        self._read(client)
 
-    def _read(self, caller: Connection) -> None:
-        while caller.plan is None and not caller.is_closed:
-            blank = caller.taken.find(b"\r\n\r\n")
+    def _read(self, client: Connection) -> None:
+        while client.plan is None and not client.is_closed:
+            blank = client.taken.find(b"\r\n\r\n")
             if blank < 0:
                 return
             end = blank + 4
-            head = bytes(caller.taken[:end])
+            head = bytes(client.taken[:end])
             if b"chunked" in head.lower():
-                last = caller.taken.find(b"0\r\n\r\n", end)
+                last = client.taken.find(b"0\r\n\r\n", end)
                 if last < 0:
                     return
                 size = last + 5
             else:
                 length = LENGTH.search(head)
                 size = end + (int(length[1]) if length else 0)
-            if len(caller.taken) < size:
+            if len(client.taken) < size:
                 return
-            body = bytes(caller.taken[end:size])
-            del caller.taken[:size]
-            self._answer(caller, head, body)
+            body = bytes(client.taken[end:size])
+            del client.taken[:size]
+            self._answer(client, head, body)
 
-    def _answer(self, caller: Connection, head: bytes, body: bytes) -> None:
+    def _answer(self, client: Connection, head: bytes, body: bytes) -> None:
         path = head.split(b" ", 2)[1]
         if path.endswith(b"/end"):
             held, self._held = self._held, []
             now = time.monotonic()
             for other in held:
                 self._advance(other, now)
-            caller.plan = self._ended
+            client.plan = self._ended
         elif path.endswith(b"/models"):
-            caller.plan = self._models
+            client.plan = self._models
         else:
             is_messages = b"/messages" in path
             found = re.search(rb"bench/(short|paced|burst|held|big)\b", body)
             name = b"" if found is None else found[0]
-            caller.plan = self._plans.get((is_messages, name), self._unknown)
-        caller.place = 0
-        self._advance(caller, time.monotonic())
+            client.plan = self._plans.get((is_messages, name), self._unknown)
+        client.place = 0
+        self._advance(client, time.monotonic())
 
-    def _advance(self, caller: Connection, now: float) -> None:
-        plan = caller.plan
-        if plan is None or caller.is_closed:
+    def _advance(self, client: Connection, now: float) -> None:
+        plan = client.plan
+        if plan is None or client.is_closed:
             return
-        self._send(caller, plan.writes[caller.place])
-        caller.place += 1
-        if caller.place == len(plan.writes):
-            caller.plan = None
-            self._read(caller)
+        self._send(client, plan.writes[client.place])
+        client.place += 1
+        if client.place == len(plan.writes):
+            client.plan = None
+            self._read(client)
         elif plan.is_held:
-            self._held.append(caller)
+            self._held.append(client)
         else:
             self._count += 1
-            heapq.heappush(self._due, (now + PAUSE_SECONDS, self._count, caller))
+            heapq.heappush(self._due, (now + PAUSE_SECONDS, self._count, client))
 
-    def _send(self, caller: Connection, data: bytes) -> None:
-        if caller.is_closed:
+    def _send(self, client: Connection, data: bytes) -> None:
+        if client.is_closed:
             return
-        waited = bool(caller.waiting)
+        waited = bool(client.waiting)
         if waited:
-            caller.waiting += data
-            data = bytes(caller.waiting)
+            client.waiting += data
+            data = bytes(client.waiting)
         try:
-            sent = caller.socket.send(data)
+            sent = client.socket.send(data)
         except BlockingIOError:
             sent = 0
         except OSError:
-            self._drop(caller)
+            self._drop(client)
             return
-        caller.waiting = bytearray(data[sent:]) if sent < len(data) else bytearray()
-        if bool(caller.waiting) != waited:
-            also = select.EPOLLOUT if caller.waiting else 0
-            self._epoll.modify(caller.socket.fileno(), select.EPOLLIN | also)
+        client.waiting = bytearray(data[sent:]) if sent < len(data) else bytearray()
+        if bool(client.waiting) != waited:
+            also = select.EPOLLOUT if client.waiting else 0
+            self._epoll.modify(client.socket.fileno(), select.EPOLLIN | also)
 
-    def _drop(self, caller: Connection) -> None:
-        if caller.is_closed:
+    def _drop(self, client: Connection) -> None:
+        if client.is_closed:
             return
-        caller.is_closed = True
-        del self._callers[caller.socket.fileno()]
-        self._epoll.unregister(caller.socket.fileno())
-        caller.socket.close()
+        client.is_closed = True
+        del self._clients[client.socket.fileno()]
+        self._epoll.unregister(client.socket.fileno())
+        client.socket.close()
 
 
 def listen(port: int) -> socket.socket:

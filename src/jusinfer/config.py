@@ -42,7 +42,7 @@ class ConfigError(Exception):
 
 
 class ListenSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where callers and operators reach the product."""
+    """Where clients and operators reach the product."""
 
     host: str = "127.0.0.1"
     port: int = 8787

@@ -1,6 +1,6 @@
 """What a process tells its operator: events with a closed list of fields, and counters.
 
-An event is a name and scalar fields from `FIELDS`; no field can carry free text of a caller. An
+An event is a name and scalar fields from `FIELDS`; no field can carry free text of a client. An
 unknown field raises in strict mode (tests) and is dropped and counted otherwise.
 """
 

@@ -1,4 +1,4 @@
-"""What callers without a good key may cost others: nearly nothing."""
+"""What clients without a good key may cost others: nearly nothing."""
 
 import secrets
 import socket

@@ -1,4 +1,4 @@
-"""Short texts that a caller or a provider wrote are nowhere: in no table, file, log or terminal."""
+"""Short texts that a client or a provider wrote are nowhere: in no table, file, log or terminal."""
 
 import json
 import random

@@ -201,7 +201,7 @@ def test_leaving_a_stream_stops_the_upstream_and_charges_what_was_sent(product: 
         rows = product.cli("usage")
         return (
             any(row["completions"] for row in rows)
-            and _outcomes(product).get("cut_by_caller", 0) >= 1
+            and _outcomes(product).get("cut_by_client", 0) >= 1
         )
 
     wait_until(posted, 15)

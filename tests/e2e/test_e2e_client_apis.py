@@ -367,7 +367,7 @@ def test_a_broken_stream_ends_honestly_and_is_charged_for_what_came(
 
 @pytest.mark.parametrize("name", ["plain", "claude", "workers", "router"])
 @pytest.mark.parametrize("client_api", CLIENT_APIS)
-def test_a_refusal_comes_in_the_callers_wire_format_and_costs_nothing(
+def test_a_refusal_comes_in_the_clients_wire_format_and_costs_nothing(
     product: Product, client_api: str, name: str
 ) -> None:
     for stream in (False, True):
@@ -389,7 +389,7 @@ def test_a_passing_failure_is_tried_again_unseen(product: Product, name: str) ->
 
 
 @pytest.mark.parametrize("client_api", ["chat", "responses", "messages"])
-def test_a_caller_who_leaves_pays_for_what_was_made(product: Product, client_api: str) -> None:
+def test_a_client_who_leaves_pays_for_what_was_made(product: Product, client_api: str) -> None:
     path = {"chat": "chat/completions"}.get(client_api, client_api)
     body: dict[str, Any] = {"model": "slow/m", "stream": True, "max_tokens": 500}
     body["messages"] = HELLO
@@ -402,7 +402,7 @@ def test_a_caller_who_leaves_pays_for_what_was_made(product: Product, client_api
             if number > 60:
                 break
     row = product.receipt(answer)
-    assert row["jusinfer"]["outcome"] == "cut_by_caller"
+    assert row["jusinfer"]["outcome"] == "cut_by_client"
     assert 0 < row["tokens_completion"] < 200
     assert row["total_cost"] > 0
 
@@ -430,7 +430,7 @@ def test_an_account_without_quota_is_left_alone_and_no_request_is_repeated(
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_silent_upstream_is_raced_and_the_loser_costs_the_caller_nothing(
+def test_a_silent_upstream_is_raced_and_the_loser_costs_the_client_nothing(
     product: Product, *, stream: bool
 ) -> None:
     for _ in range(60):

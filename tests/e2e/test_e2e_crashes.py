@@ -21,16 +21,16 @@ US_PER_SECOND = 1_000_000
 
 
 class Load:
-    """Callers that ask without pause and keep the ids of what they were answered."""
+    """Clients that ask without pause and keep the ids of what they were answered."""
 
-    def __init__(self, product: Running, model: str, callers: int, **fields: object) -> None:
+    def __init__(self, product: Running, model: str, clients: int, **fields: object) -> None:
         self.answered: list[str] = []
         self.refused: list[int] = []
         self.cut = 0
         self._stop = threading.Event()
         self._product = product
         self._body = {"model": model, "messages": [{"role": "user", "content": "Hi"}]} | fields
-        self._threads = [threading.Thread(target=self._run) for _ in range(callers)]
+        self._threads = [threading.Thread(target=self._run) for _ in range(clients)]
 
     @contextmanager
     def running(self) -> Iterator["Load"]:

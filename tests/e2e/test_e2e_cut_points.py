@@ -1,4 +1,4 @@
-"""Each cut point met in the whole product: what the caller pays and what the receipt says."""
+"""Each cut point met in the whole product: what the client pays and what the receipt says."""
 
 import json
 import socket
@@ -111,17 +111,17 @@ def half(product: Running, model: str, stop_at: int) -> str:
     return names[1][:32]
 
 
-def test_a_caller_that_leaves_in_mid_stream_pays_for_what_was_produced(product: Running) -> None:
+def test_a_client_that_leaves_in_mid_stream_pays_for_what_was_produced(product: Running) -> None:
     completion_id = half(product, "sandbox/tokens?n=150&token_ms=20", 10)
     row = row_of(product, completion_id)
-    assert row["outcome"] == "cut_by_caller"
+    assert row["outcome"] == "cut_by_client"
     assert 5 <= row["completion_tokens"] <= 60
     assert row["is_estimated"]
     assert row["charge_nano"] > 0
 
 
 @pytest.mark.parametrize("model", ["sandbox/slow_head?ms=9000", "sandbox/stall?before=head"])
-def test_a_caller_that_leaves_before_the_first_token_pays_nothing(
+def test_a_client_that_leaves_before_the_first_token_pays_nothing(
     product: Running, model: str
 ) -> None:
     body = json.dumps(
@@ -129,8 +129,8 @@ def test_a_caller_that_leaves_before_the_first_token_pays_nothing(
     ).encode()
     with psycopg.connect(product.dsn) as connection:
         before = connection.execute("SELECT count(*) FROM usage_record").fetchone()
-    with socket.create_connection(("127.0.0.1", product.port), timeout=20) as caller:
-        caller.sendall(
+    with socket.create_connection(("127.0.0.1", product.port), timeout=20) as client:
+        client.sendall(
             f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer "
             f"{product.key}\r\ncontent-length: {len(body)}\r\n\r\n".encode()
             + body
@@ -149,11 +149,11 @@ def test_a_caller_that_leaves_before_the_first_token_pays_nothing(
         return bool(found)
 
     wait_until(is_posted, 20)
-    assert found[-1][:2] == ("cut_by_caller", 0)
+    assert found[-1][:2] == ("cut_by_client", 0)
 
 
 def test_a_worker_that_is_killed_charges_nothing_for_what_was_in_flight(product: Running) -> None:
-    # One stream is cut by its caller first: it is charged, once its worker has seen it. Another is
+    # One stream is cut by its client first: it is charged, once its worker has seen it. Another is
     # killed with its worker.
     cut = half(product, "sandbox/tokens?n=190&token_ms=50", 3)
     assert row_of(product, cut)["charge_nano"] > 0
@@ -165,15 +165,15 @@ def test_a_worker_that_is_killed_charges_nothing_for_what_was_in_flight(product:
             "messages": [{"role": "user", "content": "hello"}],
         }
     ).encode()
-    with socket.create_connection(("127.0.0.1", product.port), timeout=20) as caller:
-        caller.sendall(
+    with socket.create_connection(("127.0.0.1", product.port), timeout=20) as client:
+        client.sendall(
             f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer "
             f"{product.key}\r\ncontent-length: {len(body)}\r\n\r\n".encode()
             + body
         )
         got = b""
         while got.count(b"data: ") < 3:
-            got += caller.recv(65536)
+            got += client.recv(65536)
         killed = got.decode().lower().split("x-jusinfer-completion-id: ")[1][:32]
         for pid in product.gateways:
             kill(pid)

@@ -23,7 +23,7 @@ def asked(product: Running, page: str) -> httpx.Response:
 
 def readiness(product: Running) -> dict[str, Any]:
     answer = asked(product, "readyz")
-    assert answer.status_code == 200, "callers are served all the same"
+    assert answer.status_code == 200, "clients are served all the same"
     return dict(answer.json())
 
 

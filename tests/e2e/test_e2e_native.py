@@ -68,17 +68,17 @@ class Product:
             timeout=60,
         )
 
-    def begun(self, client_api: str, model: str, caller: socket.socket) -> str:
+    def begun(self, client_api: str, model: str, client: socket.socket) -> str:
         """Ask, read until words come, and give the completion's id."""
         body = json.dumps(self.body(client_api, model)).encode()
-        caller.sendall(
+        client.sendall(
             f"POST /v1/{client_api} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {self.key}\r\n"
             f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n".encode()
             + body
         )
         got = b""
         while got.count(b"_delta") + got.count(b".delta") < 8:
-            part = caller.recv(65536)
+            part = client.recv(65536)
             assert part, got
             got += part
         return got.decode().lower().split("x-jusinfer-completion-id: ")[1][:32]
@@ -135,11 +135,11 @@ def product(tmp_path_factory: pytest.TempPathFactory, provider: OddProvider) -> 
 
 
 @pytest.mark.parametrize("client_api", CLIENT_APIS)
-def test_a_caller_who_leaves_pays_for_what_was_made(product: Product, client_api: str) -> None:
-    with socket.create_connection(("127.0.0.1", product.running.port), timeout=30) as caller:
-        left = product.begun(client_api, f"{client_api}/slow", caller)
+def test_a_client_who_leaves_pays_for_what_was_made(product: Product, client_api: str) -> None:
+    with socket.create_connection(("127.0.0.1", product.running.port), timeout=30) as client:
+        left = product.begun(client_api, f"{client_api}/slow", client)
     row = product.row(left)
-    assert row["outcome"] == "cut_by_caller"
+    assert row["outcome"] == "cut_by_client"
     assert row["is_estimated"]
     assert 0 < row["completion_tokens"] < 170
     assert row["charge_nano"] > 0

@@ -235,7 +235,7 @@ def test_who_leaves_a_stream_pays_for_what_was_made_and_no_more(product: Running
     wait_until(lambda: product.sandbox("counts")[model]["cancelled"] == 1, 10)
     wait_until(lambda: receipts(product, name), 10)
     outcome, tokens, charge_nano = receipts(product, name)[0]
-    assert outcome == "cut_by_caller"
+    assert outcome == "cut_by_client"
     assert 4 <= tokens <= product.sandbox("counts")[model]["tokens"] + 1
     assert 0 < charge_nano < 1_000_000
 

@@ -208,7 +208,7 @@ def test_a_stream_that_is_cut_is_asked_about_and_nothing_is_charged_for_it(
     assert product.running.cli("ledger", "verify")["findings"]
 
 
-def test_a_caller_who_leaves_is_asked_about_too(product: Product) -> None:
+def test_a_client_who_leaves_is_asked_about_too(product: Product) -> None:
     with httpx.stream(
         "POST",
         f"http://127.0.0.1:{product.running.port}/v1/chat/completions",
@@ -226,7 +226,7 @@ def test_a_caller_who_leaves_is_asked_about_too(product: Product) -> None:
     outcome = product.rows(
         "SELECT outcome, is_estimated FROM usage_record WHERE completion_id = %s", completion_id
     )
-    assert outcome == [("cut_by_caller", True)]
+    assert outcome == [("cut_by_client", True)]
 
 
 @pytest.mark.parametrize(

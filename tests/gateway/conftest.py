@@ -1,4 +1,4 @@
-"""A real server on a loop of its own thread, and callers that speak raw bytes to it."""
+"""A real server on a loop of its own thread, and clients that speak raw bytes to it."""
 
 import asyncio
 import contextlib
@@ -28,7 +28,7 @@ PIECE = b"p" * 16_384
 
 
 class Answer(msgspec.Struct):
-    """One answer as a caller sees it."""
+    """One answer as a client sees it."""
 
     status: int
     headers: dict[str, str]
@@ -50,7 +50,7 @@ class Held:
         self.gone = threading.Event()
         self.paused = threading.Event()
         self.resumed = threading.Event()
-        responder.caller = self
+        responder.client = self
 
     def client_disconnected(self) -> None:
         self.gone.set()
@@ -63,7 +63,7 @@ class Held:
 
 
 class Flood(Held):
-    """Writes pieces as long as the caller takes them, and counts what it wrote."""
+    """Writes pieces as long as the client takes them, and counts what it wrote."""
 
     def __init__(self, request: Request, responder: Responder, pieces: int) -> None:
         super().__init__(request, responder)
@@ -109,11 +109,11 @@ class App:
         elif request.path == "/big":
             responder.send(200, b"", b"b" * int(request.query))
         elif request.path == "/fault":
-            raise KeyError("words of a caller")
+            raise KeyError("words of a client")
         elif request.path == "/late_fault":
             responder.start(200, b"")
             responder.write(b"begun")
-            raise KeyError("words of a caller")
+            raise KeyError("words of a client")
         else:
             body = b"%b %b %b" % (request.method.encode(), request.target, request.body)
             responder.send(200, b"content-type: text/plain\r\n", body)
@@ -149,7 +149,7 @@ class App:
 
 
 class Wire:
-    """A caller's socket: raw bytes out, answers in."""
+    """A client's socket: raw bytes out, answers in."""
 
     def __init__(self, line: socket.socket) -> None:
         self.line = line

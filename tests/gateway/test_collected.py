@@ -11,7 +11,7 @@ from jusinfer.gateway.http.connection_pool import Failure, FailureKind
 from jusinfer.gateway.http.response_writer import Responder
 from jusinfer.gateway.state import WorkerState
 
-CALLERS = 30
+CLIENTS = 30
 PIECE = 16 * 1024
 PIECES = 16
 BOUND = 4 * PIECE * PIECES
@@ -88,7 +88,7 @@ def begun(
     gateway = Gateway(context, cast("Any", None), cast("Any", None))
     turns = [{"role": "user", "content": "Hello!"}]
     body = {"model": "chat/model", "messages": turns, "max_tokens": 9} | fields
-    for _ in range(CALLERS):
+    for _ in range(CLIENTS):
         lines.append(Line())
         responder = Responder(lines[-1], minor=1, keep=True, is_head=False)
         gateway.handle(asked(path, json.dumps(body).encode(), {}), responder)
@@ -118,21 +118,21 @@ def test_all_whole_answers_together_stay_within_the_bound_and_end(
     most = rounds = 0
     while context.active:
         rounds += 1
-        assert rounds < 10 * CALLERS * PIECES
+        assert rounds < 10 * CLIENTS * PIECES
         for one in upstreams.opened:
             one.send()
             most = max(most, upstreams.held_bytes())
         ticked(context)
     # Each upstream has sent one piece when it hears that it must wait.
-    assert BOUND // 2 < most <= BOUND + CALLERS * PIECE
-    assert len(upstreams.opened) == CALLERS
+    assert BOUND // 2 < most <= BOUND + CLIENTS * PIECE
+    assert len(upstreams.opened) == CLIENTS
     assert all(line.data.startswith(b"HTTP/1.1 200 ") for line in lines)
     assert all(line.data.count(b"x" * PIECE) for line in lines)
     ticked(context)
     assert context.collected.held_bytes == 0
 
 
-def test_what_waits_for_slow_callers_leaves_less_for_answers_that_are_read() -> None:
+def test_what_waits_for_slow_clients_leaves_less_for_answers_that_are_read() -> None:
     context, upstreams, _ = begun(b"application/json", CHAT)
     context.collected.unread_bytes = BOUND
     for one in upstreams.opened:
@@ -141,7 +141,7 @@ def test_what_waits_for_slow_callers_leaves_less_for_answers_that_are_read() -> 
     context.collected.unread_bytes = 0
     ticked(context)
     # As many are read again as have room for what may come at once.
-    assert 0 < sum(one.is_paused for one in upstreams.opened) < CALLERS
+    assert 0 < sum(one.is_paused for one in upstreams.opened) < CLIENTS
     context.collected.bytes_max *= 100
     ticked(context)
     assert not any(one.is_paused for one in upstreams.opened)
@@ -154,14 +154,14 @@ def test_the_upstream_is_not_blamed_for_the_time_in_which_it_is_not_read() -> No
         one.send()
     # One is read on, whatever is held: it says no more, and falls. Those that wait do not.
     now = NOW
-    while len(context.active) == CALLERS:
+    while len(context.active) == CLIENTS:
         now += 60.0
         context.loop.time = lambda now=now: now  # type: ignore[method-assign]
         ticked(context, now)
-    assert len(context.active) == CALLERS - 1
+    assert len(context.active) == CLIENTS - 1
     assert sum(bool(line.data) for line in lines) == 1
     ticked(context, now + 1)
-    assert len(context.active) == CALLERS - 1
+    assert len(context.active) == CLIENTS - 1
 
 
 def test_a_stream_of_events_is_not_held_back() -> None:

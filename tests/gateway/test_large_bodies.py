@@ -111,11 +111,11 @@ def test_a_large_body_at_fault_is_refused(path: str) -> None:
 
 
 @pytest.mark.parametrize("path", SENT)
-def test_nothing_is_sent_for_a_caller_that_left_meanwhile(path: str) -> None:
+def test_nothing_is_sent_for_a_client_that_left_meanwhile(path: str) -> None:
     def leave(responder: Responder) -> None:
         responder.is_gone = True
-        assert responder.caller is not None
-        responder.caller.client_disconnected()
+        assert responder.client is not None
+        responder.client.client_disconnected()
 
     played = Played(path, json.dumps(BODIES[path]).encode(), leave)
     assert not played.faults
@@ -123,7 +123,7 @@ def test_nothing_is_sent_for_a_caller_that_left_meanwhile(path: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["read", "write_request"])
-def test_a_fault_in_reading_or_writing_is_told_to_the_caller(
+def test_a_fault_in_reading_or_writing_is_told_to_the_client(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: Any) -> CompletionRequest:

@@ -1,4 +1,4 @@
-"""What is read of strangers, what all requests hold together, and what slow callers are kept."""
+"""What is read of strangers, what all requests hold together, and what slow clients are kept."""
 
 import asyncio
 import time
@@ -53,7 +53,7 @@ def test_little_of_a_body_is_read_before_its_sender_is_known(serve: Serve) -> No
             sent += wire.line.send(b"b" * 64 * KIB)
     except TimeoutError:
         pass
-    # What is more than it waits in the kernel's buffers, as with any caller.
+    # What is more than it waits in the kernel's buffers, as with any client.
     assert server.call(lambda: server.server.held_bytes) <= 64 * KIB + 256 * KIB
     wire.line.settimeout(5)
     request, visitor = server.app.greeted[0]
@@ -160,9 +160,9 @@ def test_a_body_counts_until_its_request_is_answered(serve: Serve) -> None:
     assert server.dial().send(post("/", 50_000) + b"x" * 50_000).answer().status == 200
 
 
-def test_a_caller_that_takes_nothing_is_cut_below_the_high_water_mark_too(serve: Serve) -> None:
+def test_a_client_that_takes_nothing_is_cut_below_the_high_water_mark_too(serve: Serve) -> None:
     server = serve(
-        caller_write_stall_seconds=0.5,
+        client_write_stall_seconds=0.5,
         write_high_water_bytes=64 * MIB,
         write_low_water_bytes=MIB,
     )
@@ -177,7 +177,7 @@ def test_a_caller_that_takes_nothing_is_cut_below_the_high_water_mark_too(serve:
 
 
 class Line:
-    """A transport that holds what its caller has not taken."""
+    """A transport that holds what its client has not taken."""
 
     def __init__(self) -> None:
         self.waiting_bytes = 0
@@ -208,7 +208,7 @@ def test_a_few_bytes_now_and_then_are_nothing(taken_bytes: int, *, is_kept: bool
     assert unread.stalled_seconds(2_000) == 0
 
 
-def test_what_waits_for_slow_callers_has_a_bound_and_the_slowest_goes_first(serve: Serve) -> None:
+def test_what_waits_for_slow_clients_has_a_bound_and_the_slowest_goes_first(serve: Serve) -> None:
     server = serve(unread_bytes_total_max=24 * MIB)
     ask = f"GET /big?{16 * MIB} HTTP/1.1\r\nhost: a\r\n\r\n".encode()
     idle = server.dial(SMALL).send(ask)
@@ -225,7 +225,7 @@ def test_what_waits_for_slow_callers_has_a_bound_and_the_slowest_goes_first(serv
     assert other.line.fileno() >= 0
 
 
-def test_a_slow_caller_is_cut_where_whole_answers_have_no_room(serve: Serve) -> None:
+def test_a_slow_client_is_cut_where_whole_answers_have_no_room(serve: Serve) -> None:
     server = serve(unread_bytes_total_max=24 * MIB)
     idle = server.dial(SMALL).send(f"GET /big?{16 * MIB} HTTP/1.1\r\nhost: a\r\n\r\n".encode())
     eventually(lambda: server.call(lambda: server.server.collected.unread_bytes) > 8 * MIB)
@@ -309,7 +309,7 @@ def test_heads_that_are_not_whole_count_with_the_bodies_of_strangers(serve: Serv
     assert (answer.status, answer.cause) == (503, "request_memory")
     known = server.dial().send(post("/a", 300_000)).send(b"y" * 300_000)
     assert known.answer().status == 200
-    # A head that becomes whole, one that is refused and one whose caller leaves count no more.
+    # A head that becomes whole, one that is refused and one whose client leaves count no more.
     assert slow[1].send(b"\r\n\r\n").answer().status == 200
     assert slow[2].send(b"z\n").answer().cause == "bare_newline"
     slow[3].reset()
@@ -330,7 +330,7 @@ def test_a_head_after_blank_lines_counts_too(serve: Serve) -> None:
     assert server.call(lambda: (server.server.held_bytes, server.server.strangers)) == (0, {})
 
 
-def test_what_is_pipelined_counts_while_its_caller_takes_nothing(serve: Serve) -> None:
+def test_what_is_pipelined_counts_while_its_client_takes_nothing(serve: Serve) -> None:
     server = serve()
     wire = server.dial(SMALL).send(b"GET /hold HTTP/1.1\r\nhost: a\r\n\r\n")
     held = server.app.wait_held()

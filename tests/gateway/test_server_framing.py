@@ -1,4 +1,4 @@
-"""What no caller may send: each ambiguity is refused by name and closes the connection."""
+"""What no client may send: each ambiguity is refused by name and closes the connection."""
 
 import pytest
 from tests.gateway.conftest import Serve

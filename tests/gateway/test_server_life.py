@@ -1,4 +1,4 @@
-"""How connections end: deadlines, slow and vanished callers, half-close, bounds, draining."""
+"""How connections end: deadlines, slow and vanished clients, half-close, bounds, draining."""
 
 import time
 from collections.abc import Callable
@@ -104,8 +104,8 @@ def test_a_slow_reader_pauses_the_producer_and_gets_everything(serve: Serve) -> 
     assert wire.send(GET).answer().status == 200
 
 
-def test_a_caller_that_reads_nothing_is_cut(serve: Serve) -> None:
-    server = serve(caller_write_stall_seconds=0.3)
+def test_a_client_that_reads_nothing_is_cut(serve: Serve) -> None:
+    server = serve(client_write_stall_seconds=0.3)
     server.dial(receive_bytes=65_536).send(flood(4096))
     held = server.app.wait_held()
     assert held.gone.wait(5)
@@ -113,8 +113,8 @@ def test_a_caller_that_reads_nothing_is_cut(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("raw", [flood(1024), flood(1024, minor=0)])
-def test_a_caller_that_reads_slowly_is_not_cut(serve: Serve, raw: bytes) -> None:
-    server = serve(caller_write_stall_seconds=0.4)
+def test_a_client_that_reads_slowly_is_not_cut(serve: Serve, raw: bytes) -> None:
+    server = serve(client_write_stall_seconds=0.4)
     wire = server.dial(receive_bytes=65_536).send(raw)
     held = server.app.wait_held()
     assert held.paused.wait(5)
@@ -127,7 +127,7 @@ def test_a_caller_that_reads_slowly_is_not_cut(serve: Serve, raw: bytes) -> None
 
 
 def test_a_whole_answer_is_flushed_to_a_slow_reader_before_closing(serve: Serve) -> None:
-    server = serve(caller_write_stall_seconds=0.5)
+    server = serve(client_write_stall_seconds=0.5)
     size = 24 * 1024 * 1024
     wire = server.dial(receive_bytes=65_536)
     wire.send(b"GET /big?%d HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n" % size)
@@ -141,14 +141,14 @@ def test_a_whole_answer_is_flushed_to_a_slow_reader_before_closing(serve: Serve)
 
 
 def test_a_closing_connection_that_nobody_reads_is_cut(serve: Serve) -> None:
-    server = serve(caller_write_stall_seconds=0.3)
+    server = serve(client_write_stall_seconds=0.3)
     wire = server.dial(receive_bytes=65_536)
     wire.send(b"GET /big?50000000 HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
     eventually(lambda: server.app.requests)
     eventually(lambda: server.connections() == 0)
 
 
-# ---------------------------------------------------------------------- vanished callers
+# ---------------------------------------------------------------------- vanished clients
 
 
 @pytest.mark.parametrize("pieces", [0, 1])
@@ -182,7 +182,7 @@ def test_a_whole_answer_to_nobody_is_nothing(serve: Serve) -> None:
     server.call(lambda: held.responder.send(200, b"", b"nobody"))
 
 
-def test_a_caller_that_closes_while_it_waits_is_noticed(serve: Serve) -> None:
+def test_a_client_that_closes_while_it_waits_is_noticed(serve: Serve) -> None:
     server = serve()
     wire = server.dial().send(HOLD)
     held = server.app.wait_held()
@@ -190,7 +190,7 @@ def test_a_caller_that_closes_while_it_waits_is_noticed(serve: Serve) -> None:
     assert held.gone.wait(5)
 
 
-def test_a_caller_that_closes_while_it_is_answered_is_noticed_by_writing(serve: Serve) -> None:
+def test_a_client_that_closes_while_it_is_answered_is_noticed_by_writing(serve: Serve) -> None:
     server = serve()
     wire = server.dial().send(HOLD)
     held = server.app.wait_held()
@@ -203,7 +203,7 @@ def test_a_caller_that_closes_while_it_is_answered_is_noticed_by_writing(serve: 
     assert held.gone.is_set()
 
 
-def test_a_caller_that_vanishes_with_much_pipelined_is_noticed(serve: Serve) -> None:
+def test_a_client_that_vanishes_with_much_pipelined_is_noticed(serve: Serve) -> None:
     server = serve(pipelined_bytes_max=1000)
     wire = server.dial().send(HOLD)
     held = server.app.wait_held()
@@ -214,7 +214,7 @@ def test_a_caller_that_vanishes_with_much_pipelined_is_noticed(serve: Serve) -> 
     assert held.gone.wait(5)
 
 
-def test_a_caller_that_vanishes_while_sending_leaves_nothing(serve: Serve) -> None:
+def test_a_client_that_vanishes_while_sending_leaves_nothing(serve: Serve) -> None:
     server = serve()
     for raw in (b"GET", BODY_TO_COME + b"h", CHUNKS_TO_COME + b"5\r\nh"):
         server.dial().send(raw).reset()
@@ -225,7 +225,7 @@ def test_a_caller_that_vanishes_while_sending_leaves_nothing(serve: Serve) -> No
 # ---------------------------------------------------------------------- half-close
 
 
-def test_a_caller_that_has_finished_sending_gets_its_answer(serve: Serve) -> None:
+def test_a_client_that_has_finished_sending_gets_its_answer(serve: Serve) -> None:
     server = serve()
     wire = server.dial().send(HOLD).shut()
     held = server.app.wait_held()
@@ -235,7 +235,7 @@ def test_a_caller_that_has_finished_sending_gets_its_answer(serve: Serve) -> Non
     assert wire.until_close() == b""
 
 
-def test_a_half_closed_caller_that_waits_long_gets_its_answer(serve: Serve) -> None:
+def test_a_half_closed_client_that_waits_long_gets_its_answer(serve: Serve) -> None:
     server = serve()
     wire = server.dial().send(HOLD).shut()
     held = server.app.wait_held()
@@ -246,7 +246,7 @@ def test_a_half_closed_caller_that_waits_long_gets_its_answer(serve: Serve) -> N
     assert wire.until_close() == b""
 
 
-def test_a_half_closed_caller_of_1_0_is_told_nothing_in_between(serve: Serve) -> None:
+def test_a_half_closed_client_of_1_0_is_told_nothing_in_between(serve: Serve) -> None:
     server = serve()
     wire = server.dial().send(b"GET /hold HTTP/1.0\r\n\r\n").shut()
     held = server.app.wait_held()

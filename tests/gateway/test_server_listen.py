@@ -115,10 +115,10 @@ def test_a_slow_reader_over_tls_gets_everything(
 
 
 @pytest.mark.parametrize("ask", ["/flood?4096", f"/big?{64 * 1024 * 1024}"])
-def test_a_caller_that_takes_nothing_over_tls_is_cut(
+def test_a_client_that_takes_nothing_over_tls_is_cut(
     serve: Serve, files: Files, authority: trustme.CA, ask: str
 ) -> None:
-    server = serve(tls=files.reloader().context, caller_write_stall_seconds=0.5)
+    server = serve(tls=files.reloader().context, client_write_stall_seconds=0.5)
     wire = over_tls(server.dial(receive_bytes=4_096), authority)
     wire.send(f"GET {ask} HTTP/1.1\r\nhost: x\r\n\r\n".encode())
     if ask.startswith("/flood"):
@@ -130,7 +130,7 @@ def test_a_caller_that_takes_nothing_over_tls_is_cut(
     assert server.call(lambda: len(server.server._slow)) == 0
 
 
-def test_what_waits_for_a_slow_caller_over_tls_is_counted(
+def test_what_waits_for_a_slow_client_over_tls_is_counted(
     serve: Serve, files: Files, authority: trustme.CA
 ) -> None:
     server = serve(tls=files.reloader().context, unread_bytes_total_max=24 * 1024 * 1024)
@@ -142,10 +142,10 @@ def test_what_waits_for_a_slow_caller_over_tls_is_counted(
     eventually(lambda: server.connections() == 1)
 
 
-def test_a_caller_that_takes_little_by_little_over_tls_is_kept(
+def test_a_client_that_takes_little_by_little_over_tls_is_kept(
     serve: Serve, files: Files, authority: trustme.CA
 ) -> None:
-    server = serve(tls=files.reloader().context, caller_write_stall_seconds=1.0)
+    server = serve(tls=files.reloader().context, client_write_stall_seconds=1.0)
     wire = over_tls(server.dial(receive_bytes=16_384), authority)
     wire.send(b"GET /flood?4096 HTTP/1.1\r\nhost: x\r\n\r\n")
     assert server.app.wait_held().paused.wait(5)
@@ -155,7 +155,7 @@ def test_a_caller_that_takes_little_by_little_over_tls_is_kept(
     assert server.connections() == 1
 
 
-def test_a_caller_that_ends_its_tls_is_gone(
+def test_a_client_that_ends_its_tls_is_gone(
     serve: Serve, files: Files, authority: trustme.CA
 ) -> None:
     server = serve(tls=files.reloader().context)

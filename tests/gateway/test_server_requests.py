@@ -1,4 +1,4 @@
-"""What well-behaved callers get: keep-alive, order, bodies in each framing, HTTP/1.0."""
+"""What well-behaved clients get: keep-alive, order, bodies in each framing, HTTP/1.0."""
 
 import re
 

@@ -167,8 +167,8 @@ HOUSE_CASES: list[tuple[HouseRule, dict[str, str], dict[str, str]]] = [
     ),
     (
         house.settings,
-        {house.CONFIG: SETTINGS, house.CONFIG_PAGE: "| `port` | where callers come |\n"},
-        {house.CONFIG: SETTINGS, house.CONFIG_PAGE: "| `ports` | where callers come |\n"},
+        {house.CONFIG: SETTINGS, house.CONFIG_PAGE: "| `port` | where clients come |\n"},
+        {house.CONFIG: SETTINGS, house.CONFIG_PAGE: "| `ports` | where clients come |\n"},
     ),
     (
         house.settings,

@@ -39,7 +39,7 @@ class Render:
 
 
 class Played(NamedTuple):
-    """What a caller got, and what the attempt came to."""
+    """What a client got, and what the attempt came to."""
 
     sent: bytes
     state: AttemptState
@@ -51,7 +51,7 @@ class Played(NamedTuple):
 
     @property
     def events(self) -> list[bytes]:
-        """The data of the events that the caller got."""
+        """The data of the events that the client got."""
         if not self.sent:
             return []
         assert self.sent.startswith(b"data: ")

@@ -85,7 +85,7 @@ def test_a_client_that_leaves_in_the_pause_is_not_asked_for() -> None:
         << "send 0 to 0"
         >> fails(503, retry_after_seconds=3)
         >> leaves
-        << "end cut_by_caller free"
+        << "end cut_by_client free"
         >> passes(10)
     )
 
@@ -114,7 +114,7 @@ def test_a_request_that_is_at_fault_is_tried_nowhere_else(routes: int) -> None:
         >> arrives
         << ADMITTED
         << "send 0 to 0"
-        >> fails(400, is_callers_fault=True)
+        >> fails(400, is_clients_fault=True)
         << "end upstream_refused free"
         << "show 400 upstream_refused"
     )
@@ -255,7 +255,7 @@ def test_no_second_attempt_with_tools_or_after_the_first_byte_or_without_a_route
 
 
 def test_both_attempts_stop_when_the_client_leaves_or_the_gateway_stops() -> None:
-    assert racing() >> leaves << "cancel 1" << "cancel 0" << "end cut_by_caller free"
+    assert racing() >> leaves << "cancel 1" << "cancel 0" << "end cut_by_client free"
     assert (
         racing()
         >> stops

@@ -39,8 +39,8 @@ def in_phase(phase: StreamPhase, *, is_stream: bool) -> Playbook:
 
 ERROR = streams('{"error":{"message":"x","code":500}}')
 CAUSES = {
-    EndCause.CALLER_LEFT: leaves,
-    EndCause.UPSTREAM_REFUSED: fails(400, is_callers_fault=True),
+    EndCause.CLIENT_LEFT: leaves,
+    EndCause.UPSTREAM_REFUSED: fails(400, is_clients_fault=True),
     EndCause.UPSTREAM_STALLED: passes(31),
     EndCause.UPSTREAM_CUT: breaks(),
     EndCause.UPSTREAM_ERROR: fails(500),
@@ -74,12 +74,12 @@ def test_a_cell_of_the_table_is_what_happens(
     assert (world.record.charge_nano > 0) == (rule.is_charged and is_delivered)
     assert (world.record.completion_tokens > 0) == is_delivered
     ends = [one for one in world.effects if one.startswith(("finish", "show"))]
-    is_left = cause is EndCause.CALLER_LEFT
+    is_left = cause is EndCause.CLIENT_LEFT
     assert len(ends) == (0 if is_left else 1)
 
 
 @pytest.mark.parametrize(
-    ("cause", "phase", "is_stream"), [one for one in CELLS if one[0] is not EndCause.CALLER_LEFT]
+    ("cause", "phase", "is_stream"), [one for one in CELLS if one[0] is not EndCause.CLIENT_LEFT]
 )
 @pytest.mark.parametrize("is_hedged", [False, True])
 def test_a_cell_is_tried_again_where_the_table_says(

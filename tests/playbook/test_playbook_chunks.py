@@ -1,4 +1,4 @@
-"""Shapes of framing and of chunks, by the ids of the conformance corpus: what the caller gets."""
+"""Shapes of framing and of chunks, by the ids of the conformance corpus: what the client gets."""
 
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ REPORTED = TokenUsage(prompt_tokens=9, completion_tokens=2)
 
 
 class Scene(NamedTuple):
-    """Bytes of an upstream that ends well, and the events that must reach the caller."""
+    """Bytes of an upstream that ends well, and the events that must reach the client."""
 
     name: str
     upstream: bytes
@@ -172,7 +172,7 @@ def test_scenes_have_names_of_their_own() -> None:
     assert len({scene.name for scene in SCENES}) == len(SCENES)
 
 
-def test_the_caller_gets_these_events(scene: Scene) -> None:
+def test_the_client_gets_these_events(scene: Scene) -> None:
     played = play([scene.upstream])
     assert [event.decode() for event in played.events] == scene.events
     assert played.state is AttemptState.COMPLETED
@@ -189,7 +189,7 @@ def test_every_cutting_gives_the_same(scene: Scene) -> None:
     assert play(single) == whole
 
 
-def test_a_caller_who_asked_gets_one_usage_event_before_the_end(scene: Scene) -> None:
+def test_a_client_who_asked_gets_one_usage_event_before_the_end(scene: Scene) -> None:
     played = play([scene.upstream], wants_usage=True)
     expected = [*scene.events[:-1], "<usage>", DONE]
     assert [event.decode() for event in played.events] == expected

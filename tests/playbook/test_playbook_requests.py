@@ -164,7 +164,7 @@ def test_a_client_that_leaves_meanwhile_is_not_asked_for() -> None:
         << ADMITTED
         << "write for 0"
         >> leaves
-        << "end cut_by_caller free"
+        << "end cut_by_client free"
         >> is_written()
     )
 

@@ -146,7 +146,7 @@ class PlayedAttempt:
 
     def client_is_slow(self, now: float) -> None:
         if self.stream is not None:
-            self.stream.caller_is_slow(now)
+            self.stream.client_is_slow(now)
 
     def cancel(self) -> None:
         if self.is_heard:

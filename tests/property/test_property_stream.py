@@ -220,5 +220,5 @@ def test_any_refusal_is_a_failure(
     failure = read_error(status, headers, body, 1.79e9)
     assert 400 <= failure.status <= 599
     assert failure.retry_after_seconds is None or 0 <= failure.retry_after_seconds <= 86_400
-    assert not (failure.is_retryable and (failure.is_quota or failure.is_callers_fault))
+    assert not (failure.is_retryable and (failure.is_quota or failure.is_clients_fault))
     assert 400 <= read_inner_error(body).status <= 599

@@ -1,4 +1,4 @@
-"""Whatever callers and upstreams send, a translation gives an answer or names what is wrong."""
+"""Whatever clients and upstreams send, a translation gives an answer or names what is wrong."""
 
 import json
 from collections.abc import Callable

@@ -1,7 +1,7 @@
 """Providers that answer with our secrets, the prompt and their own answer, in errors of any shape.
 
 For every client API and provider API, whole, streamed and in mid-stream: no piece of a secret is
-told to the caller, and nothing of secrets or of what was said is in the record, a counter or a log.
+told to the client, and nothing of secrets or of what was said is in the record, a counter or a log.
 """
 
 import base64

@@ -14,7 +14,7 @@ from jusinfer.store import database, schema_text
 from jusinfer.store.roles import LOGINS, OWNER
 
 # Whoever adds a function says here who may call it; nobody else can.
-CALLERS: dict[str, set[str]] = {
+CLIENTS: dict[str, set[str]] = {
     "jusinfer_account": set(),
     "jusinfer_advance_audit_head": set(),
     "jusinfer_append_audit": set(),
@@ -129,8 +129,8 @@ def test_every_function_is_known_here(dsn: str) -> None:
         found = connection.execute(
             "SELECT proname::text FROM pg_proc WHERE pronamespace = 'public'::regnamespace"
         ).fetchall()
-    assert {name for (name,) in found} == set(CALLERS)
-    assert len(found) == len(CALLERS), "a function has two signatures"
+    assert {name for (name,) in found} == set(CLIENTS)
+    assert len(found) == len(CLIENTS), "a function has two signatures"
 
 
 @pytest.mark.parametrize("process", LOGINS)
@@ -141,11 +141,11 @@ def test_a_login_executes_its_own_functions_and_no_others(dsn: str, process: str
             " AND has_function_privilege(oid, 'EXECUTE')"
         ).fetchall()
     assert {name for (name,) in found} == {
-        name for name, callers in CALLERS.items() if process in callers
+        name for name, clients in CLIENTS.items() if process in clients
     }
 
 
-def test_what_runs_as_the_owner_looks_nowhere_that_a_caller_may_write(dsn: str) -> None:
+def test_what_runs_as_the_owner_looks_nowhere_that_a_client_may_write(dsn: str) -> None:
     with psycopg.connect(dsn) as connection:
         rows = connection.execute(
             "SELECT proname::text, proowner::regrole::text, proconfig,"

@@ -62,7 +62,7 @@ def test_twenty_events_are_in_each_write_and_each_is_a_chunk_of_its_own() -> Non
     assert plan.writes[50].count(b"\r\ndata: ") == 20
 
 
-def test_a_caller_that_reads_late_gets_everything(port: int) -> None:
+def test_a_client_that_reads_late_gets_everything(port: int) -> None:
     whole = b"".join(plans()[False, b"bench/burst"].writes)
     with socket.socket() as link:
         link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

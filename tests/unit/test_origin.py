@@ -1,4 +1,4 @@
-"""The console learns scheme, host and caller from the gateway, never from the caller."""
+"""The console learns scheme, host and client from the gateway, never from the client."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from jusinfer.gateway.http.request_parser import RequestHead
 from jusinfer.gateway.http.response_writer import Request
 from jusinfer.gateway.request_origin import Origins
 
-PROXY, CALLER = "10.0.0.1", "198.51.100.7"
+PROXY, CLIENT = "10.0.0.1", "198.51.100.7"
 
 
 def request(peer: str, **headers: str) -> Request:
@@ -37,10 +37,10 @@ PLAIN = ListenSettings(trusted_proxies=(PROXY,))
 @pytest.mark.parametrize(
     ("listen", "peer", "said", "scheme"),
     [
-        (PLAIN, CALLER, "https", "http"),
+        (PLAIN, CLIENT, "https", "http"),
         (PLAIN, PROXY, "https", "https"),
         (PLAIN, PROXY, "ftp", "http"),
-        (TLS, CALLER, "http", "https"),
+        (TLS, CLIENT, "http", "https"),
     ],
 )
 def test_the_scheme_is_ours_or_a_trusted_proxys(
@@ -60,7 +60,7 @@ def test_the_scheme_is_ours_or_a_trusted_proxys(
         "x-http-method-override", "x-anything-new",
     ],
 )  # fmt: skip
-def test_no_other_header_of_a_caller_reaches_the_console(name: str) -> None:
+def test_no_other_header_of_a_client_reaches_the_console(name: str) -> None:
     asked = request(PROXY, host="localhost", **{name.replace("-", "_"): "203.0.113.9"})
     got = told(PLAIN, asked)
     assert name not in got
@@ -68,7 +68,7 @@ def test_no_other_header_of_a_caller_reaches_the_console(name: str) -> None:
 
 
 def test_what_pages_use_reaches_the_console() -> None:
-    asked = request(CALLER, host="localhost", cookie="a=1", accept="text/html", origin="http://x")
+    asked = request(CLIENT, host="localhost", cookie="a=1", accept="text/html", origin="http://x")
     got = told(PLAIN, asked)
     assert (got["cookie"], got["accept"], got["origin"]) == ("a=1", "text/html", "http://x")
 
@@ -79,18 +79,18 @@ def test_a_rate_key_is_of_the_network_and_cannot_be_chosen() -> None:
         asked = request(peer, **headers)
         return made.rate_key(asked).decode()
 
-    assert key(CALLER) == key(CALLER, x_jusinfer_peer="chosen", x_forwarded_for="1.2.3.4")
-    assert key(CALLER) != key("198.51.100.8")
-    assert key(CALLER) != key(CALLER, b"another start")
+    assert key(CLIENT) == key(CLIENT, x_jusinfer_peer="chosen", x_forwarded_for="1.2.3.4")
+    assert key(CLIENT) != key("198.51.100.8")
+    assert key(CLIENT) != key(CLIENT, b"another start")
     assert key("2001:db8::1") == key("2001:db8::2:3")
     assert key("2001:db8::1") != key("2001:db8:0:1::1")
-    # The caller's own words stand on the left of what the proxy adds.
-    assert key(PROXY, x_forwarded_for=f"1.2.3.4, {CALLER}") == key(CALLER)
-    assert key(PROXY, x_forwarded_for=f"1.2.3.4, {CALLER}, {PROXY}") == key(CALLER)
+    # The client's own words stand on the left of what the proxy adds.
+    assert key(PROXY, x_forwarded_for=f"1.2.3.4, {CLIENT}") == key(CLIENT)
+    assert key(PROXY, x_forwarded_for=f"1.2.3.4, {CLIENT}, {PROXY}") == key(CLIENT)
     assert key("::ffff:192.0.2.1") == key("192.0.2.1") != key("::ffff:192.0.2.2")
     for odd in ("", ",", "not an address", "x" * 5_000):
         assert len(key(PROXY, x_forwarded_for=odd)) == 32
-    assert CALLER not in key(CALLER)
+    assert CLIENT not in key(CLIENT)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_pages_are_served_under_names_of_ours(host: str, is_served: bool) -> Non
     made: Origins = origins(listen, b"secret")
     assert made.serves(host.encode()) is is_served
     assert made.serves(None)
-    got = told(listen, request(CALLER, host=host))
+    got = told(listen, request(CLIENT, host=host))
     assert got["x-forwarded-host"] == "llm.example.com:8443"
     assert got["x-forwarded-proto"] == "https"
 

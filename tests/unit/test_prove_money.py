@@ -9,10 +9,10 @@ from tools.prove_money.verdict import Books, Row, Steady, verdict
 
 HEAD = "HTTP/1.1 {} X\r\nx-jusinfer-completion-id: {}\r\n"
 GOOD = Row("whole", "t", "completed", 50, 90, 3)
-PART = Row("part", "t", "cut_by_caller", 20, 90, 2)
+PART = Row("part", "t", "cut_by_client", 20, 90, 2)
 KILLED = Row("killed", "t", "interrupted", 0, 90, 0)
 FAILED = Row("failed", "t", "upstream_failed", 0, 90, 4)
-UNSEEN = Row("unseen", "t", "cut_by_caller", 10, 90, 1)
+UNSEEN = Row("unseen", "t", "cut_by_client", 10, 90, 1)
 STEADY = Row("steady", "n", "completed", 7, 9, 3)
 ROWS = (GOOD, PART, KILLED, FAILED, UNSEEN, STEADY)
 
@@ -30,7 +30,7 @@ def stream(completion_id: str, body: bytes) -> bytes:
 
 
 def seen() -> Tally:
-    """Give what callers of these rows saw."""
+    """Give what clients of these rows saw."""
     tally = Tally()
     last = chunk(choices=[], usage={"cost": "0.00000005"}) + b"data: [DONE]\n\n"
     tally.note(stream("whole", token("a") + last), is_stream=True, has_left=False)
@@ -55,7 +55,7 @@ def wrong(found: Books, requests: int = 1) -> list[str]:
     return [line.what.strip() for line in lines if line.is_wrong]
 
 
-def test_nothing_is_wrong_with_books_that_say_what_callers_saw() -> None:
+def test_nothing_is_wrong_with_books_that_say_what_clients_saw() -> None:
     tally = seen()
     assert tally.delivered == {"whole": 50, "steady": 7}
     assert tally.partly == {"part": 2, "killed": 1}
@@ -102,7 +102,7 @@ def test_a_sum_that_says_otherwise_is_found(changes: dict[str, int], what: str) 
 def test_rows_that_stand_twice_and_rows_of_nobody_are_found() -> None:
     assert "posted twice" in wrong(books(*ROWS, GOOD))
     ghost = UNSEEN._replace(completion_id="ghost")
-    assert "completions whose caller learnt no id" in wrong(books(*ROWS, ghost))
+    assert "completions whose client learnt no id" in wrong(books(*ROWS, ghost))
 
 
 def test_credit_for_two_requests_that_served_one_is_found() -> None:

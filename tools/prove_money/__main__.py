@@ -16,7 +16,7 @@ from typing import Final
 import psycopg
 from tests.e2e.running import Running, wait_until
 from tests.money import assert_books_are_right
-from tools.prove_money.clients import NO_CREDIT, STEADY_MODEL, Caller, Tally, ask
+from tools.prove_money.clients import NO_CREDIT, STEADY_MODEL, Client, Tally, ask
 from tools.prove_money.verdict import Steady, read_books, verdict
 
 from jusinfer.adapters import system
@@ -135,13 +135,13 @@ class Chaos:
 
 
 async def load(
-    product: Running, callers: list[Caller], seconds: float, rng: random.Random
+    product: Running, clients: list[Client], seconds: float, rng: random.Random
 ) -> Mapping[str, int]:
-    """Let callers ask while processes die, for so many seconds; gives what was killed."""
+    """Let clients ask while processes die, for so many seconds; gives what was killed."""
     chaos, stop = Chaos(product, seconds, rng), asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
-        for caller in callers:
-            tasks.create_task(caller.run(stop))
+        for client in clients:
+            tasks.create_task(client.run(stop))
         tasks.create_task(chaos.run(stop))
         await asyncio.sleep(seconds)
         stop.set()
@@ -158,7 +158,7 @@ def settled(dsn: str) -> bool:
     return row is not None and row[0] == 0
 
 
-def prove(seconds: float, workers: int, tenants: int, callers: int, seed: int) -> list[str]:
+def prove(seconds: float, workers: int, tenants: int, clients: int, seed: int) -> list[str]:
     """Run the proof in a folder of its own; gives what is wrong."""
     rng = random.Random(seed)  # noqa: S311 (a load, not a secret)
     tally = Tally()
@@ -168,8 +168,8 @@ def prove(seconds: float, workers: int, tenants: int, callers: int, seed: int) -
             made, steady = make_tenants(product, tenants, tally, rng)
             counted = frozenset(tenant.key for tenant in steady)
             asking = [
-                Caller(product.port, made, counted, tally, random.Random(rng.random()))  # noqa: S311 (a load)
-                for _ in range(callers)
+                Client(product.port, made, counted, tally, random.Random(rng.random()))  # noqa: S311 (a load)
+                for _ in range(clients)
             ]
             kills = asyncio.run(load(product, asking, seconds, rng))
             wait_until(product.ready, SETTLE_SECONDS)
@@ -180,7 +180,7 @@ def prove(seconds: float, workers: int, tenants: int, callers: int, seed: int) -
             use_up(product, steady, tally)
         with started(product):
             wait_until(lambda: settled(product.dsn), SETTLE_SECONDS)
-            lines = verdict(tally, read_books(product.dsn), kills, callers, steady)
+            lines = verdict(tally, read_books(product.dsn), kills, clients, steady)
             assert_books_are_right(product.dsn)
             with world_of(product.dsn) as world:
                 report = ledger_proof.verify(world, OPERATOR)
@@ -207,14 +207,14 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=180.0)
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--tenants", type=int, default=200)
-    parser.add_argument("--callers", type=int, default=32)
+    parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--quick", action="store_true", help="25 seconds with fewer of all")
     if "--quick" in sys.argv:
         parser.set_defaults(**QUICK)
     given = parser.parse_args()
     sys.stdout.write(f"seed {given.seed}\n")
-    wrong = prove(given.seconds, given.workers, given.tenants, given.callers, given.seed)
+    wrong = prove(given.seconds, given.workers, given.tenants, given.clients, given.seed)
     for what in wrong:
         sys.stdout.write(f"WRONG: {what}\n")
     sys.stdout.write("the books are right\n" if not wrong else "the books are WRONG\n")

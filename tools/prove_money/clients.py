@@ -1,4 +1,4 @@
-"""Callers who note what they were given: plain and streamed, some of whom hang up."""
+"""Clients who note what they were given: plain and streamed, some of whom hang up."""
 
 import asyncio
 import json
@@ -44,11 +44,11 @@ MODELS: Final = (
 
 
 class Tally:
-    """What callers saw.
+    """What clients saw.
 
     `delivered` has the completions given whole, with the cost that the answer named; `partly` those
     whose answer began, with the tokens that came; `refused` those answered with an error. `blind`
-    counts requests whose caller learnt no id: it hung up, or the connection broke, before the head.
+    counts requests whose client learnt no id: it hung up, or the connection broke, before the head.
     """
 
     def __init__(self) -> None:
@@ -87,7 +87,7 @@ class Tally:
         return status
 
 
-class Caller:
+class Client:
     """Asks again and again with the keys of random tenants until told to stop."""
 
     def __init__(

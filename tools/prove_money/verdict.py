@@ -1,4 +1,4 @@
-"""Compares what callers were given with what was metered and charged, and says what is wrong."""
+"""Compares what clients were given with what was metered and charged, and says what is wrong."""
 
 from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 import psycopg
 from tools.prove_money.clients import Tally
 
-# A completion with one of these outcomes costs nothing, whatever its caller saw of it.
+# A completion with one of these outcomes costs nothing, whatever its client saw of it.
 FREE: Final = frozenset({"interrupted", "upstream_failed", "upstream_refused"})
 ROWS: Final = """
 SELECT replace(completion_id::text, '-', ''), replace(tenant_id::text, '-', ''), outcome,
@@ -77,13 +77,13 @@ def read_books(dsn: str) -> Books:
 
 
 def verdict(
-    tally: Tally, books: Books, kills: Mapping[str, int], callers: int, steady: list[Steady]
+    tally: Tally, books: Books, kills: Mapping[str, int], clients: int, steady: list[Steady]
 ) -> list[Line]:
     """Give the table, line by line."""
     return [
         *_asked(tally, kills),
         *_delivered(tally, books),
-        *_not_whole(tally, books, kills.get("gateway", 0) * callers),
+        *_not_whole(tally, books, kills.get("gateway", 0) * clients),
         *_charged(books),
         *_steady(books, steady),
     ]
@@ -92,7 +92,7 @@ def verdict(
 def _asked(tally: Tally, kills: Mapping[str, int]) -> Iterator[Line]:
     yield Line("requests sent", tally.asked)
     yield Line("  answered, by status", dict(sorted(tally.statuses.items())))
-    yield Line("  callers who hung up", tally.left)
+    yield Line("  clients who hung up", tally.left)
     yield Line("  answers broken by a fault or a kill", tally.broken)
     yield Line("processes killed", dict(sorted(kills.items())))
 
@@ -113,7 +113,7 @@ def _delivered(tally: Tally, books: Books) -> Iterator[Line]:
 
 
 def _not_whole(tally: Tally, books: Books, interrupted_max: int) -> Iterator[Line]:
-    """What was not given whole: between what its caller saw of it and its bound, or free."""
+    """What was not given whole: between what its client saw of it and its bound, or free."""
     found = {row.completion_id: row for row in books.rows}
     partly = [found[name] for name in tally.partly if name in found]
     missing = len(tally.partly) - len(partly)
@@ -132,7 +132,7 @@ def _not_whole(tally: Tally, books: Books, interrupted_max: int) -> Iterator[Lin
     yield Line("  metered, nano-USD", refused_nano, refused_nano > 0)
     seen = tally.delivered.keys() | tally.partly.keys() | tally.refused
     unseen = [row for row in books.rows if row.completion_id not in seen]
-    yield Line("completions whose caller learnt no id", len(unseen), len(unseen) > tally.blind)
+    yield Line("completions whose client learnt no id", len(unseen), len(unseen) > tally.blind)
     yield Line("  metered, nano-USD", sum(row.charge_nano for row in unseen))
     interrupted = [row for row in books.rows if row.outcome == "interrupted"]
     yield Line(

@@ -127,7 +127,7 @@ def _coded(text: str) -> Markup:
 
 
 def _origin(request: Request) -> str:
-    """Give the origin that the caller used, as the gateway passes it on."""
+    """Give the origin that the client used, as the gateway passes it on."""
     host = request.headers.get("x-forwarded-host") or request.headers.get("host") or "localhost"
     scheme = request.headers.get("x-forwarded-proto")
     return f"{'https' if scheme == 'https' else 'http'}://{host}"

@@ -19,7 +19,7 @@ from jusinfer.domain.usage import Outcome, TokenUsage
 class EndCause(enum.StrEnum):
     """What ended a request before its answer was whole."""
 
-    CALLER_LEFT = "the caller left"
+    CLIENT_LEFT = "the client left"
     UPSTREAM_REFUSED = "the upstream refused"
     UPSTREAM_STALLED = "the upstream fell silent"
     UPSTREAM_CUT = "the upstream's connection broke"
@@ -38,7 +38,7 @@ class StreamPhase(enum.StrEnum):
 
 
 class BillingRule(msgspec.Struct, frozen=True):
-    """What a cell says: the outcome on the receipt, and whether the caller pays for tokens.
+    """What a cell says: the outcome on the receipt, and whether the client pays for tokens.
 
     `is_tried_again` says that another route is tried first, if the plan has one.
     """
@@ -48,14 +48,14 @@ class BillingRule(msgspec.Struct, frozen=True):
     is_tried_again: bool = False
 
 
-_LEFT: Final = Outcome.CUT_BY_CALLER
+_LEFT: Final = Outcome.CUT_BY_CLIENT
 _AGAIN: Final = True
 
 RULES: Final[Mapping[tuple[EndCause, StreamPhase], BillingRule]] = {
-    (EndCause.CALLER_LEFT, StreamPhase.BEFORE_DISPATCH): BillingRule(_LEFT, is_charged=False),
-    (EndCause.CALLER_LEFT, StreamPhase.BEFORE_FIRST_TOKEN): BillingRule(_LEFT, is_charged=False),
-    (EndCause.CALLER_LEFT, StreamPhase.MID_STREAM): BillingRule(_LEFT, is_charged=True),
-    (EndCause.CALLER_LEFT, StreamPhase.AFTER_LAST_TOKEN): BillingRule(_LEFT, is_charged=True),
+    (EndCause.CLIENT_LEFT, StreamPhase.BEFORE_DISPATCH): BillingRule(_LEFT, is_charged=False),
+    (EndCause.CLIENT_LEFT, StreamPhase.BEFORE_FIRST_TOKEN): BillingRule(_LEFT, is_charged=False),
+    (EndCause.CLIENT_LEFT, StreamPhase.MID_STREAM): BillingRule(_LEFT, is_charged=True),
+    (EndCause.CLIENT_LEFT, StreamPhase.AFTER_LAST_TOKEN): BillingRule(_LEFT, is_charged=True),
     (EndCause.UPSTREAM_REFUSED, StreamPhase.BEFORE_FIRST_TOKEN): BillingRule(
         Outcome.UPSTREAM_REFUSED, is_charged=False, is_tried_again=_AGAIN
     ),

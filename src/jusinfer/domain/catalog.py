@@ -131,7 +131,7 @@ class Route(msgspec.Struct, frozen=True):
 
 
 class Model(msgspec.Struct, frozen=True):
-    """A model offered to callers under its public id, with the routes that serve it.
+    """A model offered to clients under its public id, with the routes that serve it.
 
     Without `has_output_limit` nobody has stated how long its answers may be: `output_tokens_max` is
     then what is assumed where a request does not say, and no limit for one that does.

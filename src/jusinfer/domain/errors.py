@@ -203,7 +203,7 @@ class UpstreamTimeout(JusinferError):
 
 
 class Unavailable(JusinferError):
-    """We cannot serve this now, through no fault of the caller."""
+    """We cannot serve this now, through no fault of the client."""
 
     code = "unavailable"
     default_hint = "Try again after the time in Retry-After."

@@ -72,7 +72,7 @@ class _Work:
 def clean(error_text: str, request_text: bytes) -> str:
     """Give what may be kept of a provider's error: at most 200 characters; never raises.
 
-    `request_text` is the body as the caller sent it.
+    `request_text` is the body as the client sent it.
     Not for an error that comes after an answer has begun: of such a one no words are kept.
     """
     return clean_counted(error_text, request_text)[0]
@@ -245,7 +245,7 @@ def _was_said(number: str, known: _Known) -> bool:
 
 
 def _collect(value: object, strings: list[str], depth: int) -> None:
-    """Put texts, numbers and names of the caller's own in a row, as the document has them."""
+    """Put texts, numbers and names of the client's own in a row, as the document has them."""
     if depth > DEPTH_MAX:
         # Rather nothing of the error than something of what lies deeper.
         raise RecursionError

@@ -31,7 +31,7 @@ HEDGE_SHARE: Final = 0.02
 HEDGES_MAX: Final = 20.0
 BACKOFF_SECONDS: Final = 0.1
 BACKOFF_SECONDS_MAX: Final = 2.0
-# A wait longer than this is the caller's to make, who is told of it.
+# A wait longer than this is the client's to make, who is told of it.
 WAIT_SECONDS_MAX: Final = 5.0
 
 
@@ -266,7 +266,7 @@ class Health:
             self._troubled.add(endpoint)
 
     def record_neutral(self, endpoint: UpstreamEndpoint) -> None:
-        """Note an end that tells nothing of the upstream: a caller that left, or its fault."""
+        """Note an end that tells nothing of the upstream: a client that left, or its fault."""
         endpoint.inflight = max(endpoint.inflight - 1, 0)
         endpoint.is_probing = False
 

@@ -30,7 +30,7 @@ class Outcome(enum.StrEnum):
 
     COMPLETED = "completed"
     LENGTH = "length"
-    CUT_BY_CALLER = "cut_by_caller"
+    CUT_BY_CLIENT = "cut_by_client"
     UPSTREAM_REFUSED = "upstream_refused"
     UPSTREAM_FAILED = "upstream_failed"
     UPSTREAM_CUT = "upstream_cut"

@@ -72,13 +72,13 @@ class ControlPage:
     def _counts(self) -> list[Metric]:
         counters = self._context.counters
         rows = (
-            ("caller_cuts", "Completions whose caller left.", counters.caller_cuts),
+            ("client_cuts", "Completions whose client left.", counters.client_cuts),
             ("forwarded_requests", "Requests carried to the console.", counters.forwarded),
             ("journal_failures", "Records the disk refused at first.", counters.journal_failures),
             ("overruns", "Completions that cost more than their bound.", counters.overruns),
             (
                 "unbilled_pico_usd",
-                "Cost at our prices of what callers need not pay.",
+                "Cost at our prices of what clients need not pay.",
                 counters.unbilled_pico,
             ),
             ("prompt_tokens", "Prompt tokens metered.", counters.tokens_prompt),

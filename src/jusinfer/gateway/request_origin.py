@@ -1,6 +1,6 @@
 """What the console is told of where a request came from and which address it was sent to.
 
-Nothing of this is taken from the caller's own headers, except what a trusted proxy says.
+Nothing of this is taken from the client's own headers, except what a trusted proxy says.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from jusinfer.gateway.http.response_writer import Request
 
 LOOPBACK_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
 PROTOCOLS: Final = frozenset({b"http", b"https"})
-# A caller may have a whole network of this size to itself, and rotate through it.
+# A client may have a whole network of this size to itself, and rotate through it.
 IPV6_PREFIX_BITS: Final = 64
 IPV4_PREFIX_BITS: Final = 32
 PEER_KEY_BYTES: Final = 16
@@ -57,7 +57,7 @@ class Origins(msgspec.Struct, frozen=True):
         ]
 
     def rate_key(self, request: Request) -> bytes:
-        """Give an opaque name of the caller's network, the same for all requests of this start."""
+        """Give an opaque name of the client's network, the same for all requests of this start."""
         address = address_of(request, self.trusted_proxies) or ""
         try:
             network = str(network_of(address, IPV4_PREFIX_BITS, IPV6_PREFIX_BITS))
@@ -74,7 +74,7 @@ def name_of(host: str) -> str:
 
 
 def country_of(request: Request, header: bytes, trusted: tuple[str, ...]) -> str:
-    """Give the caller's country from a header that only a trusted proxy may set; else empty."""
+    """Give the client's country from a header that only a trusted proxy may set; else empty."""
     if not trusted or request.peer not in trusted:
         return ""
     value = request.header(header)

@@ -61,7 +61,7 @@ class Counters:
 
     __slots__ = (
         "attempts_failed",
-        "caller_cuts",
+        "client_cuts",
         "completions",
         "events_dropped",
         "first_byte_ms",
@@ -80,7 +80,7 @@ class Counters:
         self.refusals: dict[str, int] = {}
         self.attempts_failed: dict[tuple[str, ...], int] = {}
         self.first_byte_ms = [0] * (len(LATENCY_BUCKETS_MS) + 1)
-        self.caller_cuts = 0
+        self.client_cuts = 0
         self.events_dropped = 0
         self.forwarded = 0
         self.journal_failures = 0

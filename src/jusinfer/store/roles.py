@@ -87,7 +87,7 @@ HOW: Final = (
 def prepare(connection: Connection) -> None:
     """Make the roles, give the schema to the owner and everything that is ours with it.
 
-    Runs in the caller's transaction; raises StoreError where that takes more than one may do.
+    Runs in the client's transaction; raises StoreError where that takes more than one may do.
     """
     try:
         _make_roles(connection)

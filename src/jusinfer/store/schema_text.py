@@ -51,9 +51,9 @@ def is_applied(connection: Connection) -> bool:
 
 
 def apply(connection: Connection) -> None:
-    """Make functions and triggers anew where a text has changed; the caller is their owner.
+    """Make functions and triggers anew where a text has changed; the client is their owner.
 
-    Runs in the caller's transaction. Files may call each other in any order: bodies are checked
+    Runs in the client's transaction. Files may call each other in any order: bodies are checked
     in a second pass, when all of them are there.
     """
     if is_applied(connection):

@@ -14,7 +14,7 @@ KEY_FILE: Final = "first-test-key"
 
 
 def base_url(settings: Settings, port: int) -> str:
-    """Give the base URL that callers use."""
+    """Give the base URL that clients use."""
     listen = settings.listen
     if listen.public_url:
         return f"{listen.public_url}/v1"

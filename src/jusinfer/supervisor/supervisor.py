@@ -292,7 +292,7 @@ class Supervisor:
             child.signal(signal.SIGHUP)
 
     def _stop(self) -> None:
-        """Stop in order: callers first, then what answers pages and what posts, then data."""
+        """Stop in order: clients first, then what answers pages and what posts, then data."""
         stop_all(((child, child.recipe.drain_seconds) for child in self._workers), self._is_hurried)
         seconds = {"settler": SETTLE_SECONDS}
         stop_all(

@@ -1,1 +1,1 @@
-"""Translations between callers' and upstreams' provider APIs and the neutral types."""
+"""Translations between clients' and upstreams' provider APIs and the neutral types."""

@@ -26,7 +26,7 @@ class ChatForm(msgspec.Struct, frozen=True):
 
 
 class ClientStream(Protocol):
-    """One streamed answer on its way to a caller."""
+    """One streamed answer on its way to a client."""
 
     def events(self, payloads: list[bytes]) -> bytes:
         """Turn strict neutral chunks (JSON, unframed) into framed bytes.
@@ -45,12 +45,12 @@ class ClientStream(Protocol):
 
 
 class ClientApi(Protocol):
-    """How callers speak to us; stateless."""
+    """How clients speak to us; stateless."""
 
     name: str
 
     def to_chat(self, body: bytes) -> ChatForm:
-        """Turn a caller's body into the canonical form; raises InvalidRequest naming the field."""
+        """Turn a client's body into the canonical form; raises InvalidRequest naming the field."""
         ...
 
     def answer(
@@ -61,7 +61,7 @@ class ClientApi(Protocol):
         cost: str,
         ident: AnswerIdent,
     ) -> bytes:
-        """Turn a strict whole answer into the caller's shape; `cost` is US dollars as text."""
+        """Turn a strict whole answer into the client's shape; `cost` is US dollars as text."""
         ...
 
     def stream(self, asked_body: bytes, ident: AnswerIdent) -> ClientStream:
@@ -71,7 +71,7 @@ class ClientApi(Protocol):
     def error(
         self, status: int, code: str, message: str, param: str | None, request_id: str
     ) -> bytes:
-        """Write the body of an error in the caller's wire format."""
+        """Write the body of an error in the client's wire format."""
         ...
 
 

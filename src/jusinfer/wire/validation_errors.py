@@ -1,4 +1,4 @@
-"""What is wrong with a request, in our own words: the decoder's may quote the caller's values."""
+"""What is wrong with a request, in our own words: the decoder's may quote the client's values."""
 
 import re
 from collections.abc import Mapping

@@ -87,7 +87,7 @@ class Render:
 
 
 class Came:
-    """What came of a stream: the chunks a caller gets, and where the machine stands."""
+    """What came of a stream: the chunks a client gets, and where the machine stands."""
 
     def __init__(self, data: bytes, *, native: bool = False, step: int = 0) -> None:
         writer = NativeWriter(IDENT) if native else None
@@ -461,7 +461,7 @@ def test_neutral_values_ask_for_nothing() -> None:
         ({"temperature": 2}, "temperature"),
     ],
 )
-def test_callers_are_told_which_member_is_at_fault(members: dict[str, Any], param: str) -> None:
+def test_clients_are_told_which_member_is_at_fault(members: dict[str, Any], param: str) -> None:
     asked = {"model": "m", "max_tokens": 5, "messages": [USER]} | members
     with pytest.raises(InvalidRequest) as caught:
         judge(CLIENT_API.to_chat(json.dumps(asked).encode()).notes, "chat")

@@ -76,7 +76,7 @@ def test_an_input_that_is_too_long_is_known_by_its_words(
     assert too_long(message) == sizes
     body = json.dumps({"error": {"message": message, "type": "invalid_request_error"}}).encode()
     failure = read_error(400, [], body, 0.0)
-    assert (failure.kind, failure.is_callers_fault) == ("context_length_exceeded", True)
+    assert (failure.kind, failure.is_clients_fault) == ("context_length_exceeded", True)
     error = error_of(failure, (7, 9))
     assert isinstance(error, ContextTooLong)
     status, _, shown = render_error(None, error, "r")

@@ -142,7 +142,7 @@ def test_only_the_last_message_of_the_user_hints() -> None:
     assert not found({"role": "system", "content": "step by step"}, ascii_only=False)
 
 
-def test_texts_are_not_kept_for_a_model_named_by_the_caller() -> None:
+def test_texts_are_not_kept_for_a_model_named_by_the_client() -> None:
     body = json.dumps({"model": "deepseek-flash", "messages": [user("think carefully")]}).encode()
     assert decode_request(body).last_user is None
 
@@ -183,7 +183,7 @@ def test_a_task_may_be_declared_in_a_header_or_in_metadata(task: str) -> None:
 @pytest.mark.parametrize(
     "metadata", [{}, {"task": "job-17"}, {"task": 5}, {"task": None}, {"a": "task"}, {"task": ""}]
 )
-def test_other_metadata_is_the_callers_own(metadata: object) -> None:
+def test_other_metadata_is_the_clients_own(metadata: object) -> None:
     assert not declared(None, fields(metadata))
     assert not declared(None, {})
 

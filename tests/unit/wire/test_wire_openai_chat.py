@@ -259,7 +259,7 @@ def test_f04_an_answer_after_blank_lines(blanks: bytes) -> None:
 def test_what_is_no_answer(body: bytes, code: str) -> None:
     failure = decode_answer(body).failure
     assert failure is not None
-    assert (failure.code, failure.is_callers_fault) == (code, False)
+    assert (failure.code, failure.is_clients_fault) == (code, False)
 
 
 @pytest.mark.parametrize(

@@ -249,7 +249,7 @@ def test_a_failure_before_content_is_a_failed_attempt() -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "status", "is_callers_fault"),
+    ("code", "status", "is_clients_fault"),
     [
         ("server_error", 502, False),
         ("rate_limit_exceeded", 429, False),
@@ -260,7 +260,7 @@ def test_a_failure_before_content_is_a_failed_attempt() -> None:
 )
 @pytest.mark.parametrize("shape", ["failed", "flat", "nested", "bare"])
 def test_errors_of_every_shape_are_judged(
-    shape: str, code: str, status: int, is_callers_fault: object
+    shape: str, code: str, status: int, is_clients_fault: object
 ) -> None:
     error = {"code": code, "message": "why"}
     payload = {
@@ -270,7 +270,7 @@ def test_errors_of_every_shape_are_judged(
         "bare": json.dumps({"error": error}).encode(),
     }[shape]
     heard = Heard(CREATED, payload)
-    assert (heard.failure.status, heard.failure.is_callers_fault) == (status, is_callers_fault)
+    assert (heard.failure.status, heard.failure.is_clients_fault) == (status, is_clients_fault)
     assert heard.failure.message == "why"
     assert heard.out == b""
 
@@ -465,7 +465,7 @@ def test_an_error_inside_an_answer_keeps_its_meaning() -> None:
     error = {"code": "invalid_prompt", "message": "no"}
     failure = read_response(json.dumps(response(status="failed", error=error)).encode()).failure
     assert failure is not None
-    assert (failure.status, failure.is_callers_fault, failure.message) == (400, True, "no")
+    assert (failure.status, failure.is_clients_fault, failure.message) == (400, True, "no")
 
 
 def test_an_answer_that_was_cut_has_its_reason() -> None:

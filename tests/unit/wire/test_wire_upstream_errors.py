@@ -11,7 +11,7 @@ from jusinfer.wire.upstream.errors import (
 NOW = 1_790_000_000.0  # Mon, 21 Sep 2026 14:13:20 GMT
 NEVER = "not retryable"
 RETRY = "retryable"
-CALLER = "caller"
+CLIENT = "client"
 QUOTA = "quota"
 
 
@@ -20,11 +20,11 @@ def judgement(status: int, body: bytes, headers: list[tuple[bytes, bytes]] | Non
     assert failure.code == f"upstream_status_{status}"
     if failure.is_quota:
         assert not failure.is_retryable
-        assert not failure.is_callers_fault
+        assert not failure.is_clients_fault
         return QUOTA
-    if failure.is_callers_fault:
+    if failure.is_clients_fault:
         assert not failure.is_retryable
-        return CALLER
+        return CLIENT
     return RETRY if failure.is_retryable else NEVER
 
 
@@ -43,11 +43,11 @@ def openrouter(code: int, error_type: str) -> bytes:
 @pytest.mark.parametrize(
     ("status", "body", "verdict", "message"),
     [
-        pytest.param(400, openai("bad", param='"messages"'), CALLER, "bad", id="E01"),
+        pytest.param(400, openai("bad", param='"messages"'), CLIENT, "bad", id="E01"),
         pytest.param(500, b'{"message":"bad"}', RETRY, "bad", id="E02"),
         pytest.param(500, b'{"error":"bad"}', RETRY, "bad", id="E03"),
         pytest.param(
-            400, b'{"error":{"message":"bad","misalignment":{"x":1}}}', CALLER, "bad", id="E04"
+            400, b'{"error":{"message":"bad","misalignment":{"x":1}}}', CLIENT, "bad", id="E04"
         ),
         pytest.param(503, b"", RETRY, "", id="E05"),
         pytest.param(
@@ -79,23 +79,23 @@ def openrouter(code: int, error_type: str) -> bytes:
         pytest.param(403, openai("region"), NEVER, "region", id="E12"),
         pytest.param(404, openai("no model"), NEVER, "no model", id="model"),
         pytest.param(
-            400, openai("long", code='"context_length_exceeded"'), CALLER, "long", id="E13"
+            400, openai("long", code='"context_length_exceeded"'), CLIENT, "long", id="E13"
         ),
         pytest.param(
             400,
             b'[{"error":{"code":400,"message":"bad","status":"INVALID_ARGUMENT"}}]',
-            CALLER,
+            CLIENT,
             "bad",
             id="E14",
         ),
         pytest.param(
             422,
             b'{"detail":[{"loc":["body","messages",0],"msg":"missing","type":"missing"}]}',
-            CALLER,
+            CLIENT,
             "missing",
             id="E15",
         ),
-        pytest.param(422, b'{"detail":"bad"}', CALLER, "bad", id="E15-text"),
+        pytest.param(422, b'{"detail":"bad"}', CLIENT, "bad", id="E15-text"),
         pytest.param(498, openai("capacity"), RETRY, "capacity", id="E17a"),
         pytest.param(424, openai("dependency"), NEVER, "dependency", id="E17b"),
         pytest.param(499, openai("cancelled"), RETRY, "cancelled", id="E17c"),
@@ -105,7 +105,7 @@ def openrouter(code: int, error_type: str) -> bytes:
         pytest.param(402, openai("Insufficient Balance"), QUOTA, "Insufficient Balance", id="E22b"),
         pytest.param(408, b"{}", RETRY, "", id="408"),
         pytest.param(409, b"{}", RETRY, "", id="409"),
-        pytest.param(413, b"{}", CALLER, "", id="413"),
+        pytest.param(413, b"{}", CLIENT, "", id="413"),
         pytest.param(
             429,
             b'{"success":false,"errors":[{"code":3036,"message":"used up"}]}',
@@ -135,25 +135,25 @@ def openrouter(code: int, error_type: str) -> bytes:
             "Your credit balance is too low",
             id="our-credit",
         ),
-        pytest.param(400, openrouter(400, "context_length_exceeded"), CALLER, "m", id="E36a"),
-        pytest.param(400, openrouter(400, "max_tokens_exceeded"), CALLER, "m", id="E36b"),
-        pytest.param(400, openrouter(400, "token_limit_exceeded"), CALLER, "m", id="E36c"),
-        pytest.param(400, openrouter(400, "string_too_long"), CALLER, "m", id="E36d"),
+        pytest.param(400, openrouter(400, "context_length_exceeded"), CLIENT, "m", id="E36a"),
+        pytest.param(400, openrouter(400, "max_tokens_exceeded"), CLIENT, "m", id="E36b"),
+        pytest.param(400, openrouter(400, "token_limit_exceeded"), CLIENT, "m", id="E36c"),
+        pytest.param(400, openrouter(400, "string_too_long"), CLIENT, "m", id="E36d"),
         pytest.param(401, openrouter(401, "authentication"), NEVER, "m", id="E36e"),
         pytest.param(403, openrouter(403, "permission_denied"), NEVER, "m", id="E36f"),
         pytest.param(402, openrouter(402, "payment_required"), QUOTA, "m", id="E36g"),
         pytest.param(429, openrouter(429, "rate_limit_exceeded"), RETRY, "m", id="E36h"),
         pytest.param(503, openrouter(503, "provider_overloaded"), RETRY, "m", id="E36i"),
         pytest.param(502, openrouter(502, "provider_unavailable"), RETRY, "m", id="E36j"),
-        pytest.param(400, openrouter(400, "invalid_request"), CALLER, "m", id="E36k"),
-        pytest.param(400, openrouter(400, "invalid_prompt"), CALLER, "m", id="E36l"),
+        pytest.param(400, openrouter(400, "invalid_request"), CLIENT, "m", id="E36k"),
+        pytest.param(400, openrouter(400, "invalid_prompt"), CLIENT, "m", id="E36l"),
         pytest.param(404, openrouter(404, "not_found"), NEVER, "m", id="E36m"),
         pytest.param(412, openrouter(412, "precondition_failed"), NEVER, "m", id="E36n"),
-        pytest.param(413, openrouter(413, "payload_too_large"), CALLER, "m", id="E36o"),
-        pytest.param(422, openrouter(422, "unprocessable"), CALLER, "m", id="E36p"),
-        pytest.param(403, openrouter(403, "content_policy_violation"), CALLER, "m", id="E36q"),
-        pytest.param(403, openrouter(403, "refusal"), CALLER, "m", id="E36r"),
-        pytest.param(400, openrouter(400, "image_too_large"), CALLER, "m", id="E36s"),
+        pytest.param(413, openrouter(413, "payload_too_large"), CLIENT, "m", id="E36o"),
+        pytest.param(422, openrouter(422, "unprocessable"), CLIENT, "m", id="E36p"),
+        pytest.param(403, openrouter(403, "content_policy_violation"), CLIENT, "m", id="E36q"),
+        pytest.param(403, openrouter(403, "refusal"), CLIENT, "m", id="E36r"),
+        pytest.param(400, openrouter(400, "image_too_large"), CLIENT, "m", id="E36s"),
         pytest.param(500, openrouter(500, "server"), RETRY, "m", id="E36t"),
         pytest.param(504, openrouter(504, "timeout"), RETRY, "m", id="E36u"),
         pytest.param(500, openrouter(500, "unmapped"), RETRY, "m", id="E36v"),
@@ -177,7 +177,7 @@ def test_error_shapes(status: int, body: bytes, verdict: str, message: str) -> N
 def test_e21_no_answer_and_no_error_is_a_bad_gateway(status: int) -> None:
     failure = read_error(status, [], b"", NOW)
     assert (failure.code, failure.status) == (f"upstream_status_{status}", 502)
-    assert (failure.is_retryable, failure.is_callers_fault) == (True, False)
+    assert (failure.is_retryable, failure.is_clients_fault) == (True, False)
 
 
 @pytest.mark.parametrize(
@@ -293,7 +293,7 @@ def test_resets_are_read_only_where_a_limit_was_hit() -> None:
         pytest.param(500, b"false", b"", NEVER, id="E48f"),
         pytest.param(500, b"perhaps", b"", RETRY, id="other"),
         pytest.param(402, b"true", b"", QUOTA, id="quota"),
-        pytest.param(400, b"true", b"", CALLER, id="caller"),
+        pytest.param(400, b"true", b"", CLIENT, id="client"),
     ],
 )
 def test_advice_to_retry(status: int, advice: bytes, body: bytes, verdict: str) -> None:
@@ -301,7 +301,7 @@ def test_advice_to_retry(status: int, advice: bytes, body: bytes, verdict: str) 
 
 
 @pytest.mark.parametrize(
-    ("raw", "status", "is_callers_fault", "is_retryable"),
+    ("raw", "status", "is_clients_fault", "is_retryable"),
     [
         pytest.param(b'{"code":429,"message":"m"}', 429, False, True, id="E43"),
         pytest.param(b'{"code":"server_error","message":"m"}', 502, False, True, id="E44"),
@@ -327,13 +327,13 @@ def test_advice_to_retry(status: int, advice: bytes, body: bytes, verdict: str) 
 def test_errors_inside_an_answer(
     raw: bytes,
     status: int,
-    is_callers_fault: bool,  # noqa: FBT001 (a parameter of the test)
+    is_clients_fault: bool,  # noqa: FBT001 (a parameter of the test)
     is_retryable: bool,  # noqa: FBT001 (a parameter of the test)
 ) -> None:
     failure = read_inner_error(raw)
     assert failure.code == "upstream_error"
     assert failure.status == status
-    assert failure.is_callers_fault == is_callers_fault
+    assert failure.is_clients_fault == is_clients_fault
     assert failure.is_retryable == is_retryable
     assert "m" in failure.message
 

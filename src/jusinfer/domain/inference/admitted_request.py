@@ -104,7 +104,7 @@ class AdmittedRequest:
             self._settlement.note_attempt(self._index, error.code)
             self._send(self._index + 1)
             return
-        failure = UpstreamFailure(code=error.code, message="", status=400, is_callers_fault=True)
+        failure = UpstreamFailure(code=error.code, message="", status=400, is_clients_fault=True)
         self._settle_by_rule(EndCause.UPSTREAM_REFUSED, None, error=error, failure=failure)
 
     def response_started(self, attempt: Attempt) -> None:
@@ -211,7 +211,7 @@ class AdmittedRequest:
         self._effects.count_failed_attempt(upstream, failure.code)
         cause = cause_of(failure)
         rule = billing_rule(cause, StreamPhase.BEFORE_FIRST_TOKEN)
-        if rule.is_tried_again and not failure.is_callers_fault and self._retry(failure):
+        if rule.is_tried_again and not failure.is_clients_fault and self._retry(failure):
             return
         self._settle_by_rule(cause, None, error=self.error_of(failure), failure=failure)
 
@@ -220,7 +220,7 @@ class AdmittedRequest:
         if not self.is_over:
             attempt = self._attempt
             self._cancel()
-            self._settle_by_rule(EndCause.CALLER_LEFT, attempt)
+            self._settle_by_rule(EndCause.CLIENT_LEFT, attempt)
             self._release()
 
     def client_paused(self) -> None:

@@ -21,7 +21,7 @@ def note_end(
     if failure is None:
         health.record_result(endpoint, now, is_good=True)
         return
-    if failure.is_callers_fault or failure.status == RATE_STATUS or failure is STOPPING:
+    if failure.is_clients_fault or failure.status == RATE_STATUS or failure is STOPPING:
         health.record_neutral(endpoint)
     else:
         health.record_result(endpoint, now, is_good=False)
@@ -34,7 +34,7 @@ def note_loser(
     health: Health, endpoint: UpstreamEndpoint, failure: UpstreamFailure | None, now: float
 ) -> None:
     """Note the end of one of two attempts; `failure` is None where the other was faster."""
-    if failure is None or failure.is_callers_fault:
+    if failure is None or failure.is_clients_fault:
         health.record_neutral(endpoint)
     else:
         health.record_result(endpoint, now, is_good=False)

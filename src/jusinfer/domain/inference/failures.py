@@ -34,11 +34,11 @@ def error_of(
 ) -> JusinferError:
     """Put a failed attempt in our own words; only a refused request carries the upstream's.
 
-    The upstream's text may repeat the prompt, which the caller knows already, but never one of
+    The upstream's text may repeat the prompt, which the client knows already, but never one of
     `secrets`, which are ours, and nothing where it speaks of our account. `sizes` are our own
     counts, of the input and of what the model holds, for an upstream that says no numbers.
     """
-    if failure.is_callers_fault:
+    if failure.is_clients_fault:
         return _refused(failure, secrets, sizes)
     if failure.code == "gateway_stopped":
         return Unavailable("the gateway is stopping", retry_after_seconds=1)
@@ -113,7 +113,7 @@ def code_of(failure: UpstreamFailure) -> str:
 
 def cause_of(failure: UpstreamFailure) -> EndCause:
     """Return what an attempt that failed before its first token is billed by."""
-    if failure.is_callers_fault:
+    if failure.is_clients_fault:
         return EndCause.UPSTREAM_REFUSED
     if failure.status in TIMEOUT_STATUSES:
         return EndCause.UPSTREAM_STALLED

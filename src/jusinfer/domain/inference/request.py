@@ -1,4 +1,4 @@
-"""The neutral completion request: the only type that holds a caller's content."""
+"""The neutral completion request: the only type that holds a client's content."""
 
 from typing import Never
 

@@ -1,4 +1,4 @@
-"""The attempt machine (sans I/O): events and ticks in, bytes for the caller and one end out.
+"""The attempt machine (sans I/O): events and ticks in, bytes for the client and one end out.
 
 Before the first content byte nothing has been sent, so a failed attempt may move to another
 route. After it never: one error event, and no made-up end. However the upstream's bytes were cut,
@@ -26,7 +26,7 @@ class UpstreamFailure(msgspec.Struct, frozen=True):
 
     `kind` is what it means to a client, from a closed list; `context_tokens` are what was asked
     and the most, 0 where an input that is too long did not say. `provider_code` is the provider's
-    own code, of a closed list. The text may be shown to the caller unless `is_private`, as it
+    own code, of a closed list. The text may be shown to the client unless `is_private`, as it
     speaks of our account or of what was said; words of it may be stored where `is_quotable`.
     `is_cut` says that the connection broke.
     """
@@ -36,7 +36,7 @@ class UpstreamFailure(msgspec.Struct, frozen=True):
     status: int
     retry_after_seconds: int | None = None
     is_retryable: bool = True
-    is_callers_fault: bool = False
+    is_clients_fault: bool = False
     is_quota: bool = False
     param: str | None = None
     kind: str = ""
@@ -54,7 +54,7 @@ class UpstreamFailure(msgspec.Struct, frozen=True):
 class Chunk(msgspec.Struct, gc=False):
     """One event of an upstream, as its provider API reads it.
 
-    `content_bytes` is the size of what the caller would see as answer, as JSON writes it.
+    `content_bytes` is the size of what the client would see as answer, as JSON writes it.
     `payload` is the event as it is relayed; None where that is as it came.
     """
 
@@ -106,7 +106,7 @@ class StreamCallbacks(Protocol):
     """Builds the two events that the machine cannot build itself."""
 
     def usage_event(self, machine: "StreamAttempt") -> bytes:
-        """Give the last usage event, framed, for a caller who asked for it."""
+        """Give the last usage event, framed, for a client who asked for it."""
         ...
 
     def error_event(self, machine: "StreamAttempt", failure: UpstreamFailure) -> bytes:
@@ -197,7 +197,7 @@ class StreamAttempt:
     # ------------------------------------------------------------------ what comes in
 
     def feed(self, payloads: list[bytes], now: float) -> bytes:
-        """Take the events of one read; gives what to send to the caller now, framed."""
+        """Take the events of one read; gives what to send to the client now, framed."""
         state = self.state
         if not payloads or state is AttemptState.COMPLETED or state is AttemptState.FAILED:
             return b""
@@ -267,7 +267,7 @@ class StreamAttempt:
             return TimeoutCheck.KEEP_ALIVE
         return TimeoutCheck.WAIT
 
-    def caller_is_slow(self, now: float) -> None:
+    def client_is_slow(self, now: float) -> None:
         """Count no silence, and send no comment, while the upstream is kept waiting."""
         self._last_event_at = now
         self._last_sent_at = now

@@ -20,7 +20,7 @@ class RequestFeatures(msgspec.Struct, frozen=True):
     """Facts a route may depend on. Token counts are estimates; the bound is never exceeded.
 
     `hints` are ids of the rule table's hints that were found, in its order; `task` is one of the
-    table's tasks if the caller declared it; `warm` is who holds the conversation in its cache.
+    table's tasks if the client declared it; `warm` is who holds the conversation in its cache.
     `window_tokens` are what the input takes of a window at worst, where the router chooses.
     """
 

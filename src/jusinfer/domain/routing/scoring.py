@@ -64,7 +64,7 @@ class Scorer:
     ) -> tuple[int, tuple[Reason, ...]]:
         """Give the sum of points and the signals that count, in the table's order.
 
-        What a caller declares counts instead of what its words hint at; `ignored` are ids of
+        What a client declares counts instead of what its words hint at; `ignored` are ids of
         signals that do not count, to ask what would be without them.
         """
         fired = self._fired(traits, output_tokens)

@@ -150,7 +150,7 @@ class CreditBalances:
     async def refill(self, balance: CreditBalance, need_nano: int, now: float) -> int | None:
         """Take one more lease; gives None, or what is available when that is below the need.
 
-        Callers that come while a refill is under way wait for it and then try again themselves.
+        Clients that come while a refill is under way wait for it and then try again themselves.
         """
         while balance.refill is not None:
             await asyncio.shield(balance.refill)
@@ -195,7 +195,7 @@ class CreditBalances:
         try:
             await self.refill(balance, need_nano, now)
         except Unavailable:
-            # The next request that needs credit will ask again and say so to its caller.
+            # The next request that needs credit will ask again and say so to its client.
             return
 
     def _compact(self, balance: CreditBalance) -> None:

@@ -1,6 +1,6 @@
 """Fingerprint to principal for a bounded time; unknown keys too; emptied by a revocation notice.
 
-One look-up per key is under way at a time, and all callers of that key wait for it. A key that was
+One look-up per key is under way at a time, and all clients of that key wait for it. A key that was
 never seen costs its network a token (`strangers.py`), which a good key gives back. While the
 database is away a known key is served stale for a bounded time; an unknown one is refused with
 503, never with 401.
@@ -62,7 +62,7 @@ class KeyCache:
         return entry.principal
 
     async def fetch(self, fingerprint: bytes, now: float, address: str | None = None) -> Principal:
-        """Ask the database once for all waiting callers.
+        """Ask the database once for all waiting clients.
 
         Raises InvalidKey, Unavailable, or RateLimited when the network of the address has sent
         too many keys that nobody knows.

@@ -79,7 +79,7 @@ def network_of(address: str | None) -> bytes:
 
 
 def address_of(request: Request, trusted: Collection[str]) -> str | None:
-    """Give the address of a caller: the peer's, or what a trusted proxy says that it saw."""
+    """Give the address of a client: the peer's, or what a trusted proxy says that it saw."""
     if request.peer not in trusted:
         return request.peer
     values = [value for name, value in request.headers if name == _FORWARDED]

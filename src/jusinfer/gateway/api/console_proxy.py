@@ -26,7 +26,7 @@ HOP_BY_HOP: Final = frozenset(
         b"upgrade",
     }
 )
-# What pages use of a request. Everything else stays here: keys of callers, and whatever a caller or
+# What pages use of a request. Everything else stays here: keys of clients, and whatever a client or
 # a proxy says of addresses; the gateway alone says where a request came from.
 CARRIED: Final = frozenset(
     {
@@ -94,7 +94,7 @@ class ConsoleForward:
             responder.send(status, block + id_line(request_id), body)
             return
         carried = ProxiedRequest(self, responder, request_id)
-        responder.caller = carried
+        responder.client = carried
         is_safe = request.method in SAFE_METHODS
         # No page reads a body then: one that comes is a prompt that was sent to the wrong place.
         body = b"" if is_safe else request.body
@@ -158,7 +158,7 @@ class ProxiedRequest:
         self._again: tuple[bytes, bytes] | None = None
         self._has_heard = False
 
-    def begin(self, head: bytes, body: bytes, is_safe: bool) -> None:  # noqa: FBT001 (one caller)
+    def begin(self, head: bytes, body: bytes, is_safe: bool) -> None:  # noqa: FBT001 (one client)
         """Send the request, and keep it if it may be sent again."""
         self._again = (head, body) if is_safe else None
         self._timer = self._forward.later(self)
@@ -218,16 +218,16 @@ class ProxiedRequest:
         self._again = None
         self.upstream_failed(Failure(FailureKind.TRUNCATED, detail="the console fell silent"))
 
-    # ------------------------------------------------------------------ the caller's side
+    # ------------------------------------------------------------------ the client's side
 
     def client_disconnected(self) -> None:
-        """Stop the console's work for a caller that left."""
+        """Stop the console's work for a client that left."""
         if self._exchange is not None:
             self._exchange.cancel()
         self._end()
 
     def write_paused(self) -> None:
-        """Read no faster than the caller does."""
+        """Read no faster than the client does."""
         if self._exchange is not None:
             self._exchange.pause()
 
@@ -244,7 +244,7 @@ class ProxiedRequest:
             self._timer.cancel()
             self._timer = None
         self._exchange = None
-        self._responder.caller = None
+        self._responder.client = None
         return self._responder
 
     def _id(self) -> bytes:

@@ -142,7 +142,7 @@ class Gateway:
     def _refusal(
         self, error: JusinferError, path: str, request_id: str, request: Request | None = None
     ) -> tuple[int, bytes, bytes]:
-        """Count a refusal and write it as the callers of a path read errors."""
+        """Count a refusal and write it as the clients of a path read errors."""
         counters = self._context.counters
         counters.refusals[error.code] = counters.refusals.get(error.code, 0) + 1
         status, block, body = render_error(
@@ -255,7 +255,7 @@ class Gateway:
     def _models_answer(
         self, path: str, request: Request, principal: Principal
     ) -> dict[str, object]:
-        """Give the list of models, or one, as the caller's API has it; raises JusinferError."""
+        """Give the list of models, or one, as the client's API has it; raises JusinferError."""
         context = self._context
         catalog = context.snapshot.catalog(principal.mode)
         now = context.loop.time()
@@ -371,7 +371,7 @@ def ids(request_id: str) -> bytes:
 
 
 def speaks_anthropic(request: Request) -> bool:
-    """Tell whether a caller speaks Anthropic's API where its path does not say so."""
+    """Tell whether a client speaks Anthropic's API where its path does not say so."""
     return request.header(b"anthropic-version") is not None
 
 
@@ -389,7 +389,7 @@ def client_api_of(path: str, request: Request | None = None) -> ClientApi | None
 def show(
     error: JusinferError, responder: Responder, request_id: str, client_api: ClientApi | None = None
 ) -> None:
-    """Answer with an error in the caller's wire format, unless the caller has gone."""
+    """Answer with an error in the client's wire format, unless the client has gone."""
     if not responder.is_gone:
         status, block, body = render_error(client_api, error, request_id)
         responder.send(status, block + ids(request_id), body)

@@ -1,7 +1,7 @@
 """What a worker holds of whole answers: counted from the first byte, and held back together.
 
-A whole answer is read to its end before its caller gets any of it. Where all of them, with what
-slow callers have not taken, come near the bound, their upstreams are read no further, but for the
+A whole answer is read to its end before its client gets any of it. Where all of them, with what
+slow clients have not taken, come near the bound, their upstreams are read no further, but for the
 one whose answer is largest: it ends soonest, and makes room for the next.
 """
 
@@ -24,7 +24,7 @@ class Collector(Protocol):
 
 
 class Collected:
-    """Sizes in bytes. `unread_bytes` is what the server counts for slow callers."""
+    """Sizes in bytes. `unread_bytes` is what the server counts for slow clients."""
 
     __slots__ = ("_favoured", "bytes_max", "held_bytes", "unread_bytes")
 

@@ -1,6 +1,6 @@
 """The head of a request that has come in part: bounded, and counted with the bodies of strangers.
 
-Nobody knows yet who sends it, and one caller may begin very many of them.
+Nobody knows yet who sends it, and one client may begin very many of them.
 """
 
 from collections.abc import Callable

@@ -16,7 +16,7 @@ from jusinfer.gateway.http.server_interface import ServerInterface, Stranger
 FULL: Final = HttpError(
     503, "request_memory", "the bodies of all requests together are too large right now; try again"
 )
-# The part of all bytes that may be held for callers that are not known yet.
+# The part of all bytes that may be held for clients that are not known yet.
 STRANGERS_SHARE: Final = 4
 # The part of them that the bodies which one key is sending may hold while others find no room.
 OWNERS_SHARE: Final = 4

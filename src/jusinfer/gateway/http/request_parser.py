@@ -35,7 +35,7 @@ _SPECIAL: Final = frozenset(
 
 
 class HttpError(msgspec.Struct, frozen=True):
-    """What the server itself refuses: a status, a cause for counting, and words for the caller."""
+    """What the server itself refuses: a status, a cause for counting, and words for the client."""
 
     status: int
     cause: str

@@ -21,11 +21,11 @@ class ClientEvents(Protocol):
         ...
 
     def write_paused(self) -> None:
-        """The caller reads too slowly; write no more until it has caught up."""
+        """The client reads too slowly; write no more until it has caught up."""
         ...
 
     def write_resumed(self) -> None:
-        """The caller has caught up."""
+        """The client has caught up."""
         ...
 
 
@@ -45,7 +45,7 @@ class Line(Protocol):
         ...
 
     def abort_incomplete(self, *, is_ended_by_close: bool) -> None:
-        """Close so that the caller can tell that the answer is not whole."""
+        """Close so that the client can tell that the answer is not whole."""
         ...
 
 
@@ -101,7 +101,7 @@ class Responder:
         "_keep",
         "_line",
         "_minor",
-        "caller",
+        "client",
         "is_finished",
         "is_gone",
         "is_paused",
@@ -115,7 +115,7 @@ class Responder:
         self._is_head = is_head
         self._is_chunked = False
         self._extra = b""
-        self.caller: ClientEvents | None = None
+        self.client: ClientEvents | None = None
         self.is_started = False
         self.is_finished = False
         self.is_gone = False
@@ -186,7 +186,7 @@ class Responder:
         self._end()
 
     def abort(self) -> None:
-        """Cut the answer off after what was written: the caller sees that it is not whole."""
+        """Cut the answer off after what was written: the client sees that it is not whole."""
         if not self.is_gone and not self.is_finished:
             self.is_finished = True
             self.is_gone = True

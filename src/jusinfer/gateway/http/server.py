@@ -1,4 +1,4 @@
-"""The callers' side of HTTP/1.1: makes connections, watches their deadlines, drains them."""
+"""The clients' side of HTTP/1.1: makes connections, watches their deadlines, drains them."""
 
 import asyncio
 import email.utils
@@ -52,7 +52,7 @@ class HttpServer:
         self.limits = limits
         self.loop = loop
         self.open: set[Watched] = set()
-        # What all request bodies hold, and what waits for callers that read slowly.
+        # What all request bodies hold, and what waits for clients that read slowly.
         self.held_bytes = 0
         self.stranger_bytes = 0
         self.strangers: dict[Stranger, Callable[[HttpError], None]] = {}
@@ -89,7 +89,7 @@ class HttpServer:
         self._slow.discard(connection)
 
     def slowed(self, connection: Watched) -> None:
-        """Count what waits for a slow caller; over the bound of all, the slowest is cut."""
+        """Count what waits for a slow client; over the bound of all, the slowest is cut."""
         self._slow.add(connection)
         now = self.loop.time()
         self.collected.unread_bytes += connection.unread_bytes(now)
@@ -97,13 +97,13 @@ class HttpServer:
             self._weigh(now)
 
     def caught_up(self, connection: Watched) -> None:
-        """Note that a caller has read what was written."""
+        """Note that a client has read what was written."""
         self._slow.discard(connection)
 
     def _weigh(self, now: float) -> None:
-        """Measure what waits for all callers, and cut the slowest until it is within its bound.
+        """Measure what waits for all clients, and cut the slowest until it is within its bound.
 
-        Where whole answers that are still read have no room, callers whose pace is known are cut.
+        Where whole answers that are still read have no room, clients whose pace is known are cut.
         """
         self._weighed_at = now
         total = sum([connection.unread_bytes(now) for connection in tuple(self.open)])
@@ -142,7 +142,7 @@ class HttpServer:
         self.fault_count += 1
         if self.on_fault is not None:
             self.on_fault(_place(error))
-        caller = None if responder.is_finished else responder.caller
+        client = None if responder.is_finished else responder.client
         if responder.is_started:
             responder.abort()
         else:
@@ -150,8 +150,8 @@ class HttpServer:
             status, block, body = self.application.refuse(refusal, request.path)
             responder.close_after()
             responder.send(status, block, body)
-        if caller is not None:
-            caller.client_disconnected()
+        if client is not None:
+            client.client_disconnected()
 
     def begin_drain(self) -> None:
         """Take no new requests; idle connections close, running answers are the last."""
@@ -192,7 +192,7 @@ class HttpServer:
 
 
 def _place(error: BaseException) -> str:
-    """Say where an error was raised, without its message: that could hold a caller's words."""
+    """Say where an error was raised, without its message: that could hold a client's words."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

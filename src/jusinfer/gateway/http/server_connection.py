@@ -1,6 +1,6 @@
-"""One caller's connection: reads requests in order, keeps deadlines, ends without losing answers.
+"""One client's connection: reads requests in order, keeps deadlines, ends without losing answers.
 
-One request at a time is under way on a connection; what a caller pipelines waits in a bounded
+One request at a time is under way on a connection; what a client pipelines waits in a bounded
 buffer and is served in order, so that a refusal can never land inside an answer.
 """
 
@@ -30,7 +30,7 @@ DRAINING: Final = HttpError(503, "draining", "this server is about to stop; try 
 
 
 class Connection(asyncio.Protocol):
-    """One caller's connection; also the line of the responder that is under way."""
+    """One client's connection; also the line of the responder that is under way."""
 
     __slots__ = (
         "_blank_lines",
@@ -97,7 +97,7 @@ class Connection(asyncio.Protocol):
             self._refuse(HttpError(503, "too_many_connections", "too many connections right now"))
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (its signature)
-        """Tell whoever answers that the caller has gone."""
+        """Tell whoever answers that the client has gone."""
         self._server.closed(self)
         self._end()
         self._transport = None
@@ -106,8 +106,8 @@ class Connection(asyncio.Protocol):
         self._responder = None
         if responder is not None:
             responder.is_gone = True
-            if responder.caller is not None and not responder.is_finished:
-                responder.caller.client_disconnected()
+            if responder.client is not None and not responder.is_finished:
+                responder.client.client_disconnected()
 
     def data_received(self, data: bytes) -> None:
         """Take bytes: of a request, of one that waits, or of one that was refused."""
@@ -122,7 +122,7 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool | None:
         """Keep a half-closed connection as long as an answer is owed.
 
-        Over TLS the loop cannot keep one, and callers do not ask for it: there it means gone.
+        Over TLS the loop cannot keep one, and clients do not ask for it: there it means gone.
         """
         transport = self._transport
         if self._is_closing or transport is None or not transport.can_write_eof():
@@ -138,15 +138,15 @@ class Connection(asyncio.Protocol):
         return True
 
     def pause_writing(self) -> None:
-        """Let whoever answers wait for a slow caller, for so long at most."""
+        """Let whoever answers wait for a slow client, for so long at most."""
         self._is_paused = True
         self._unread.slowed(self._transport_now(), self._loop.time())
         self._watch_reader()
         responder = self._responder
         if responder is not None:
             responder.is_paused = True
-            if responder.caller is not None:
-                responder.caller.write_paused()
+            if responder.client is not None:
+                responder.client.write_paused()
         self._server.slowed(self)
 
     def resume_writing(self) -> None:
@@ -164,13 +164,13 @@ class Connection(asyncio.Protocol):
         self.deadline = float("inf")
         self._schedule_probe()
         responder.is_paused = False
-        if responder.caller is not None:
-            responder.caller.write_resumed()
+        if responder.client is not None:
+            responder.client.write_resumed()
 
     # ------------------------------------------------------------------ reading requests
 
     def _keep_for_later(self, data: bytes) -> None:
-        """Keep what is pipelined, counted with all bodies; without room the caller is cut."""
+        """Keep what is pipelined, counted with all bodies; without room the client is cut."""
         try:
             self._count(len(data))
         except HttpErrorRaised:
@@ -179,7 +179,7 @@ class Connection(asyncio.Protocol):
         self._buffer += data
         is_over = len(self._buffer) > self._server.limits.pipelined_bytes_max
         if is_over and not self._is_reading_paused:
-            # The loop hears nothing of a caller that leaves while reading is paused, so reading
+            # The loop hears nothing of a client that leaves while reading is paused, so reading
             # goes on as long as what is pipelined fits.
             self._is_reading_paused = True
             self._transport_now().pause_reading()
@@ -344,13 +344,13 @@ class Connection(asyncio.Protocol):
         if not self._is_paused:
             self.deadline = self._loop.time() + self._server.limits.idle_seconds
         if has_more:
-            # Not at once: a caller that pipelines much must not deepen the stack.
+            # Not at once: a client that pipelines much must not deepen the stack.
             self._loop.call_soon(self._serve_buffered)
 
     def abort_incomplete(self, *, is_ended_by_close: bool) -> None:
         """Send what was written, then close without the end that a whole answer has.
 
-        Where closing itself is the end, only a reset tells the caller that something is missing.
+        Where closing itself is the end, only a reset tells the client that something is missing.
         """
         transport = self._transport
         if transport is None:
@@ -406,9 +406,9 @@ class Connection(asyncio.Protocol):
             self._advance(data)
 
     def _refuse(self, refusal: HttpError) -> None:
-        """Answer with a refusal and close, but let the caller read it first.
+        """Answer with a refusal and close, but let the client read it first.
 
-        Closing while the caller still sends would reset the connection and destroy the answer on
+        Closing while the client still sends would reset the connection and destroy the answer on
         its way; so our side is closed, and what comes is read and dropped for a short while.
         """
         path = "" if self._head is None else self._head.path
@@ -444,7 +444,7 @@ class Connection(asyncio.Protocol):
     def _probe(self, responder: Responder) -> None:
         """Cut a line that was reset; find out, by an interim answer, whether it would be.
 
-        A caller that has closed wholly looks the same as one that has only finished sending; but
+        A client that has closed wholly looks the same as one that has only finished sending; but
         its machine answers a late byte with a reset. Most answers are there before this is asked.
         """
         if is_broken(self._transport_now()):
@@ -458,34 +458,34 @@ class Connection(asyncio.Protocol):
             self.put(b"HTTP/1.1 102 Processing\r\n\r\n")
 
     def _watch_reader(self) -> None:
-        """Give the caller time to take what waits to be sent."""
+        """Give the client time to take what waits to be sent."""
         now, limits = self._loop.time(), self._server.limits
         is_waiting = self._unread.is_waiting(self._transport_now(), now)
-        self.deadline = now + (limits.caller_write_stall_seconds if is_waiting else LINGER_SECONDS)
+        self.deadline = now + (limits.client_write_stall_seconds if is_waiting else LINGER_SECONDS)
 
     def _cut_unless_read(self) -> None:
-        """Cut a caller that took nothing in the time it was given; a slow one gets more."""
+        """Cut a client that took nothing in the time it was given; a slow one gets more."""
         if self.unread_bytes(self._loop.time()):
             self._watch_reader()
         else:
             self.cut()
 
     def unread_bytes(self, now: float) -> int:
-        """Give what waits to be taken; a caller that has taken nothing for too long is cut.
+        """Give what waits to be taken; a client that has taken nothing for too long is cut.
 
-        The loop says nothing of less than its high-water mark: streams end, and callers idle, with
+        The loop says nothing of less than its high-water mark: streams end, and clients idle, with
         some of them unread.
         """
         transport = self._transport
         if transport is None or not self._unread.is_waiting(transport, now):
             return 0
-        if self._unread.stalled_seconds(now) < self._server.limits.caller_write_stall_seconds:
+        if self._unread.stalled_seconds(now) < self._server.limits.client_write_stall_seconds:
             return transport.get_write_buffer_size()
         self.cut()
         return 0
 
     def pace(self, now: float) -> float:
-        """Give the bytes a second that a slow caller has taken."""
+        """Give the bytes a second that a slow client has taken."""
         return self._unread.pace(self._transport_now(), now)
 
     def _linger(self, size: int) -> None:

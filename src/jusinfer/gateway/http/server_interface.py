@@ -32,7 +32,7 @@ class ServerLimits(msgspec.Struct, frozen=True):
     chunk_extension_bytes_max: int = 1_024
     write_high_water_bytes: int = 262_144
     write_low_water_bytes: int = 65_536
-    caller_write_stall_seconds: float = 60.0
+    client_write_stall_seconds: float = 60.0
 
 
 class ServerInterface(Protocol):
@@ -46,7 +46,7 @@ class ServerInterface(Protocol):
     # The part of them whose senders are not known.
     stranger_bytes: int
     strangers: dict["Stranger", Callable[[HttpError], None]]
-    # Bodies that known callers are sending, the oldest first, each with what refuses it.
+    # Bodies that known clients are sending, the oldest first, each with what refuses it.
     uploads: dict["Upload", Callable[[HttpError], None]]
 
     def opened(self, connection: "Watched") -> int:
@@ -58,11 +58,11 @@ class ServerInterface(Protocol):
         ...
 
     def slowed(self, connection: "Watched") -> None:
-        """Note that a caller reads more slowly than it is written to."""
+        """Note that a client reads more slowly than it is written to."""
         ...
 
     def caught_up(self, connection: "Watched") -> None:
-        """Note that a caller has read what was written."""
+        """Note that a client has read what was written."""
         ...
 
     def date_line(self) -> bytes:
@@ -92,11 +92,11 @@ class Watched(Protocol):
         ...
 
     def unread_bytes(self, now: float) -> int:
-        """Look at what waits to be taken by the caller, and cut one that takes nothing."""
+        """Look at what waits to be taken by the client, and cut one that takes nothing."""
         ...
 
     def pace(self, now: float) -> float:
-        """Give the bytes a second that a slow caller has taken."""
+        """Give the bytes a second that a slow client has taken."""
         ...
 
 
@@ -109,7 +109,7 @@ class Stranger(Protocol):
 
 
 class Upload(Stranger, Protocol):
-    """A body that a known caller is sending."""
+    """A body that a known client is sending."""
 
     owner: str
     held_bytes: int

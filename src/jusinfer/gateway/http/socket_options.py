@@ -40,7 +40,7 @@ def write(transport: asyncio.Transport, data: bytes) -> None:
 def untaken_bytes(transport: asyncio.Transport) -> int:
     """Give what the kernel holds and the other side has not taken; 0 where it cannot be told.
 
-    It may hold megabytes, so that a slow caller reads for long before our own buffer moves.
+    It may hold megabytes, so that a slow client reads for long before our own buffer moves.
     """
     line = transport.get_extra_info("socket")
     if sys.platform != "linux" or line is None:

@@ -363,11 +363,11 @@ class StreamingAttempt(ExchangeAttempt):
     def was_held_back(self, seconds: float) -> None:
         """Blame the provider for no silence while it was not read."""
         del seconds
-        self.stream.caller_is_slow(self._client.now())
+        self.stream.client_is_slow(self._client.now())
 
     def client_is_slow(self, now: float) -> None:
         """Blame the provider for no silence while it is kept waiting."""
-        self.stream.caller_is_slow(now)
+        self.stream.client_is_slow(now)
 
     def tick(self, now: float) -> UpstreamFailure | None:
         """Return the failure when a deadline has passed; send a keep-alive when it is time."""

@@ -55,7 +55,7 @@ async def identify(context: WorkerState, request: Request, key: bytes) -> Princi
 
 
 async def entered(context: WorkerState, request: Request) -> Principal:
-    """Identify the caller of a question, and take one request of its limits.
+    """Identify the client of a question, and take one request of its limits.
 
     Raises what `credential` and `identify` raise, and RateLimited.
     """

@@ -98,7 +98,7 @@ class InferenceHandler:
     def begin(self, request: Request) -> None:
         """Authenticate and admit; answers by itself, now or later."""
         context = self._context
-        self._responder.caller = self
+        self._responder.client = self
         try:
             said = request.head.memo
             if not isinstance(said, Said):
@@ -453,7 +453,7 @@ class InferenceHandler:
 
     def release(self) -> None:
         """Let go of the client and of the request's text."""
-        self._responder.caller = None
+        self._responder.client = None
         self._collecting = None
         self._admitted = None
         self._pending.detach()

@@ -1,4 +1,4 @@
-"""Plans shown to callers: the answer of a dry run, and the `route` object of an answer."""
+"""Plans shown to clients: the answer of a dry run, and the `route` object of an answer."""
 
 import msgspec
 

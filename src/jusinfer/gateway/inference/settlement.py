@@ -47,8 +47,8 @@ def count(context: WorkerState, record: RequestEnded) -> None:
     counters.completions[key] = counters.completions.get(key, 0) + 1
     counters.tokens_prompt += record.prompt_tokens
     counters.tokens_completion += record.completion_tokens
-    if record.outcome == Outcome.CUT_BY_CALLER:
-        counters.caller_cuts += 1
+    if record.outcome == Outcome.CUT_BY_CLIENT:
+        counters.client_cuts += 1
     if record.first_byte_us >= 0:
         counters.first_byte_ms[bucket(record.first_byte_us // 1000)] += 1
 

@@ -1,4 +1,4 @@
-"""How one attempt speaks: the client API its caller uses and the provider API its upstream uses.
+"""How one attempt speaks: the client API its client uses and the provider API its upstream uses.
 
 Where both are the same, bytes pass: nothing is read but what money and honesty need.
 """
@@ -94,7 +94,7 @@ class Translator:
         cost: str,
         ident: AnswerIdent,
     ) -> bytes:
-        """Give a whole answer as the caller gets it."""
+        """Give a whole answer as the client gets it."""
         del asked, asked_body
         return named_answer(body, ident, usage, cost)
 
@@ -112,7 +112,7 @@ class Translator:
         return ChatStreamDecoder(ident)
 
     def writer(self, asked_body: bytes, ident: AnswerIdent) -> ClientStream | None:
-        """Begin to write a stream in the caller's shape; None when it is Chat Completions."""
+        """Begin to write a stream in the client's shape; None when it is Chat Completions."""
         del asked_body, ident
         return None
 
@@ -199,7 +199,7 @@ class CrossFormatTranslator(Translator):
         cost: str,
         ident: AnswerIdent,
     ) -> bytes:
-        """Give a whole answer in the caller's shape."""
+        """Give a whole answer in the client's shape."""
         if self._client_api is None:
             return super().whole(body, asked, asked_body, usage, cost, ident)
         return self._client_api.answer(body, asked_body, usage, cost, ident)
@@ -213,7 +213,7 @@ class CrossFormatTranslator(Translator):
         return ChatStreamDecoder(ident, is_chat=self._client_api is None)
 
     def writer(self, asked_body: bytes, ident: AnswerIdent) -> ClientStream | None:
-        """Begin to write the caller's shape."""
+        """Begin to write the client's shape."""
         return None if self._client_api is None else self._client_api.stream(asked_body, ident)
 
 
@@ -232,7 +232,7 @@ class MessagesPassthrough(CrossFormatTranslator):
         flags: tuple[str, ...],
         stamp: Stamp,
     ) -> bytes:
-        """Write the caller's own request; the upstream judges it."""
+        """Write the client's own request; the upstream judges it."""
         judge(asked.notes, "anthropic")
         return native_request(asked, body, upstream_model, output_tokens_max, flags, stamp)
 
@@ -289,7 +289,7 @@ class ResponsesPassthrough(CrossFormatTranslator):
         flags: tuple[str, ...],
         stamp: Stamp,
     ) -> bytes:
-        """Write the caller's own request; raises InvalidRequest for what is never sent on."""
+        """Write the client's own request; raises InvalidRequest for what is never sent on."""
         judge(asked.notes, "responses")
         target = Target(upstream_model, output_tokens_max, flags, stamp, self._is_reasoning)
         return native_response(asked, body, target)
@@ -389,7 +389,7 @@ def client_message(client_api: ClientApi | None, error: JusinferError) -> str:
 def render_error(
     client_api: ClientApi | None, error: JusinferError, request_id: str
 ) -> tuple[int, bytes, bytes]:
-    """Give status, header lines and body of an error in the caller's wire format."""
+    """Give status, header lines and body of an error in the client's wire format."""
     status, block, body = render(error, request_id)
     if client_api is None:
         return status, block, body

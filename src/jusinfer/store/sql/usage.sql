@@ -15,7 +15,7 @@ BEGIN
       (first + interval '1 month') at time zone 'UTC');
     -- COPY does not go through row-level security, so the settler writes into the month itself.
     EXECUTE format('GRANT INSERT ON public.%I TO jusinfer_settler', partition_name);
-    -- Statistics would keep what callers wrote beyond the row.
+    -- Statistics would keep what clients wrote beyond the row.
     EXECUTE format('ALTER TABLE public.%I ALTER COLUMN requested_model SET STATISTICS 0,'
       ' ALTER COLUMN error_text SET STATISTICS 0, ALTER COLUMN attempt_log SET STATISTICS 0',
       partition_name);

@@ -108,7 +108,7 @@ def _measure(given: bytes, body: bytes) -> tuple[int, int, int]:
 
 
 def _count_tokens(given: bytes) -> tuple[int, int, int]:
-    """Count tokens that the caller has made itself."""
+    """Count tokens that the client has made itself."""
     rows: list[list[int]] = []
     try:
         rows = [_tokens.decode(given)]

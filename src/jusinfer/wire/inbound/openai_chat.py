@@ -1,4 +1,4 @@
-"""Chat Completions as callers speak it: a request read, judged, and written for an upstream.
+"""Chat Completions as clients speak it: a request read, judged, and written for an upstream.
 
 Top-level members are read once and written again, so one that stands twice reaches nobody in two
 readings: the last one counts. Unknown members pass through, and so does what is inside messages.
@@ -118,7 +118,7 @@ _encode: Final = msgspec.json.Encoder().encode
 
 
 def decode_request(body: bytes) -> CompletionRequest:
-    """Read and judge a caller's request; raises InvalidRequest naming the field at fault."""
+    """Read and judge a client's request; raises InvalidRequest naming the field at fault."""
     try:
         if not body.isascii():
             # What passes through unread is not checked by anyone else.
@@ -255,7 +255,7 @@ def encode_request(
 ) -> bytes:
     """Write a request for an upstream: its model's name, usage asked for, privacy flags set.
 
-    `output_tokens_max` replaces the caller's budget when given.
+    `output_tokens_max` replaces the client's budget when given.
     """
     fields: dict[str, object] = dict(request.fields)
     fields["model"] = upstream_model

@@ -1,4 +1,4 @@
-"""Reads `models` and `provider`: what a caller prefers, in OpenRouter's words."""
+"""Reads `models` and `provider`: what a client prefers, in OpenRouter's words."""
 
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Final

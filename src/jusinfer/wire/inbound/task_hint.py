@@ -1,4 +1,4 @@
-"""Reads what a request is for: the task that its caller declares, or else hints in its words."""
+"""Reads what a request is for: the task that its client declares, or else hints in its words."""
 
 from typing import Final
 
@@ -34,7 +34,7 @@ def hinted(asked: CompletionRequest, header: bytes | None, scanner: HintScanner)
 def declared(header: bytes | None, fields: dict[str, msgspec.Raw]) -> str:
     """Give the declared task, or nothing; raises InvalidRequest for a header that names no task.
 
-    Metadata is the caller's own: a task there that is none of ours is theirs, and left alone.
+    Metadata is the client's own: a task there that is none of ours is theirs, and left alone.
     """
     if header is not None:
         task = header.decode("latin-1").strip().lower()

@@ -1,4 +1,4 @@
-"""OpenAI's legacy Completions as callers speak it to us: one prompt, one text."""
+"""OpenAI's legacy Completions as clients speak it to us: one prompt, one text."""
 
 from typing import Any, Final
 

@@ -51,9 +51,9 @@ def generation(row: Mapping[str, object], asked_id: str) -> bytes:
         "model": row["served_model"],
         "provider_name": row["upstream"],
         "streamed": row["is_stream"],
-        "cancelled": row["outcome"] == "cut_by_caller",
+        "cancelled": row["outcome"] == "cut_by_client",
         "finish_reason": {"completed": "stop", "length": "length"}.get(str(row["outcome"]), "error")
-        if row["outcome"] != "cut_by_caller"
+        if row["outcome"] != "cut_by_client"
         else None,
         "latency": None if first_us is None else _whole(first_us) // MS,
         "generation_time": latency_us // MS,

@@ -85,7 +85,7 @@ def plan_json(
 
 
 def with_route(answer: bytes, route: bytes) -> bytes:
-    """Put a plan's JSON into a JSON object, for a caller who asked for it."""
+    """Put a plan's JSON into a JSON object, for a client who asked for it."""
     members = _members(answer)
     members["route"] = msgspec.Raw(route)
     return msgspec.json.encode(members)

@@ -157,7 +157,7 @@ def _shorten_ids(fields: Fields, request: CompletionRequest) -> None:
 
 
 def _openrouter(fields: Fields, request: CompletionRequest, stamp: Stamp) -> None:
-    """Keep the caller's preferences, but never let an upstream of the upstream collect data."""
+    """Keep the client's preferences, but never let an upstream of the upstream collect data."""
     raw = bytes(request.fields.get("provider", _NULL))
     provider: Fields = {}
     if raw.startswith(b"{"):

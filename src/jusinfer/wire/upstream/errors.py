@@ -20,7 +20,7 @@ RETRY_SECONDS_MAX: Final = 86_400
 BAD_GATEWAY: Final = 502
 # Where an input that is too long is looked for; 500 because some local servers say it so.
 TOO_LONG_STATUSES: Final = frozenset({400, 413, 422, 500, 502})
-CALLERS_FAULT: Final = frozenset({400, 413, 422})
+CLIENTS_FAULT: Final = frozenset({400, 413, 422})
 RETRYABLE: Final = frozenset({408, 409, 425, 429, 498, 499})
 STATUS_MIN: Final = 400
 SERVER: Final = 500
@@ -162,10 +162,10 @@ def read_error(
         code=f"upstream_status_{status}",
         retry_after_seconds=_retry_after(found, now, is_limited=status == RATE_STATUS),
     )
-    if status in CALLERS_FAULT and is_quotable(failure.kind) and not failure.is_private:
+    if status in CLIENTS_FAULT and is_quotable(failure.kind) and not failure.is_private:
         failure = msgspec.structs.replace(failure, is_quotable=True)
     advice = found.get(b"x-should-retry", "").lower()
-    if advice not in {"true", "false"} or failure.is_quota or failure.is_callers_fault:
+    if advice not in {"true", "false"} or failure.is_quota or failure.is_clients_fault:
         return failure
     return msgspec.structs.replace(failure, is_retryable=advice == "true")
 
@@ -229,10 +229,10 @@ def _judge(
         status=status,
         retry_after_seconds=retry_after_seconds,
         is_retryable=not is_quota and kind != CONTEXT and (status in RETRYABLE or status >= SERVER),
-        is_callers_fault=is_refusal
+        is_clients_fault=is_refusal
         or is_guarded
         or kind == CONTEXT
-        or (status in CALLERS_FAULT and not is_ours),
+        or (status in CLIENTS_FAULT and not is_ours),
         is_quota=is_quota,
         param=said.param,
         kind=kind,

@@ -185,7 +185,7 @@ def _read_choice(choice: _Choice, chunk: Chunk) -> None:
 
 
 def _content_bytes(delta: _Delta) -> int:
-    """Give the size of what a caller would see of a delta; the common case first."""
+    """Give the size of what a client would see of a delta; the common case first."""
     if delta.content is not _NOT_SENT:
         content = bytes(delta.content)
         if content not in _NOTHING:
@@ -306,7 +306,7 @@ def answer_as_events(body: bytes) -> list[bytes]:
 
 
 def _streamed(message: msgspec.Raw) -> dict[str, object]:
-    """Give a message as a delta: its tool calls need the index by which callers join them."""
+    """Give a message as a delta: its tool calls need the index by which clients join them."""
     members = tried(_members, message)
     if members is None:
         return {}

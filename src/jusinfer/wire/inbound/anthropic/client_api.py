@@ -1,4 +1,4 @@
-"""Anthropic Messages as callers speak it to us."""
+"""Anthropic Messages as clients speak it to us."""
 
 from collections.abc import Mapping
 from types import MappingProxyType

@@ -1,4 +1,4 @@
-"""OpenAI's Responses as callers speak it to us; nothing of it is ever stored."""
+"""OpenAI's Responses as clients speak it to us; nothing of it is ever stored."""
 
 from typing import Final
 

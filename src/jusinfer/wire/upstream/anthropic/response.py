@@ -200,7 +200,7 @@ class AnthropicStream:
         begun = [self._chunk(b'{"role":"assistant","content":""}')]
         said = messages_usage(message.usage)
         if said is not None:
-            # Said at once, so that it is known if the stream breaks; callers do not see it.
+            # Said at once, so that it is known if the stream breaks; clients do not see it.
             self._usage = merged(self._usage, said)
             begun.append(self._usage_chunk())
         return begun
