@@ -6,6 +6,7 @@ import shutil
 import ssl
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -41,10 +42,7 @@ def plain(subject: Subject, folder: Path, body: bytes, *, connections: int, seco
         timeout=seconds + RUN_SECONDS_SPARE,
     )
     own = machine.family_seconds(subject.pids)
-    count = int(_find(r"(\d+) requests in", done.stdout) or 0)
-    failed = int(_find(r"Non-2xx or 3xx responses: (\d+)", done.stdout) or 0)
-    if failed or not count:
-        raise RequestsFailed(f"{failed} of {count} requests failed; {_one(subject, body)}")
+    count, sockets = judged(done.stdout, lambda: _one(subject, body))
     beside, note = beside_us(subject, before, count)
     return Cell(
         cpu_us=(own - before.own) / count * 1e6,
@@ -52,8 +50,25 @@ def plain(subject: Subject, folder: Path, body: bytes, *, connections: int, seco
         p50_ms=_milliseconds(_find(r"50%\s+(\S+)", done.stdout)),
         p99_ms=_milliseconds(_find(r"99%\s+(\S+)", done.stdout)),
         beside_us=beside,
-        note=note,
+        note="; ".join(part for part in (sockets, note) if part),
     )
+
+
+def judged(said: str, ask_again: Callable[[], str]) -> tuple[int, str]:
+    """Read how many requests wrk made, and a note on errors of sockets, which it repairs itself.
+
+    Raises RequestsFailed where any was answered with other than 2xx or none at all, with what
+    `ask_again` tells.
+    """
+    count = int(_find(r"(\d+) requests in", said) or 0)
+    failed = int(_find(r"Non-2xx or 3xx responses: (\d+)", said) or 0)
+    found = _find(r"Socket errors: (.+)", said)
+    sockets = f"errors of sockets: {found}" if found else ""
+    if not failed and count:
+        return count, sockets
+    told = f"{failed} of {count} requests failed" if count else "no request was answered in time"
+    parts = (told, sockets, ask_again())
+    raise RequestsFailed("; ".join(part for part in parts if part))
 
 
 class Spent(NamedTuple):
