@@ -45,7 +45,7 @@ def row_lines(row: Row, cells: Cells) -> Iterator[str]:
     yield ""
     yield (
         f"{row.name}: CPU for each {row.unit}, latency {row.latency}\n"
-        f"  {'':24}{'CPU µs':>22}{'x nginx':>20}{'x jusinfer':>20}{'a second':>10}"
+        f"  {'':24}{'CPU µs':>26}{'x nginx':>26}{'x jusinfer':>26}{'a second':>10}"
         f"{'p50 ms':>9}{'p99 ms':>9}{'+p50':>8}{'+p99':>8}"
     )
     for subject in row.subjects:
@@ -55,7 +55,7 @@ def row_lines(row: Row, cells: Cells) -> Iterator[str]:
             against = within_round(cells[subject.name], cells.get(PRODUCT, []), times)
         yield f"  {subject.name:24}{_cells(found, against)}"
         for part, used in found.beside_us.items():
-            yield f"    {part:22}{_ranged(used):>22}"
+            yield f"    {part:22}{_ranged(used):>26}"
 
 
 def _cells(found: Figures, against: Spread | None) -> str:
@@ -63,7 +63,7 @@ def _cells(found: Figures, against: Spread | None) -> str:
     if found.per_second is None:
         return f"  no figure: {notes}"
     return (
-        f"{_ranged(found.cpu_us):>22}{_ranged(found.ratio, 2):>20}{_ranged(against, 2):>20}"
+        f"{_ranged(found.cpu_us):>26}{_ranged(found.ratio, 2):>26}{_ranged(against, 2):>26}"
         f"{found.per_second.median:>10,.0f}"
         f"{_median(found.p50_ms, 9)}{_median(found.p99_ms, 9)}"
         f"{_median(found.added_p50_ms, 8)}{_median(found.added_p99_ms, 8)}"

@@ -86,9 +86,11 @@ def play(
     last: dict[tuple[str, str], Fault] = {}
     for number in range(rounds + 1):
         for row in rows:
-            # Each round another subject begins, so that none always follows the same one.
+            # Each round another subject begins, and every second one goes the other way round, so
+            # that none always follows the same one.
             turn = number % len(row.subjects)
-            for subject in row.subjects[turn:] + row.subjects[:turn]:
+            order = row.subjects[turn:] + row.subjects[:turn]
+            for subject in order[:: -1 if number % 2 else 1]:
                 place = (row.name, subject.name)
                 cell: Cell | Fault
                 if failures.get(place, 0) >= FAILURES_MAX:
