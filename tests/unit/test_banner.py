@@ -59,3 +59,8 @@ def test_a_later_start_says_no_key_and_writes_none(tmp_path: Path) -> None:
 def test_the_public_url_is_shown(tmp_path: Path) -> None:
     text = said(tmp_path, Terminal(), listen='public_url = "https://llm.example.com"')
     assert "ready at https://llm.example.com/v1" in text
+
+
+def test_a_path_does_not_act_on_the_terminal(tmp_path: Path) -> None:
+    text = said(tmp_path / "a\x1b[31m\u202eb", io.StringIO())
+    assert [line for line in text.split("\n") if not line.isprintable()] == []

@@ -68,8 +68,8 @@ def verify(
         kept = _kept(head) if head is not None else _remembered(place)
         with opened(config_file, data_dir, as_json=as_json) as at:
             verdict = audit_log.verify(at.world, at.operator, kept)
-        if verdict.fault is None and place.parent.is_dir():
-            write_secret(place, f"{verdict.head}\n".encode())
+        if verdict.fault is None:
+            _remember(place, verdict.head, as_json=as_json)
     _tell(verdict, kept, None if head is not None else place, as_json=as_json)
     if verdict.fault is not None:
         raise typer.Exit(BROKEN_EXIT)
@@ -129,6 +129,15 @@ def _kept(text: str) -> Head:
         return read_head(text)
     except ValueError as error:
         raise OperatorError(f"--head: {error}, as `jusinfer audit head` prints it") from error
+
+
+def _remember(place: Path, head: Head, *, as_json: bool) -> None:
+    """Keep a head for the next time, where there is a data directory that may be written to."""
+    try:
+        write_secret(place, f"{head}\n".encode())
+    except OSError as error:
+        if not as_json:
+            output.say(f"This head is not kept in {place} ({error.strerror}): keep it yourself.")
 
 
 def _remembered(place: Path) -> Head | None:

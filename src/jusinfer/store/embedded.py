@@ -36,6 +36,7 @@ START_SECONDS: Final = 30.0
 STOP_SECONDS: Final = 20.0
 INIT_SECONDS: Final = 60.0
 POLL_SECONDS: Final = 0.02
+CONNECT_SECONDS: Final = 5
 SOCKET_PATH_BYTES_MAX: Final = 100
 SOCKET_NAME: Final = ".s.PGSQL.5432"
 CLONE_NEWUSER: Final = 0x10000000
@@ -280,7 +281,9 @@ class EmbeddedPostgres:
 
     def _make_database(self) -> None:
         try:
-            connection = psycopg.connect(self._superuser("postgres"), autocommit=True)
+            connection = psycopg.connect(
+                self._superuser("postgres"), autocommit=True, connect_timeout=CONNECT_SECONDS
+            )
         except psycopg.OperationalError as error:
             raise StoreError(
                 f"{self._secret_file}: its password is not this database's; stop the product,"
@@ -334,7 +337,7 @@ class EmbeddedPostgres:
         where = quote(str(self._socket_dir))
         trusted = f"postgresql://{SUPERUSER}@/postgres?host={where}"
         try:
-            connection = psycopg.connect(trusted, autocommit=True)
+            connection = psycopg.connect(trusted, autocommit=True, connect_timeout=CONNECT_SECONDS)
         except psycopg.OperationalError as error:
             raise StoreError(
                 f"{hba}: the server that runs lets nobody in; stop it and start again"
@@ -352,7 +355,7 @@ class EmbeddedPostgres:
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             try:
-                psycopg.connect(trusted).close()
+                psycopg.connect(trusted, connect_timeout=CONNECT_SECONDS).close()
             except psycopg.OperationalError:
                 return
             time.sleep(POLL_SECONDS)

@@ -69,8 +69,8 @@ def ready(settings: Settings, port: int, key: Key, stream: TextIO) -> None:
         "",
         *_snippet(url, key.python),
     ]
-    lines += ["", f"  Stop with Ctrl-C. Data is in {printable(settings.data_dir)}", ""]
-    stream.write("\n".join(lines) + "\n")
+    lines += ["", f"  Stop with Ctrl-C. Data is in {settings.data_dir}", ""]
+    stream.write("\n".join(printable(line) for line in lines) + "\n")
     stream.flush()
 
 
