@@ -34,7 +34,7 @@ SETTLE_SECONDS: Final = 90.0
 # Some of the tenants have credit for exactly so many requests of one cost, and no more.
 STEADY_REQUESTS: Final = (1, 2, 3, 5, 8, 13, 21, 34)
 SWEEPS_MAX: Final = 400
-QUICK: Final[Mapping[str, float]] = {"seconds": 25, "workers": 3, "tenants": 60, "callers": 16}
+QUICK: Final[Mapping[str, float]] = {"seconds": 25, "workers": 3, "tenants": 60, "clients": 16}
 MEASURED: Final = """
 SELECT charge_nano, bound_nano FROM usage_record ORDER BY admitted_at LIMIT 1
 """
