@@ -146,7 +146,7 @@ class Stage:
         folder = self.folder / name
         folder.mkdir()
         file = folder / "jusinfer.toml"
-        file.write_text(config)
+        write_private(file, config)
         file.chmod(0o600)
         port, operator_port = free_port(), free_port()
         command = program or [sys.executable, "-m", "jusinfer"]
@@ -182,6 +182,12 @@ class Stage:
             idle={"supervisor": [pid], **parts},
             is_tls=tls is not None,
         )
+
+
+def write_private(file: Path, text: str) -> None:
+    """Write a file that nobody else may read: the product refuses others that hold a key."""
+    file.touch(0o600)
+    file.write_text(text)
 
 
 def idle_rates(processes: dict[str, list[int]]) -> dict[str, float]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from bench import bodies, settings
+from bench.subjects import write_private
 
 from jusinfer import config
 from jusinfer.wire.inbound import openai_chat
@@ -43,9 +44,10 @@ def test_a_history_ends_with_a_user() -> None:
 
 def test_the_settings_offer_every_model_that_is_asked_for(tmp_path: Path) -> None:
     file = tmp_path / "jusinfer.toml"
-    file.write_text(settings.config(1001, 1002, tls=(1003, tmp_path / "ca.pem")))
+    write_private(file, settings.config(1001, 1002, tls=(1003, tmp_path / "ca.pem")))
     (tmp_path / "ca.pem").write_text("")
     read = config.load(config.Overrides(config_file=str(file)), {})
+    config.require_private_file(read)
     offered = {model.id for entry in read.entries for model in entry.model}
     asked = {"bench/model", "bench/strong", "bench/claude", "bench/tls", *settings.STREAMS}
     assert asked <= offered
