@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Final
 
 from jusinfer import config
-from jusinfer.bootstrap import managed_database
+from jusinfer.bootstrap.managed_database import TemporaryDatabase, world
 from jusinfer.domain.actor import Operator
 from jusinfer.domain.identity import Mode
 from jusinfer.domain.money import NANO_PER_USD
@@ -24,16 +24,16 @@ def create(folder: Path, count: int) -> tuple[str, ...]:
     found = config.Overrides(
         config_file=str(folder / "jusinfer.toml"), data_dir=str(folder / "data")
     )
-    database = managed_database.BorrowedDatabase(config.load(found, {}))
-    world = managed_database.world(database.dsn)
+    database = TemporaryDatabase(config.load(found, {}))
+    services = world(database.dsn)
     secrets: list[str] = []
     try:
         for number in range(count):
-            tenant = accounts.create_tenant(world, OPERATOR, f"bench {number}")
+            tenant = accounts.create_tenant(services, OPERATOR, f"bench {number}")
             acting = OPERATOR.on_behalf(tenant.tenant_id)
-            billing.grant(world, acting, CREDIT_NANO, Mode.LIVE, "bench", GrantTerms())
-            secrets.append(keys.issue(world, acting, Mode.LIVE, "bench", Rates()).secret)
+            billing.grant(services, acting, CREDIT_NANO, Mode.LIVE, "bench", GrantTerms())
+            secrets.append(keys.issue(services, acting, Mode.LIVE, "bench", Rates()).secret)
     finally:
-        world.database.close()
+        services.database.close()
         database.close()
     return tuple(secrets)
