@@ -84,8 +84,8 @@ def _start(stage: Stage, name: str, rest: str) -> int:
     folder = stage.folder / name
     folder.mkdir()
     file = folder / "nginx.conf"
-    # A client's connection and a provider's for each stream; more than files are refused.
-    connections = min(os.sysconf("SC_OPEN_MAX"), machine.FILES_WANTED)
+    # More than open files allow: nginx cuts clients when a sixteenth of these is left.
+    connections = min(os.sysconf("SC_OPEN_MAX"), machine.FILES_WANTED) * 9 // 8
     file.write_text(HEAD.format(folder=folder, connections=connections) + rest)
     master = stage.start([shutil.which("nginx") or "nginx", "-c", str(file)], name)
     deadline = time.monotonic() + START_SECONDS

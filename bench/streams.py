@@ -65,7 +65,7 @@ class Stream(asyncio.Protocol):
             self._is_accepted = True
         if not self.first_seconds and CONTENT in window:
             self.first_seconds = time.perf_counter() - self._began
-            self.has_begun.set_result(None)
+            self._begin()
         if self._end in window:
             self._close("" if self.first_seconds else "a stream had no content")
 
@@ -76,10 +76,14 @@ class Stream(asyncio.Protocol):
     def _close(self, fault: str) -> None:
         if not self.has_ended.done():
             self.has_ended.set_result(fault)
-        if not self.has_begun.done():
-            self.has_begun.set_result(None)
+        self._begin()
         if self._transport is not None:
             self._transport.close()
+
+    def _begin(self) -> None:
+        # Whoever waited for it may have given up, which cancels it.
+        if not self.has_begun.done():
+            self.has_begun.set_result(None)
 
 
 def request(subject: Subject, client_api: ClientApi = CHAT) -> bytes:

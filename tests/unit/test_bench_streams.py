@@ -166,6 +166,18 @@ def test_what_a_read_cuts_is_still_seen(reads: list[bytes], fault: str) -> None:
     assert bool(fault) == bool(told)
 
 
+def test_a_stream_that_nobody_waits_for_any_more_goes_on() -> None:
+    async def feed() -> str:
+        stream = Stream(b"", CHAT.end)
+        stream.connection_made(_Transport())
+        stream.has_begun.cancel()
+        stream.data_received(b"HTTP/1.1 200 OK\r\n\r\ndata: tok\n\n")
+        stream.data_received(b"data: [DONE]\n\n")
+        return await stream.has_ended
+
+    assert asyncio.run(feed()) == ""
+
+
 def test_a_peer_that_cannot_be_installed_is_told_with_the_reason() -> None:
     with pytest.raises(NoFigure, match="could not be installed: no such package"):
         peers._install([sys.executable, "-c", "raise SystemExit('no such package')"])
