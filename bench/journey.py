@@ -24,7 +24,6 @@ from jusinfer.domain.identity import KeyId, MemberId, Mode, Principal, TenantId,
 from jusinfer.gateway.accounting.credit_leases import CreditBalances
 from jusinfer.gateway.accounting.journal_writer import Journal
 from jusinfer.gateway.accounting.key_cache import KeyCache
-from jusinfer.gateway.accounting.rates import Rates
 from jusinfer.gateway.accounting.request_holds import RequestHolds
 from jusinfer.gateway.api.console_proxy import ConsoleForward
 from jusinfer.gateway.api.router import Gateway
@@ -121,7 +120,7 @@ class Bench:
         path = directory / "jusinfer.toml"
         path.write_text(CONFIG)
         settings = config.load(config.Overrides(config_file=path), {})
-        context = self.context = WorkerState(WorkerLimits(worker_id="w", workers=1))
+        context = self.context = WorkerState(WorkerLimits(worker_id="w"))
         context.loop = loop
         context.clock_us = lambda: time.time_ns() // 1000
         context.spawn = lambda step: cast("None", tasks.create_task(step))
@@ -130,7 +129,6 @@ class Bench:
         context.keys = KeyCache(self._look, OSError)
         context.balances = CreditBalances(Lending(), OSError, context.spawn)
         context.holds = cast("RequestHolds", None)
-        context.rates = Rates(1_000_000_000, 1_000_000_000_000, 1)
         context.journal = Journal(directory, "w", 1 << 40)
         context.journal.open(0)
         gateway = Gateway(context, cast("ConsoleForward", None), cast("Any", None))

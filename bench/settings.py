@@ -8,8 +8,6 @@ GATEWAY: Final = """
 [gateway]
 connections_max = 32768
 upstream_connections_max = 32768
-requests_per_minute = 1000000000
-tokens_per_minute = 1000000000000
 """
 LISTEN_TLS: Final = """
 [listen]

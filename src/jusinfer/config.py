@@ -70,8 +70,8 @@ class GatewaySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     idle_seconds: float = 75.0
     drain_seconds: float = 30.0
     keep_alive_seconds: float = 15.0
-    requests_per_minute: int = 600_000
-    tokens_per_minute: int = 2_000_000_000
+    requests_per_minute: int = 0
+    tokens_per_minute: int = 0
     journal_bytes_max: int = 1024 * 1024 * 1024
 
 
@@ -321,6 +321,9 @@ def _check_totals(gateway: GatewaySettings) -> None:
     for name in ("request_bytes_total_max", "unread_bytes_total_max"):
         if getattr(gateway, name) < gateway.body_bytes_max:
             raise ConfigError(f"gateway.{name}: must not be below gateway.body_bytes_max")
+    for name in ("requests_per_minute", "tokens_per_minute"):
+        if getattr(gateway, name) < 0:
+            raise ConfigError(f"gateway.{name}: must be 0 (no limit) or above")
 
 
 def _check_names(listen: ListenSettings) -> None:

@@ -227,6 +227,13 @@ def wait_until(condition: Callable[[], object], seconds: float = START_SECONDS) 
         time.sleep(0.05)
 
 
+def fresh_minute(seconds: float) -> None:
+    """Wait until the UTC minute lasts so long still: at its end limits begin anew."""
+    left = 60 - time.time() % 60
+    if left < seconds:
+        time.sleep(left + 0.2)
+
+
 def children(pid: int) -> list[int]:
     found: list[int] = []
     try:

@@ -50,10 +50,10 @@ def test_a_plain_answer_says_who_why_and_how_much(product: Running) -> None:
         "x-jusinfer-route",
         "x-jusinfer-cost",
         "x-jusinfer-overhead-us",
-        "x-ratelimit-remaining-requests",
-        "x-ratelimit-limit-tokens",
     ):
         assert raw.headers.get(name), name
+    # Nothing limits this key by the minute.
+    assert not [name for name in raw.headers if name.startswith("x-ratelimit-")]
     assert raw.headers["x-jusinfer-upstream"] == "sandbox"
 
 

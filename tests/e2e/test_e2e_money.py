@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.e2e.running import Running, wait_until
+from tests.e2e.running import Running, fresh_minute, wait_until
 from tests.money import assert_books_are_right
 
 CONFIG = """
@@ -102,6 +102,30 @@ def test_a_limit_of_requests_holds_over_all_workers(product: Running) -> None:
     # A minute may end in between, and begin the count anew.
     assert set(statuses) == {200, 429}
     assert 19 <= statuses.count(200) <= 40
+
+
+def test_what_a_key_was_issued_with_holds_exactly_over_all_workers(product: Running) -> None:
+    key = product.cli("keys", "create", "--requests-per-minute", "20")["key"]
+
+    def served(count: int) -> int:
+        with ThreadPoolExecutor(8) as pool:
+            asked = pool.map(lambda _: product.ask("sandbox/plain", key=key), range(count))
+            statuses = [answer.status_code for answer in asked]
+        assert set(statuses) <= {200, 429}
+        return statuses.count(200)
+
+    fresh_minute(40)
+    total = served(45)
+    assert total <= 20
+
+    def is_used_whole() -> bool:
+        # What one worker took ahead and did not use comes back to the other.
+        nonlocal total
+        total += served(4)
+        return total >= 20
+
+    wait_until(is_used_whole, 30)
+    assert total + served(10) == 20
 
 
 def test_requests_at_once_are_limited_and_freed(product: Running) -> None:

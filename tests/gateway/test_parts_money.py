@@ -17,7 +17,6 @@ from jusinfer.domain.journal import FrameDecoder, RequestAdmitted
 from jusinfer.gateway.accounting.credit_leases import CreditBalance, CreditBalances, Lease
 from jusinfer.gateway.accounting.journal_writer import Journal, JournalUnwritable
 from jusinfer.gateway.accounting.key_cache import FRESH_SECONDS, STALE_SECONDS_MAX, KeyCache
-from jusinfer.gateway.accounting.rates import RateWindow
 from jusinfer.gateway.accounting.unknown_keys import (
     BURST,
     NETWORKS_MAX,
@@ -249,18 +248,6 @@ def test_the_table_of_networks_is_bounded() -> None:
         strangers.take(f"10.{number >> 8 & 255}.{number & 255}.{number >> 16}", 0.0)
         strangers.take(f"{number >> 8 & 255}.{number & 255}.7.1", 0.0)
     assert len(strangers) == NETWORKS_MAX
-
-
-def test_a_rate_is_kept_and_says_how_long_to_wait() -> None:
-    window = RateWindow(60, 600, 0.0)
-    for _ in range(60):
-        window.admit(1, 0.0)
-    with pytest.raises(RateLimited) as caught:
-        window.admit(1, 0.0)
-    assert caught.value.retry_after_seconds == 2
-    window.admit(1, 1.5)
-    with pytest.raises(RateLimited):
-        window.admit(601, 60.0)
 
 
 def admitted(name: str) -> RequestAdmitted:

@@ -20,7 +20,6 @@ from jusinfer.domain.identity import KeyId, MemberId, Mode, Principal, TenantId
 from jusinfer.domain.journal import RequestAdmitted, RequestEnded
 from jusinfer.domain.upstream_health import Health
 from jusinfer.gateway.accounting.credit_leases import CreditBalances, Lease
-from jusinfer.gateway.accounting.rates import Rates
 from jusinfer.gateway.api.router import Gateway
 from jusinfer.gateway.http.connection_pool import Failure, FailureKind
 from jusinfer.gateway.http.request_parser import RequestHead
@@ -209,7 +208,7 @@ def snapshot() -> Snapshot:
 
 def staged(spawn: Callable[[Any], None]) -> tuple[WorkerState, "_Pool", "_Journal"]:
     """Give the parts of a worker; `spawn` runs what a request leaves for later."""
-    context = WorkerState(WorkerLimits(worker_id="worker", workers=1))
+    context = WorkerState(WorkerLimits(worker_id="worker"))
     loop, pool, journal = _Loop(), _Pool(), _Journal()
     context.loop = cast("asyncio.AbstractEventLoop", loop)
     context.pool = cast("Any", pool)
@@ -220,7 +219,6 @@ def staged(spawn: Callable[[Any], None]) -> tuple[WorkerState, "_Pool", "_Journa
     context.new_id = cast("Any", lambda: next(ids))
     context.clock_us = lambda: NOW_SECONDS * 1_000_000
     context.snapshot = snapshot()
-    context.rates = Rates(1_000, 10_000_000, 1)
     context.spawn = spawn
     context.balances = CreditBalances(cast("Any", None), OSError, spawn)
     context.balances.balance("tenant", "live").leases.append(Lease("lease", 10**15, NOW))

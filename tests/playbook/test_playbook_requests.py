@@ -195,7 +195,8 @@ def test_a_fault_of_ours_ends_the_request_and_charges_nothing() -> None:
 
 
 def test_a_key_without_rate_is_refused_and_nothing_was_spent() -> None:
-    assert Playbook() >> without("rate_left") >> arrives << "refuse 429 rate_limit_exceeded"
+    world = Playbook(limits=True)
+    assert world >> without("rate_left") >> arrives << "refuse 429 rate_limit_exceeded"
 
 
 def test_a_journal_that_cannot_be_written_refuses_and_returns_the_credit() -> None:

@@ -21,7 +21,7 @@ from jusinfer.domain.inference.planned_request import PlannedRequest, bound_nano
 from jusinfer.domain.inference.request import CompletionRequest
 from jusinfer.domain.inference.stream_state import StreamAttempt, UpstreamFailure
 from jusinfer.domain.journal import RequestAdmitted, RequestEnded
-from jusinfer.domain.limits import Limit, SpendLimit
+from jusinfer.domain.limits import Limit, LimitStatus, SpendLimit
 from jusinfer.domain.money import charge_nano
 from jusinfer.domain.pricing import cost_pico
 from jusinfer.domain.routing.features import CacheAffinity, RequestFeatures
@@ -30,7 +30,6 @@ from jusinfer.domain.secret_masking import NO_SECRETS, OwnSecrets
 from jusinfer.domain.tenant_policy import NO_POLICY, TenantPolicy
 from jusinfer.domain.upstream_health import Health, UpstreamEndpoint
 from jusinfer.domain.usage import TokenUsage
-from jusinfer.gateway.accounting.rates import RateWindow
 from jusinfer.wire.errors import status_of
 from jusinfer.wire.sse import SseDecoder
 from jusinfer.wire.upstream.openai_chat import decode_chunk
@@ -74,6 +73,10 @@ class Permits:
 
     def release(self) -> None:
         self._finish("return limits")
+
+    def statuses(self, now: float) -> list[LimitStatus]:
+        assert now >= 0
+        return [LimitStatus("requests", 60, 59, 30)]
 
     def _finish(self, word: str) -> None:
         if self._is_open:
@@ -197,8 +200,8 @@ class Playbook:
         self.charged_nano: int | None = None
         self.record: RequestEnded | None = None
         self.is_credit_here = True
-        self.are_limits_here = True
         self.is_rate_left = True
+        self.are_limits_here = True
         self.is_journal_open = True
         self._time = 1_000.0
         self._cannot_carry = cannot_carry
@@ -301,15 +304,10 @@ class Playbook:
         assert asked is self.planned.asked
         return self.planned
 
-    def take_rate(self, principal: Principal, planned: PlannedRequest) -> RateWindow:
-        assert principal
-        assert planned
-        if not self.is_rate_left:
-            raise RateLimited("the key's requests per minute are used up")
-        return RateWindow(60, 6_000, self._time)
-
     def take_limits(self, principal: Principal, tokens: int) -> Permits | None:
         assert principal
+        if not self.is_rate_left:
+            raise RateLimited("the key's requests per minute are used up")
         assert tokens > 0
         return Permits(self) if self.are_limits_here else None
 

@@ -14,7 +14,7 @@ from tests.postgres import sign_in
 
 from jusinfer.domain.errors import CapReached, InvalidRequest, RateLimited
 from jusinfer.domain.identity import Mode, Principal, TenantId
-from jusinfer.domain.limits import CapAction, Limit, LimitKind, QuotaRequest, SpendLimit
+from jusinfer.domain.limits import CapAction, KeyRates, Limit, LimitKind, QuotaRequest, SpendLimit
 from jusinfer.gateway.accounting.credit_leases import CreditBalances
 from jusinfer.gateway.accounting.rate_limiter import RateLimiter
 from jusinfer.gateway.accounting.request_holds import RequestHolds
@@ -272,6 +272,68 @@ def test_each_threshold_is_announced_once_a_period_and_to_the_gateways(
         ).fetchall()
     assert told == [0, 1, 0, 1, 1, 0]
     assert thresholds == [(50,), (80,), (100,)]
+
+
+@pytest.mark.parametrize(
+    ("issued_with", "set_later", "default", "expected"),
+    [
+        (None, None, 0, ()),
+        (None, None, 9, (9,)),
+        (5, None, 9, (5,)),
+        (None, 7, 9, (7,)),
+        (None, 12, 9, (12,)),
+        (5, 7, 0, (5,)),
+        (8, 7, 9, (7,)),
+    ],
+)
+def test_a_key_has_one_limit_of_a_kind_whichever_way_it_was_given(
+    world: Services,
+    dsn: str,
+    issued_with: int | None,
+    set_later: int | None,
+    default: int,
+    expected: tuple[int, ...],
+) -> None:
+    tenant_id, _ = tenant_with_key(world)
+    issued = keys.issue(world, acting(tenant_id), Mode.LIVE, "k", Rates(None, issued_with))
+    if set_later is not None:
+        limits.set_limit(
+            world, acting(tenant_id), "key", issued.key_id, LimitKind.TOKENS, set_later
+        )
+
+    async def run() -> Principal | None:
+        link = GatewayLink(
+            sign_in(dsn, "gateway"), uuid.uuid4().hex, key_rates=KeyRates(0, default)
+        )
+        found = await link.principal(hashlib.sha256(issued.secret.encode()).digest())
+        await link.close()
+        return found
+
+    found = asyncio.run(run())
+    assert found is not None
+    assert found.limits == tuple(
+        Limit("key", issued.key_id, "tokens", amount) for amount in expected
+    )
+
+
+def test_what_is_left_is_shown_of_the_tightest_limit(dsn: str) -> None:
+    async def run() -> None:
+        await settle_in_one_minute(dsn)
+        clock = Clock()
+        link = GatewayLink(sign_in(dsn, "gateway"), uuid.uuid4().hex)
+        worker = holds(link, clock)
+        wide = Limit("tenant", "6" * 32, "requests", 100)
+        who = principal(limit("requests", 10), wide, limit("concurrency", 5), limit("tokens", 500))
+        for left in (9, 8):
+            hold = worker.take(who, 40) or await worker.fetch(who, 40)
+            shown = {one.kind: (one.amount, one.remaining) for one in hold.statuses(clock.now)}
+            assert shown["requests"] == (10, left)
+        assert shown == {"requests": (10, 8), "tokens": (500, 420)}
+        assert all(0 < one.reset_seconds <= 60 for one in hold.statuses(clock.now))
+        assert {one.remaining for one in hold.statuses(clock.now + 61)} == {10, 500}
+        await link.close()
+
+    asyncio.run(run())
 
 
 def test_a_principal_carries_every_limit_and_cap_that_applies(world: Services, dsn: str) -> None:

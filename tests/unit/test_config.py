@@ -31,6 +31,7 @@ def test_the_command_line_wins_over_the_environment_and_that_over_the_file(tmp_p
         ("", {"JUSINFER_PORT": "x"}, "JUSINFER_PORT"),
         ("[gateway]\nworkers = 999\n", {}, "gateway.workers"),
         ("[gateway]\nbody_bytes_max = 0\n", {}, "body_bytes_max"),
+        ("[gateway]\ntokens_per_minute = -1\n", {}, "tokens_per_minute.*no limit"),
         ('[listen]\noperator_host = "0.0.0.0"\n', {}, "loopback"),
         ('[[upstream]]\nname = "a"\n[[upstream]]\nname = "a"\n', {}, "twice"),
         ('[[upstream]]\nname = "a"\nbase_url = "https://a"\n', {}, "no key"),

@@ -11,6 +11,7 @@ import uvloop
 
 from jusinfer import config
 from jusinfer.bootstrap import parts
+from jusinfer.domain.limits import KeyRates
 from jusinfer.gateway.http.server import ServerLimits
 from jusinfer.gateway.request_origin import LOOPBACK_HOSTS, Origins, name_of
 from jusinfer.gateway.runtime_config import Snapshot
@@ -41,7 +42,6 @@ def build(part: parts.GatewayPart, pipes: parts.Descriptors) -> tuple[WorkerStat
     gateway, listen = settings.gateway, settings.listen
     bounds = WorkerLimits(
         worker_id=part.worker_id,
-        workers=part.workers,
         keep_alive_seconds=gateway.keep_alive_seconds,
         cors_origins=listen.cors_origins,
         trusted_proxies=listen.trusted_proxies,
@@ -66,8 +66,6 @@ def build(part: parts.GatewayPart, pipes: parts.Descriptors) -> tuple[WorkerStat
         origins=origins(listen, part.peer_secret),
         drain_seconds=gateway.drain_seconds,
         journal_bytes_max=gateway.journal_bytes_max,
-        requests_per_minute=gateway.requests_per_minute,
-        tokens_per_minute=gateway.tokens_per_minute,
         upstream_connections_max=gateway.upstream_connections_max,
         ready_descriptor=pipes.ready,
         parent_descriptor=pipes.parent,
@@ -79,7 +77,8 @@ def build(part: parts.GatewayPart, pipes: parts.Descriptors) -> tuple[WorkerStat
         idle_seconds=gateway.idle_seconds,
         connections_max=gateway.connections_max,
     )
-    link = GatewayLink(part.dsn, part.worker_id)
+    rates = KeyRates(gateway.requests_per_minute, gateway.tokens_per_minute)
+    link = GatewayLink(part.dsn, part.worker_id, key_rates=rates)
     return context, Worker(worker, limits, context, link, rules)
 
 

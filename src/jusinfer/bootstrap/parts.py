@@ -39,7 +39,6 @@ class GatewayPart(msgspec.Struct, frozen=True, tag="gateway", forbid_unknown_fie
 
     worker_id: str
     index: int
-    workers: int
     dsn: str
     run_dir: str
     sandbox_port: int | None

@@ -232,7 +232,8 @@ def _headers() -> Object:
         "x-jusinfer-cost": "US dollars, as a decimal text (plain answers; in the last usage "
         "chunk of streams that ask for usage).",
         "x-jusinfer-overhead-us": "Microseconds this gateway added.",
-        "x-ratelimit-remaining-requests": "What this worker knows is left; may be low, never high.",
+        "x-ratelimit-remaining-requests": "What is left of the tightest limit in this "
+        "minute, as last heard from the database; only where a limit of requests applies.",
     }
     return {
         name: {"description": text, "schema": {"type": "string"}} for name, text in names.items()

@@ -32,14 +32,12 @@ class Mode(enum.StrEnum):
 
 
 class Principal(msgspec.Struct, frozen=True):
-    """Who is calling, after authentication. Rates of None mean the configured default."""
+    """Who is calling, after authentication, with every limit that applies to it."""
 
     tenant_id: TenantId
     member_id: MemberId
     key_id: KeyId
     mode: Mode
-    requests_per_minute: int | None = None
-    tokens_per_minute: int | None = None
     price_list: str = ""
     limits: tuple[Limit, ...] = ()
     caps: tuple[SpendLimit, ...] = ()

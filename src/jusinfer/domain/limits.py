@@ -34,6 +34,22 @@ class Limit(msgspec.Struct, frozen=True):
     amount: int
 
 
+class LimitStatus(msgspec.Struct, frozen=True):
+    """What a worker knows is left of a limit by the minute, and in how many seconds that ends."""
+
+    kind: str
+    amount: int
+    remaining: int
+    reset_seconds: int
+
+
+class KeyRates(msgspec.Struct, frozen=True):
+    """Requests and tokens per minute of a key that has none of its own; 0 is no limit."""
+
+    requests_per_minute: int = 0
+    tokens_per_minute: int = 0
+
+
 class QuotaGrant(msgspec.Struct, frozen=True):
     """What the database granted of one limit, what is left there, and of the minute."""
 
@@ -59,6 +75,33 @@ class SpendLimit(msgspec.Struct, frozen=True):
     action: str
     threshold: int
     resets_at: int
+
+
+def with_key_rates(
+    limits: tuple[Limit, ...],
+    key_id: str,
+    requests: int | None,
+    tokens: int | None,
+    default: KeyRates,
+) -> tuple[Limit, ...]:
+    """Return the limits with those that a key was issued with, or else the default ones.
+
+    Of two limits of a key that count the same the tighter one is kept.
+    """
+    for kind, own, common in (
+        (LimitKind.REQUESTS, requests, default.requests_per_minute),
+        (LimitKind.TOKENS, tokens, default.tokens_per_minute),
+    ):
+        beside = [one for one in limits if one.scope == "key" and one.kind == kind]
+        amounts = [one.amount for one in beside]
+        if own is not None:
+            amounts.append(own)
+        elif not amounts and common:
+            amounts.append(common)
+        if amounts:
+            tightest = Limit("key", key_id, kind.value, min(amounts))
+            limits = (*[one for one in limits if one not in beside], tightest)
+    return limits
 
 
 def is_reached(caps: tuple[SpendLimit, ...], action: CapAction, epoch_seconds: int) -> bool:

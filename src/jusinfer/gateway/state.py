@@ -14,7 +14,6 @@ from jusinfer.domain.upstream_health import Health
 from jusinfer.gateway.accounting.credit_leases import CreditBalances
 from jusinfer.gateway.accounting.journal_writer import Journal, Segment
 from jusinfer.gateway.accounting.key_cache import KeyCache
-from jusinfer.gateway.accounting.rates import Rates
 from jusinfer.gateway.accounting.request_holds import RequestHolds
 from jusinfer.gateway.cache_affinity import Affinity
 from jusinfer.gateway.http.buffered_answers import Collected
@@ -31,7 +30,6 @@ class WorkerLimits(msgspec.Struct, frozen=True):
     """The gateway's own bounds, with their units."""
 
     worker_id: str
-    workers: int
     keep_alive_seconds: float = 15.0
     answer_bytes_max: int = 64 * 1024 * 1024
     cors_origins: tuple[str, ...] = ()
@@ -112,7 +110,6 @@ class WorkerState:
         "new_id",
         "pending_records",
         "pool",
-        "rates",
         "snapshot",
         "spawn",
     )
@@ -125,7 +122,6 @@ class WorkerState:
     pool: Pool
     keys: KeyCache
     balances: CreditBalances
-    rates: Rates
     holds: RequestHolds
     journal: Journal
     snapshot: Snapshot

@@ -18,7 +18,6 @@ from jusinfer.gateway.accounting.credit_leases import CreditBalances, GrantedLea
 from jusinfer.gateway.accounting.journal_writer import SYNC_SECONDS, Journal
 from jusinfer.gateway.accounting.key_cache import KeyCache
 from jusinfer.gateway.accounting.rate_limiter import RateLimiter
-from jusinfer.gateway.accounting.rates import Rates
 from jusinfer.gateway.accounting.request_holds import RequestHolds
 from jusinfer.gateway.api.account import AccountApi
 from jusinfer.gateway.api.console_proxy import ConsoleForward
@@ -57,8 +56,6 @@ class WorkerSettings(msgspec.Struct, frozen=True):
     origins: Origins
     drain_seconds: float
     journal_bytes_max: int
-    requests_per_minute: int
-    tokens_per_minute: int
     upstream_connections_max: int
     ready_descriptor: int | None
     parent_descriptor: int | None
@@ -176,9 +173,6 @@ class Worker:
             RateLimiter(LimitSource(self._link), DatabaseUnavailable),
             CreditBalances(CapSource(self._link), DatabaseUnavailable, spawn),
             context.loop.time,
-        )
-        context.rates = Rates(
-            settings.requests_per_minute, settings.tokens_per_minute, context.bounds.workers
         )
 
     async def _guarded(self, coroutine: Coroutine[None, None, None]) -> None:

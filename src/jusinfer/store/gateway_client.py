@@ -14,7 +14,14 @@ import psycopg
 
 from jusinfer.domain.identity import KeyId, MemberId, Mode, Principal, TenantId
 from jusinfer.domain.leases import CHUNK_DIVISOR, CHUNK_NANO_MAX
-from jusinfer.domain.limits import Limit, QuotaGrant, QuotaRequest, SpendLimit
+from jusinfer.domain.limits import (
+    KeyRates,
+    Limit,
+    QuotaGrant,
+    QuotaRequest,
+    SpendLimit,
+    with_key_rates,
+)
 from jusinfer.domain.tenant_policy import NO_POLICY, TenantPolicy
 from jusinfer.domain.usage import KeyUsageSummary
 
@@ -44,6 +51,8 @@ OWN_COMPLETION: Final = "SELECT jusinfer_own_completion(%s, %s, %s)"
 OWN_CREDITS: Final = "SELECT * FROM jusinfer_own_credits(%s, %s)"
 OWN_KEY: Final = "SELECT * FROM jusinfer_own_key(%s)"
 LISTEN: Final = "LISTEN jusinfer_keys"
+
+NO_RATES: Final = KeyRates()
 
 _Row = TypeVar("_Row", Limit, SpendLimit)
 
@@ -84,7 +93,15 @@ class Lane:
 class GatewayLink:
     """A few connections, each used by one call at a time; they come back by themselves."""
 
-    def __init__(self, dsn: str, worker_id: str, *, statement_seconds: float = 2.0) -> None:
+    def __init__(
+        self,
+        dsn: str,
+        worker_id: str,
+        *,
+        statement_seconds: float = 2.0,
+        key_rates: KeyRates = NO_RATES,
+    ) -> None:
+        self._key_rates = key_rates
         self._dsn = dsn
         self._worker_id = worker_id
         self._seconds = statement_seconds
@@ -130,10 +147,14 @@ class GatewayLink:
             member_id=MemberId(_hex(member_id)),
             key_id=KeyId(_hex(key_id)),
             mode=Mode(str(mode)),
-            requests_per_minute=_count(requests),
-            tokens_per_minute=_count(tokens),
             price_list=str(price_list),
-            limits=_rows(limits, Limit),
+            limits=with_key_rates(
+                _rows(limits, Limit),
+                _hex(key_id),
+                _count(requests),
+                _count(tokens),
+                self._key_rates,
+            ),
             caps=_rows(caps, SpendLimit),
             policy=_policy(policy),
         )

@@ -172,7 +172,6 @@ class Supervisor:
                 parts.GatewayPart(
                     worker_id=secrets.token_hex(16),
                     index=index,
-                    workers=config.worker_count(settings),
                     dsn=dsn,
                     run_dir=str(self._run_dir),
                     sandbox_port=sandbox_port,

@@ -7,6 +7,7 @@ from jusinfer.domain.catalog import Upstream
 from jusinfer.domain.errors import JusinferError
 from jusinfer.domain.inference.stream_state import StreamAttempt, UpstreamFailure
 from jusinfer.domain.journal import RequestEnded
+from jusinfer.domain.limits import LimitStatus
 from jusinfer.domain.routing.features import CacheAffinity
 from jusinfer.domain.secret_masking import OwnSecrets
 from jusinfer.domain.upstream_health import Health, UpstreamEndpoint
@@ -32,6 +33,10 @@ class HeldLimits(Protocol):
     @property
     def cap_leases(self) -> str:
         """The leases of spend limits that the charge counts against."""
+        ...
+
+    def statuses(self, now: float) -> list[LimitStatus]:
+        """Return what is left of the tightest limit by the minute of each kind."""
         ...
 
     def end(self, record: RequestEnded) -> None:

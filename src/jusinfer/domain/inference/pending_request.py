@@ -10,8 +10,8 @@ from jusinfer.domain.inference.planned_request import PlannedRequest
 from jusinfer.domain.inference.request import CompletionRequest
 from jusinfer.domain.inference.response_headers import (
     US_PER_SECOND,
-    RateWindow,
     answer_headers,
+    rate_headers,
     request_id_headers,
 )
 from jusinfer.domain.inference.settlement import Settlement
@@ -35,10 +35,6 @@ class PendingEffects(Effects, Protocol):
 
     def plan(self, principal: Principal, asked: CompletionRequest) -> PlannedRequest:
         """Plan its routes and bound its cost; raises what is wrong with it."""
-        ...
-
-    def take_rate(self, principal: Principal, planned: PlannedRequest) -> RateWindow:
-        """Take a request and its tokens of the key's rate; raises RateLimited."""
         ...
 
     def take_limits(self, principal: Principal, tokens: int) -> HeldLimits | None:
@@ -94,7 +90,6 @@ class PendingRequest:
         "_planned",
         "_principal",
         "_refills",
-        "_window",
         "completion_id",
         "country",
         "is_over",
@@ -114,7 +109,6 @@ class PendingRequest:
         self._effects = effects
         self._principal: Principal | None = None
         self._planned: PlannedRequest | None = None
-        self._window: RateWindow | None = None
         self._hold: HeldLimits | None = None
         self._refills = 0
         self.request_id = request_id
@@ -140,7 +134,6 @@ class PendingRequest:
             return
         effects, principal = self._effects, self._principal
         planned = self._planned = effects.plan(principal, asked)
-        self._window = effects.take_rate(principal, planned)
         if not principal.limits and not principal.caps:
             self._reserve(principal, planned)
             return
@@ -240,9 +233,7 @@ class PendingRequest:
             reservation.end(0)
             raise
         self.is_over = True
-        settlement = Settlement(
-            effects, self, principal, planned, record, reservation, self._hold, self._window
-        )
+        settlement = Settlement(effects, self, principal, planned, record, reservation, self._hold)
         effects.admitted(AdmittedRequest(effects, settlement))
 
     def _is_abandoned(self) -> bool:
@@ -260,6 +251,8 @@ class PendingRequest:
         names = request_id_headers(self.request_id, self.completion_id)
         if self._principal is None or self._planned is None:
             return names
+        hold, effects = self._hold, self._effects
+        rates = "" if hold is None else rate_headers(hold.statuses(effects.now()))
         return answer_headers(
-            names, self._planned, 0, self._window, self._principal.caps, self._effects.epoch_us
+            names, self._planned, 0, rates, self._principal.caps, effects.epoch_us
         )

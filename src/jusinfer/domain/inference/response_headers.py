@@ -1,24 +1,15 @@
 """The header lines of an answer to an inference request: names, route, budget, limits, caps."""
 
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
 
 from jusinfer.domain.inference.planned_request import PlannedRequest
-from jusinfer.domain.limits import SpendLimit, most_consumed
+from jusinfer.domain.limits import LimitStatus, SpendLimit, most_consumed
 
 # Headers of a provider's answer that a client may see; all others stop here.
 PASSED_HEADERS: Final = frozenset({b"openai-processing-ms"})
 PASSED_BYTES_MAX: Final = 128
 US_PER_SECOND: Final = 1_000_000
-
-
-class RateWindow(Protocol):
-    """What is left of a key's requests and tokens per minute."""
-
-    requests_limit: int
-    tokens_limit: int
-    requests: float
-    tokens: float
 
 
 def request_id_headers(request_id: str, completion_id: str) -> str:
@@ -30,16 +21,18 @@ def answer_headers(
     names: str,
     planned: PlannedRequest,
     index: int,
-    window: RateWindow | None,
+    rates: str,
     caps: tuple[SpendLimit, ...],
     epoch_us: Callable[[], int],
 ) -> str:
-    """Write the headers of every answer to a request that was planned; `names` are its ids."""
+    """Write the headers of every answer to a request that was planned.
+
+    `names` and `rates` are header lines: its ids, and what `rate_headers` wrote of its limits.
+    """
     plan = planned.plan
     step = plan.routes[index]
     clamped = planned.sent_budget(index)
     budget = "" if clamped is None else f"x-jusinfer-output-tokens-max: {clamped}\r\n"
-    rates = "" if window is None else rate_headers(window)
     cap = cap_header(caps, epoch_us() // US_PER_SECOND) if caps else ""
     return (
         f"{names}x-jusinfer-model: {step.model.model_id}\r\n"
@@ -48,18 +41,15 @@ def answer_headers(
     )
 
 
-def rate_headers(window: RateWindow) -> str:
-    """Write OpenAI-style headers of what this worker knows of a key's limits."""
-    requests, tokens = int(window.requests), int(window.tokens)
-    requests_reset = (window.requests_limit - requests) * 60 // window.requests_limit
-    tokens_reset = (window.tokens_limit - tokens) * 60 // window.tokens_limit
-    return (
-        f"x-ratelimit-limit-requests: {window.requests_limit}\r\n"
-        f"x-ratelimit-limit-tokens: {window.tokens_limit}\r\n"
-        f"x-ratelimit-remaining-requests: {requests}\r\n"
-        f"x-ratelimit-remaining-tokens: {tokens}\r\n"
-        f"x-ratelimit-reset-requests: {requests_reset}s\r\n"
-        f"x-ratelimit-reset-tokens: {tokens_reset}s\r\n"
+def rate_headers(statuses: list[LimitStatus]) -> str:
+    """Write OpenAI-style headers of what is left of the limits by the minute."""
+    return "".join(
+        [
+            f"x-ratelimit-limit-{one.kind}: {one.amount}\r\n"
+            f"x-ratelimit-remaining-{one.kind}: {one.remaining}\r\n"
+            f"x-ratelimit-reset-{one.kind}: {one.reset_seconds}s\r\n"
+            for one in statuses
+        ]
     )
 
 

@@ -8,8 +8,8 @@ from jusinfer.domain.inference.failures import kept_error
 from jusinfer.domain.inference.planned_request import PlannedRequest
 from jusinfer.domain.inference.response_headers import (
     US_PER_SECOND,
-    RateWindow,
     answer_headers,
+    rate_headers,
     request_id_headers,
 )
 from jusinfer.domain.inference.stream_state import UpstreamFailure
@@ -39,7 +39,6 @@ class Settlement:
         "_hold",
         "_log",
         "_reservation",
-        "_window",
         "attempts",
         "completion_id",
         "country",
@@ -61,12 +60,10 @@ class Settlement:
         record: RequestAdmitted,
         reservation: Reservation,
         hold: HeldLimits | None,
-        window: RateWindow | None,
     ) -> None:
         self._effects = effects
         self._reservation = reservation
         self._hold = hold
-        self._window = window
         self._log = ""
         self.request_id = arrived.request_id
         self.completion_id = arrived.completion_id
@@ -91,7 +88,7 @@ class Settlement:
             request_id_headers(self.request_id, self.completion_id),
             self.planned,
             index,
-            self._window,
+            "" if self._hold is None else rate_headers(self._hold.statuses(self._effects.now())),
             self.principal.caps,
             self._effects.epoch_us,
         )

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, Protocol
 
 from jusinfer.domain.errors import RateLimited, Unavailable
-from jusinfer.domain.limits import Limit, LimitKind, QuotaGrant, QuotaRequest
+from jusinfer.domain.limits import Limit, LimitKind, LimitStatus, QuotaGrant, QuotaRequest
 
 AHEAD_SECONDS: Final = 2.0
 IDLE_SECONDS: Final = 2.0
@@ -39,6 +39,7 @@ class LeasedQuota:
     """RateLimiter of one limit that this worker holds.
 
     `stock` may fall below zero by what answers took over their estimate: the next permits pay.
+    `unleased` is what the database still had when it was last asked.
     """
 
     __slots__ = (
@@ -47,6 +48,7 @@ class LeasedQuota:
         "limit",
         "since",
         "stock",
+        "unleased",
         "used",
         "used_at",
         "wait_ms",
@@ -55,6 +57,7 @@ class LeasedQuota:
     def __init__(self, limit: Limit, now: float) -> None:
         self.limit = limit
         self.stock = 0
+        self.unleased = 0
         self.ends_at = math.inf if limit.kind == LimitKind.CONCURRENCY else now
         self.exhausted_until = 0.0
         self.wait_ms = 1_000
@@ -74,6 +77,14 @@ class LeasedQuota:
         self.used += amount
         self.used_at = now
 
+    def status(self, now: float) -> LimitStatus:
+        """Return what is left: as last heard from the database, less what was used here since."""
+        amount = self.limit.amount
+        if now >= self.ends_at:
+            return LimitStatus(self.limit.kind, amount, amount, 0)
+        left = min(max(self.stock + self.unleased, 0), amount)
+        return LimitStatus(self.limit.kind, amount, left, math.ceil(self.ends_at - now))
+
     def ask(self, need: int, now: float) -> QuotaRequest:
         """Say what to take next: what is lacking, and a little ahead of demand."""
         seconds = max(now - self.since, ASK_AGAIN_SECONDS)
@@ -87,6 +98,7 @@ class LeasedQuota:
         if self.limit.kind != LimitKind.CONCURRENCY:
             self.ends_at = asked_at + permit.left_ms / 1000
         self.stock += permit.granted
+        self.unleased = permit.remaining
         self.since = now
         self.used = 0
         if permit.granted == 0:
@@ -170,6 +182,7 @@ class RateLimiter:
             bucket.expire(now)
             if bucket.stock > 0 and (is_last or now - bucket.used_at > IDLE_SECONDS):
                 amount, bucket.stock = bucket.stock, 0
+                bucket.unleased += amount
                 left = bucket.ends_at - now
                 within_ms = 0 if math.isinf(left) else int(left * 1000)
                 await self._source.give_back(bucket.limit, amount, within_ms)

@@ -6,7 +6,7 @@ from typing import Final
 from jusinfer.domain.errors import CapReached, Unavailable
 from jusinfer.domain.identity import Principal
 from jusinfer.domain.journal import RequestEnded
-from jusinfer.domain.limits import CapAction, SpendLimit
+from jusinfer.domain.limits import CapAction, LimitKind, LimitStatus, SpendLimit
 from jusinfer.gateway.accounting.credit_leases import CreditBalances, Reservation
 from jusinfer.gateway.accounting.rate_limiter import LeasedQuota, RateLimiter
 
@@ -52,6 +52,17 @@ class RequestHold:
             self._is_open = False
             if self._permits is not None:
                 self._permits.give_back(self._buckets, self._tokens, 0)
+
+    def statuses(self, now: float) -> list[LimitStatus]:
+        """Return what is left of the tightest limit by the minute of each kind."""
+        tightest: dict[str, LimitStatus] = {}
+        for bucket in self._buckets:
+            if bucket.limit.kind != LimitKind.CONCURRENCY:
+                found = bucket.status(now)
+                other = tightest.get(found.kind)
+                if other is None or found.remaining < other.remaining:
+                    tightest[found.kind] = found
+        return list(tightest.values())
 
     @property
     def cap_leases(self) -> str:

@@ -61,11 +61,6 @@ async def entered(context: WorkerState, request: Request) -> Principal:
     """
     key = credential(request)
     principal = known(context, key) or await identify(context, request, key)
-    now = context.loop.time()
-    window = context.rates.window(
-        principal.key_id, principal.requests_per_minute, principal.tokens_per_minute, now
-    )
-    window.admit(0, now)
     if principal.limits:
         hold = context.holds.take(principal, 0) or await context.holds.fetch(principal, 0)
         hold.spend()

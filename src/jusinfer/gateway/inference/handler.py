@@ -21,7 +21,6 @@ from jusinfer.domain.secret_masking import OwnSecrets
 from jusinfer.domain.upstream_health import Health
 from jusinfer.gateway.accounting.credit_leases import nothing_reserved
 from jusinfer.gateway.accounting.journal_writer import Segment
-from jusinfer.gateway.accounting.rates import RateWindow
 from jusinfer.gateway.accounting.request_holds import RequestHold
 from jusinfer.gateway.http.response_writer import Request, Responder
 from jusinfer.gateway.inference.admission import examine, read
@@ -201,15 +200,6 @@ class InferenceHandler:
         """Plan the request's routes and bound its cost; raises what is wrong with it."""
         epoch_seconds = self._context.clock_us() // US_PER_SECOND
         return examine(self._context, principal, asked, epoch_seconds, self._endpoint, self._task)
-
-    def take_rate(self, principal: Principal, planned: PlannedRequest) -> RateWindow:
-        """Take a request and its tokens of the key's rate; raises RateLimited."""
-        now = self._context.loop.time()
-        window = self._context.rates.window(
-            principal.key_id, principal.requests_per_minute, principal.tokens_per_minute, now
-        )
-        window.admit(planned.asked.traits.input_tokens, now)
-        return window
 
     def take_limits(self, principal: Principal, tokens: int) -> HeldLimits | None:
         """Take what is lent here of all limits; raises RateLimited."""
