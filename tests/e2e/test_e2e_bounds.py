@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests.e2e.running import Running
+from tests.e2e.running import Running, fresh_minute
 
 from jusinfer.domain.identity import Mode, format_key
 from jusinfer.gateway.accounting.unknown_keys import BURST, PER_SECOND
@@ -68,6 +68,7 @@ def test_unknown_keys_run_out_and_known_ones_are_served(tmp_path: Path) -> None:
 )
 def test_questions_take_a_request_of_the_key(product: Running, path: str) -> None:
     issued = product.cli("keys", "create", "--requests-per-minute", "2")
+    fresh_minute(20)
     statuses = [asked(product, path, issued["key"]).status_code for _ in range(4)]
     assert statuses[2:] == [429, 429]
     assert 429 not in statuses[:2]
