@@ -14,7 +14,7 @@ from jusinfer.observability import Events
 from jusinfer.supervisor.child_process import Child, ProcessSpec
 
 SETTINGS = config.load(config.Overrides(), {"OPENAI_API_KEY": "key-o", "DEEPSEEK_API_KEY": "key-d"})
-GATEWAY = parts.GatewayPart("w" * 32, 1, 2, "dsn", "/run", 5, b"secret", SETTINGS)
+GATEWAY = parts.GatewayPart("w" * 32, 1, "dsn", "/run", 5, b"secret", SETTINGS)
 PARTS: list[parts.Part] = [
     GATEWAY,
     parts.SettlerPart("dsn", "/journal"),
