@@ -1,11 +1,14 @@
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
 from jusinfer.domain.errors import InvalidRequest
 from jusinfer.domain.routing.features import RequestFeatures
+from jusinfer.wire.inbound import openai_chat_content
 from jusinfer.wire.inbound.openai_chat import decode_request
+from jusinfer.wire.inbound.openai_chat_content import Message, read_messages
 
 CANARY = "canary-7f3a"
 
@@ -115,3 +118,36 @@ def test_what_a_person_says_is_a_text_or_parts(content: object) -> None:
     with pytest.raises(InvalidRequest, match="must be a string or an array") as caught:
         traits(user(content))
     assert caught.value.param == "messages[0].content"
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"role": "user", "content": "a"},
+        {"role": "developer", "content": "é"},
+        {"role": "assistant", "content": None, "tool_calls": [{"id": "c", "type": "function"}]},
+        {"role": "assistant", "content": "a", "reasoning_content": "because"},
+        {"role": "assistant"},
+        {"role": "user", "content": [{"type": "text", "text": "a"}]},
+        {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:x"}}]},
+        {"role": "user", "content": None},
+        {"role": "user", "content": 7},
+        {"role": "user", "content": True},
+    ],
+)
+@pytest.mark.parametrize("place", [0, 7, 19])
+def test_many_messages_are_read_as_few_are(odd: dict[str, object], place: int) -> None:
+    said: list[dict[str, object]] = [{"role": "user", "content": f"line {n}"} for n in range(20)]
+    said[place] = odd
+    messages = msgspec.json.decode(msgspec.json.encode(said), type=list[Message])
+
+    def reading() -> object:
+        try:
+            return read_messages(messages)
+        except msgspec.ValidationError as error:
+            return str(error)
+
+    many = reading()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(openai_chat_content, "MANY_MESSAGES", 1_000)
+        assert many == reading()
