@@ -27,21 +27,31 @@ TEXTS: Final = [
     b'"a","tool_calls":[{"index":0,"id":"c","function":{"name":"f","arguments":"{}"}}]',
     b'"a"},"finish_reason":"stop","logprobs":{"content":[]}',
     b'"a","refusal":"r"',
-    b'7',
+    b"7",
     b'"open',
     _OTHER_TEXT,
 ]
 FORMS: Final = [
-    b'{"id":"x","object":"chat.completion.chunk","created":1790000000,"model":"m","choices":'
-    b'[{"index":0,"delta":{"content":%b},"finish_reason":null}]}',
-    b'{"id":"a","object":"chat.completion.chunk","created":1790000000,"model":"a","choices":'
-    b'[{"index":0,"delta":{"content":%b},"logprobs":null,"finish_reason":null}],"note":"a"}',
-    b' {"id" : "x", "object":"chat.completion.chunk","created":1790000000,"model":"m","choices":'
-    b'[{"index":0,"delta":{"content": %b }}]}\n',
-    b'{"object":"chat.completion.chunk","id":"x","created":1790000000,"model":"m","choices":'
-    b'[{"index":0,"delta":{"content":%b},"finish_reason":null}]}',
-    b'{"id":"x","object":"chat.completion.chunk","created":1790000000,"model":"m","choices":'
-    b'[{"index":0,"delta":{"content":"b","content":%b},"finish_reason":null}]}',
+    (
+        b'{"id":"x","object":"chat.completion.chunk","created":1790000000,"model":"m","choices":'
+        b'[{"index":0,"delta":{"content":%b},"finish_reason":null}]}'
+    ),
+    (
+        b'{"id":"a","object":"chat.completion.chunk","created":1790000000,"model":"a","choices":'
+        b'[{"index":0,"delta":{"content":%b},"logprobs":null,"finish_reason":null}],"note":"a"}'
+    ),
+    (
+        b' {"id" : "x", "object":"chat.completion.chunk","created":1790000000,"model":"m","choices":'
+        b'[{"index":0,"delta":{"content": %b }}]}\n'
+    ),
+    (
+        b'{"object":"chat.completion.chunk","id":"x","created":1790000000,"model":"m","choices":'
+        b'[{"index":0,"delta":{"content":%b},"finish_reason":null}]}'
+    ),
+    (
+        b'{"id":"x","object":"chat.completion.chunk","created":1790000000,"model":"m","choices":'
+        b'[{"index":0,"delta":{"content":"b","content":%b},"finish_reason":null}]}'
+    ),
 ]
 BEGIN: Final = FORMS[0].replace(b'"content":%b', b'"role":"assistant","content":""')
 

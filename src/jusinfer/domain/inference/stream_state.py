@@ -380,6 +380,8 @@ class StreamAttempt:
 
 def frame_events(payloads: list[bytes]) -> bytes:
     """Frame events that hold at least one; those of several lines become several data lines."""
+    if len(payloads) == 1 and b"\n" not in payloads[0]:
+        return b"data: %b\n\n" % payloads[0]
     joined = b"\n\ndata: ".join(payloads)
     if joined.count(b"\n") > 2 * (len(payloads) - 1):
         joined = b"\n\ndata: ".join([payload.replace(b"\n", b"\ndata: ") for payload in payloads])

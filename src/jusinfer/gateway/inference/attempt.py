@@ -296,7 +296,7 @@ class StreamingAttempt(ExchangeAttempt):
                 return
             if self._generation is not None:
                 self._generation.heard(payloads[0])
-            payloads = [as_utf8(payload) for payload in payloads]
+            payloads = list(map(as_utf8, payloads))
             if self._reader is not None:
                 payloads = _translated(self._reader, payloads)
             out = stream.feed(payloads, self._client.now())

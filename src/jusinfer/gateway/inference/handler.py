@@ -66,6 +66,8 @@ class InferenceHandler:
         "_segment",
         "_task",
         "body",
+        "epoch_us",
+        "now",
     )
 
     def __init__(
@@ -77,6 +79,9 @@ class InferenceHandler:
         endpoint: Endpoint,
     ) -> None:
         self._context = context
+        # Monotonic seconds and microseconds since 1970: asked of so often that no call is between.
+        self.now = context.loop.time
+        self.epoch_us = context.clock_us
         self._endpoint = endpoint
         self._responder = responder
         self._passed_lines = b""
@@ -283,14 +288,6 @@ class InferenceHandler:
     def is_paused(self) -> bool:
         """Whether the client reads too slowly."""
         return self._responder.is_paused
-
-    def now(self) -> float:
-        """Return monotonic seconds."""
-        return self._context.loop.time()
-
-    def epoch_us(self) -> int:
-        """Return microseconds since 1970."""
-        return self._context.clock_us()
 
     def upstream(self, name: str) -> Upstream:
         """Return the settings of a provider's account."""

@@ -40,13 +40,10 @@ FRAME_TOKENS_MAX: Final = 16
 # Members of our own: none reaches an upstream, except `sandbox`, which the sandbox reads.
 OURS: Final = frozenset({"jusinfer", "models", "provider", "route", "sandbox", "usage"})
 # Members besides the messages that an upstream reads as input.
-_INPUTS: Final = ("tools", "functions", "response_format", "prediction")
+_INPUTS: Final = frozenset({"tools", "functions", "response_format", "prediction"})
 # Members that only say how an answer is kept or delivered; no other provider API has them.
 _NEVER_FORWARDED: Final = frozenset({"store", "prompt_cache_key", "stream_options"})
-# Where members inside messages must be judged: marks of what to cache, some of which have a price
-# of their own; files stored at a provider; and letters that are escaped, as only names that hide
-# are. Serializers escape no letter of ASCII.
-_JUDGED: Final = (b'"prompt_cache_breakpoint"', b'"file_id"')
+# Letters that are escaped, as only names that hide are: serializers escape no letter of ASCII.
 _HIDDEN: Final = re.compile(rb"\\u00[4-7]")
 _TRUE: Final = msgspec.Raw(b"true")
 _FALSE: Final = msgspec.Raw(b"false")
@@ -162,8 +159,11 @@ def decode_request(body: bytes) -> CompletionRequest:
         preferences=read_preferences(fields) if has_preferences else NO_PREFERENCES,
     )
     request.has_developer = reading.has_developer
+    # Members inside messages must be judged where there are marks of what to cache, some of which
+    # have a price of their own, files stored at a provider, or names that hide.
     if (
-        any(name in body for name in _JUDGED)
+        b'"prompt_cache_breakpoint"' in body
+        or b'"file_id"' in body
         or "prompt_cache_options" in fields
         or _HIDDEN.search(body) is not None
     ):
@@ -215,9 +215,8 @@ def _traits(
     is_routed: bool,
 ) -> RequestFeatures:
     text_bytes = read.text_bytes
-    for name in _INPUTS:
-        if name in fields:
-            text_bytes += len(fields[name])
+    for name in _INPUTS & fields.keys():
+        text_bytes += len(fields[name])
     message_count = len(asked.messages)
     form = asked.response_format
     framing_tokens = read.media_tokens + message_count * MESSAGE_TOKENS

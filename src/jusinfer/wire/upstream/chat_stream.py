@@ -151,15 +151,10 @@ class ChatStreamDecoder:
         """Read one event and write it strictly; raises ChunkMalformed."""
         if self._half:
             payload, self._half = joined(self._half, payload), b""
-        lead, tail = self._lead, self._tail
-        if lead and payload.startswith(lead) and payload.endswith(tail) and not self._trackers:
-            text = payload[len(lead) : -len(tail)]
-            try:
-                _text(text)
-            except (ValueError, RecursionError):
-                pass
-            else:
-                return self._like_the_last(payload, len(text) - 2)
+        if self._lead and not self._trackers:
+            chunk = self._like_the_last(payload)
+            if chunk is not None:
+                return chunk
         try:
             event = _fast_path(payload)
         except (ValueError, RecursionError):
@@ -180,10 +175,19 @@ class ChatStreamDecoder:
                 self._learn(payload, choices)
         return chunk
 
-    def _like_the_last(self, payload: bytes, size: int) -> Chunk:
-        """Take an event that differs from one before in its text alone, of so many bytes."""
+    def _like_the_last(self, payload: bytes) -> Chunk | None:
+        """Read an event that differs from one before in its text alone; None for any other."""
+        lead, tail = self._lead, self._tail
+        if not payload.startswith(lead) or not payload.endswith(tail):
+            return None
+        text = payload[len(lead) : -len(tail)]
+        try:
+            _text(text)
+        except (ValueError, RecursionError):
+            return None
+        size = len(text) - 2
         chunk = Chunk(size > 0, size)
-        chunk.payload = self._own_lead + payload[len(self._lead) :]
+        chunk.payload = self._own_lead + payload[len(lead) :]
         return chunk
 
     def _learn(self, payload: bytes, choices: list[_Choice]) -> None:
