@@ -41,8 +41,8 @@ FORMS: Final = [
         b'[{"index":0,"delta":{"content":%b},"logprobs":null,"finish_reason":null}],"note":"a"}'
     ),
     (
-        b' {"id" : "x", "object":"chat.completion.chunk","created":1790000000,"model":"m","choices":'
-        b'[{"index":0,"delta":{"content": %b }}]}\n'
+        b' {"id" : "x", "object":"chat.completion.chunk","created":1790000000,"model":"m",'
+        b'"choices":[{"index":0,"delta":{"content": %b }}]}\n'
     ),
     (
         b'{"object":"chat.completion.chunk","id":"x","created":1790000000,"model":"m","choices":'
