@@ -15,6 +15,7 @@ WHOLE = [
     GOOD,
     GOOD.replace(b"OK", b""),
     GOOD.replace(b"Server: a", b"X-A:b\r\nx-a:  c\r\nConnection: Keep-Alive"),
+    GOOD.replace(b"Server: a", b"X-A: \t b: c\r\nX-B:\r\nX-C: \t\r\nX-D:\xff Connection: close"),
     GOOD.replace(b"5\r\n\r\nhello", b"0\r\n\r\n"),
     GOOD.replace(b"5\r\n\r\nhello", b"1000\r\n\r\n" + b"y" * 1000),
 ]
@@ -34,6 +35,7 @@ OTHERS = [
     for lines in (
         b"",
         LENGTH * 2,
+        b"Content-Length:\r\n" + LENGTH,
         b"Content-Length: 5, 5\r\n",
         b"Content-Length: +5\r\n",
         b"Content-Length: 05\r\n",

@@ -34,18 +34,20 @@ def read_whole(
     if match is None or match.end() > head_bytes_max:
         return None
     headers: list[tuple[bytes, bytes]] = []
-    length = b""
+    length: bytes | None = None
     for line in match[1].split(b"\r\n")[:-1]:
         name, _, value = line.partition(b":")
         name, value = name.lower(), value.strip(b" \t")
         if name == b"content-length":
-            if length:
+            if length is not None:
                 return None
             length = value
         elif name in _OTHERS and (name != b"connection" or value.lower() != b"keep-alive"):
             return None
         headers.append((name, value))
     body = data[match.end() :]
-    if len(headers) > lines_max or not _LENGTH.fullmatch(length) or len(body) != int(length):
+    if length is None or len(headers) > lines_max or not _LENGTH.fullmatch(length):
+        return None
+    if len(body) != int(length):
         return None
     return headers, body
