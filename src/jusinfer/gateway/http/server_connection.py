@@ -20,12 +20,7 @@ from jusinfer.gateway.http.request_parser import (
 )
 from jusinfer.gateway.http.response_writer import Request, Responder
 from jusinfer.gateway.http.server_interface import ServerInterface, ServerLimits
-from jusinfer.gateway.http.socket_options import (
-    TLS_PIECE_BYTES,
-    is_broken,
-    reset_on_close,
-    write_large,
-)
+from jusinfer.gateway.http.socket_options import is_broken, reset_on_close, write
 from jusinfer.gateway.http.write_backlog import Unread
 
 LINGER_SECONDS: Final = 2.0
@@ -326,14 +321,9 @@ class Connection(asyncio.Protocol):
 
     def put(self, data: bytes) -> None:
         """Send bytes if the connection is still there."""
-        transport = self._transport
-        if transport is not None:
-            size = len(data)
-            self._unread.put_bytes += size
-            if size <= TLS_PIECE_BYTES:
-                transport.write(data)
-            else:
-                write_large(transport, data)
+        if self._transport is not None:
+            self._unread.put_bytes += len(data)
+            write(self._transport, data)
 
     def date_line(self) -> bytes:
         """Give the Date header of this second."""

@@ -27,9 +27,9 @@ def reset_on_close(transport: asyncio.Transport) -> None:
         line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
 
 
-def write_large(transport: asyncio.Transport, data: bytes) -> None:
-    """Write more than TLS_PIECE_BYTES so that what waits to be taken is known, over TLS too."""
-    if transport.get_extra_info("sslcontext") is None:
+def write(transport: asyncio.Transport, data: bytes) -> None:
+    """Write so that what waits to be taken is known and bounded, over TLS too."""
+    if len(data) <= TLS_PIECE_BYTES or transport.get_extra_info("sslcontext") is None:
         transport.write(data)
         return
     view = memoryview(data)
