@@ -21,12 +21,12 @@ SELECT account_id FROM ledger_account a WHERE
     WHERE l.tenant_id = a.tenant_id AND l.mode = a.mode AND l.state = 'open'
       AND a.kind = 'credits'), 0)
 """
-LOTS = """
+GRANTS = """
 SELECT a.account_id FROM ledger_account a WHERE a.kind = 'credits' AND (
   credits_posted_nano - debits_posted_nano <> COALESCE((SELECT sum(remaining_nano)
-    FROM credit_lot o WHERE o.tenant_id = a.tenant_id AND o.mode = a.mode), 0)
+    FROM credit_grant o WHERE o.tenant_id = a.tenant_id AND o.mode = a.mode), 0)
   OR leased_nano <> COALESCE((SELECT sum(held_nano)
-    FROM credit_lot o WHERE o.tenant_id = a.tenant_id AND o.mode = a.mode), 0))
+    FROM credit_grant o WHERE o.tenant_id = a.tenant_id AND o.mode = a.mode), 0))
 """
 PER_TRANSFER = """
 SELECT t.transfer_id FROM ledger_transfer t LEFT JOIN (
@@ -47,7 +47,7 @@ def assert_books_are_right(dsn: str) -> int:
         assert imbalance == 0
         assert rows == completions
         assert connection.execute(FOLD).fetchall() == []
-        assert connection.execute(LOTS).fetchall() == []
+        assert connection.execute(GRANTS).fetchall() == []
         assert connection.execute(PER_TRANSFER).fetchall() == []
     return int(rows)
 

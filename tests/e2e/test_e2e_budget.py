@@ -96,10 +96,10 @@ def test_what_is_free_is_served_while_the_database_is_away(product: Running) -> 
             os.kill(pid, signal.SIGCONT)
 
 
-def test_a_cap_that_is_reached_does_not_stop_what_is_free(product: Running) -> None:
+def test_a_spend_limit_that_is_reached_does_not_stop_what_is_free(product: Running) -> None:
     tenant_id, key = live(product, "capped", "1")
     product.cli(
-        "caps", "add", "tenant", tenant_id, "0.000001", "--action", "stop", "--mode", "live"
+        "spend-limits", "add", "tenant", tenant_id, "0.000001", "--action", "stop", "--mode", "live"
     )
     assert product.ask("odd/chat", key=key, max_tokens=50).status_code == 402
     assert product.ask("odd/free", key=key).status_code == 200

@@ -96,10 +96,10 @@ def _a_provider_never_tells_our_key(product: Running, provider: OddProvider, liv
                 assert OWN_KEY[at : at + 8] not in answer.text.lower()
 
 
-def _a_name_that_nobody_knows_is_refused_also_under_a_cap(
+def _a_name_that_nobody_knows_is_refused_also_under_a_spend_limit(
     product: Running, marks: Marks, live: str
 ) -> None:
-    product.cli("caps", "add", "tenant", "default", "0.000001", "--action", "cheapest")
+    product.cli("spend-limits", "add", "tenant", "default", "0.000001", "--action", "cheapest")
     product.ask("moderated", key=live)
     names = [
         f"Dear {marks.mark()}, all is well",
@@ -155,7 +155,7 @@ def _short_marks_are_nowhere(product: Running, marks: Marks, live: str) -> None:
         ("ledger", "verify"),
         ("tenants", "list"),
         ("keys", "list"),
-        ("caps", "list"),
+        ("spend-limits", "list"),
         ("limits", "list"),
     ):
         said = _said(product, *command)
@@ -195,7 +195,7 @@ def test_short_marks_and_our_key_are_nowhere(
 ) -> None:
     # In this order: what is left behind is looked for while it runs and after its end.
     _a_provider_never_tells_our_key(product, provider, live)
-    _a_name_that_nobody_knows_is_refused_also_under_a_cap(product, marks, live)
+    _a_name_that_nobody_knows_is_refused_also_under_a_spend_limit(product, marks, live)
     _short_marks_are_nowhere(product, marks, live)
     _everything_is_written_and_nothing_of_it_after_the_end(product, marks)
 

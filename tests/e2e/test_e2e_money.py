@@ -1,4 +1,4 @@
-"""Money as people meet it: limits, caps, price lists, receipts, in the whole product."""
+"""Money as people meet it: limits, spend limits, price lists, receipts, in the whole product."""
 
 import json
 from collections.abc import Iterator
@@ -145,13 +145,13 @@ def test_requests_at_once_are_limited_and_freed(product: Running) -> None:
     wait_until(lambda: product.ask("sandbox/plain", key=key, max_tokens=5).status_code == 200, 15)
 
 
-def test_a_cap_announces_and_stops_with_when_it_resets(product: Running) -> None:
+def test_a_spend_limit_announces_and_stops_with_when_it_resets(product: Running) -> None:
     _, key_id, key = tenant(product, "capped")
     first = product.ask("gpt-6-astra", key=key, max_tokens=50)
     cost = Decimal(first.headers["x-jusinfer-cost"])
-    # Room for several requests, of which the first was before the cap.
+    # Room for several requests, of which the first was before the spend limit.
     product.cli(
-        "caps", "add", "key", key_id, str(cost * 6), "--period", "day", "--action", "stop",
+        "spend-limits", "add", "key", key_id, str(cost * 6), "--period", "day", "--action", "stop",
         "--mode", "test",
     )  # fmt: skip
     answers = []
@@ -162,18 +162,26 @@ def test_a_cap_announces_and_stops_with_when_it_resets(product: Running) -> None
     refused = answers[-1]
     assert refused.status_code == 402
     error = refused.json()["error"]
-    assert error["code"] == "spend_cap_reached"
+    assert error["code"] == "spend_limit_reached"
     assert 0 < int(refused.headers["retry-after"]) <= 86_400
     charged = sum(Decimal(a.headers["x-jusinfer-cost"]) for a in answers[:-1])
     assert 0 < charged <= cost * 6
-    row = next(row for row in product.cli("caps", "list") if row["cap_id"])
-    assert Decimal(row["spent_usd"]) <= Decimal(row["cap_usd"])
+    row = next(row for row in product.cli("spend-limits", "list") if row["spend_limit_id"])
+    assert Decimal(row["spent_usd"]) <= Decimal(row["limit_usd"])
 
 
-def test_a_reached_cap_can_choose_the_cheapest_and_says_so(product: Running) -> None:
+def test_a_reached_spend_limit_can_choose_the_cheapest_and_says_so(product: Running) -> None:
     tenant_id, _, key = tenant(product, "thrifty")
     product.cli(
-        "caps", "add", "tenant", tenant_id, "0.000001", "--action", "cheapest", "--mode", "test"
+        "spend-limits",
+        "add",
+        "tenant",
+        tenant_id,
+        "0.000001",
+        "--action",
+        "cheapest",
+        "--mode",
+        "test",
     )
     first = product.ask("gpt-6-astra", key=key, max_tokens=50)
     assert first.headers["x-jusinfer-model"] == "gpt-6-astra"
@@ -182,8 +190,8 @@ def test_a_reached_cap_can_choose_the_cheapest_and_says_so(product: Running) -> 
         answer = product.ask("gpt-6-astra", key=key, max_tokens=50)
         return (
             answer.headers["x-jusinfer-model"] != "gpt-6-astra"
-            and "100% cheapest" in answer.headers["x-jusinfer-cap"]
-            and "spend_cap" in answer.headers["x-jusinfer-route"]
+            and "100% cheapest" in answer.headers["x-jusinfer-spend-limit"]
+            and "spend_limit" in answer.headers["x-jusinfer-route"]
         )
 
     wait_until(is_cheap, 20)

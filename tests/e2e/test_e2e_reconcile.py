@@ -20,7 +20,7 @@ name = "{name}"
 base_url = "http://127.0.0.1:{port}{path}"
 is_local = true
 api_key_env = "{key}"
-compatibility = [{compatibility flags}]
+compatibility = [{flags}]
 headers = {{ "X-OpenRouter-Cache" = "false" }}
 """
 MODEL = """

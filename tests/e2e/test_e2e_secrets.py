@@ -125,7 +125,9 @@ def test_no_environment_and_no_argument_holds_a_secret(product: Running) -> None
 
 
 @pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs Linux's /proc")
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become the same user without caps")
+@pytest.mark.skipif(
+    os.geteuid() != 0, reason="only root can become the same user without spend limits"
+)
 def test_another_process_without_privileges_cannot_look_into_one(product: Running) -> None:
     script = (
         "import sys, os\n"

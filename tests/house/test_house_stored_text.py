@@ -31,7 +31,7 @@ def listed(heading: str) -> dict[str, str]:
 
 
 def test_every_column_that_can_hold_text_has_a_class() -> None:
-    for table in (limit_tables.spend_cap, audit_tables.audit_entry):
+    for table in (limit_tables.spend_limit, audit_tables.audit_entry):
         assert table.metadata is tables.metadata
     found = {
         f"{table.name}.{column.name}"

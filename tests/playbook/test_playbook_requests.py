@@ -30,7 +30,7 @@ ADMITTED = "admitted up to 240000"
 STREAM = {"is_stream": True}
 
 
-def cap(action: str, threshold: int = 0) -> SpendLimit:
+def spend_limit(action: str, threshold: int = 0) -> SpendLimit:
     return SpendLimit("c", "key", "month", action, threshold, 2_000_000_000)
 
 
@@ -242,25 +242,34 @@ def test_limits_fetched_for_a_client_that_left_are_returned() -> None:
     )
 
 
-def test_a_reached_cap_delays_or_is_reserved_under() -> None:
-    assert Playbook(limits=True, caps=(cap("slow", 100),)) >> arrives << "delay 2"
-    assert Playbook(limits=True, caps=(cap("stop"),)) >> arrives << "reserve caps"
-    assert Playbook(limits=True, caps=(cap("warn", 100),)) >> arrives << ADMITTED << "send 0 to 0"
+def test_a_reached_spend_limit_delays_or_is_reserved_under() -> None:
+    assert Playbook(limits=True, spend_limits=(spend_limit("slow", 100),)) >> arrives << "delay 2"
     assert (
-        Playbook(limits=True, caps=(cap("stop"), cap("slow", 100)))
+        Playbook(limits=True, spend_limits=(spend_limit("stop"),))
+        >> arrives
+        << "reserve spend limits"
+    )
+    assert (
+        Playbook(limits=True, spend_limits=(spend_limit("warn", 100),))
+        >> arrives
+        << ADMITTED
+        << "send 0 to 0"
+    )
+    assert (
+        Playbook(limits=True, spend_limits=(spend_limit("stop"), spend_limit("slow", 100)))
         >> arrives
         << "delay 2"
         >> (lambda world: world.pending.delayed())
-        << "reserve caps"
-        >> (lambda world: world.pending.caps_reserved())
+        << "reserve spend limits"
+        >> (lambda world: world.pending.spend_limits_reserved())
         << ADMITTED
         << "send 0 to 0"
     )
 
 
-def test_what_is_free_needs_neither_credit_nor_caps() -> None:
+def test_what_is_free_needs_neither_credit_nor_spend_limits() -> None:
     assert (
-        Playbook(price=Price(0, 0), limits=True, caps=(cap("stop"),))
+        Playbook(price=Price(0, 0), limits=True, spend_limits=(spend_limit("stop"),))
         >> without("credit_here")
         >> arrives
         << "admitted up to 0"

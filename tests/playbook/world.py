@@ -62,7 +62,7 @@ class Credit:
 class Permits:
     """What is held under limits; says when it is returned or counted."""
 
-    cap_leases = ""
+    spend_limit_leases = ""
 
     def __init__(self, world: "Playbook") -> None:
         self._world = world
@@ -184,7 +184,7 @@ class Playbook:
         budget: int | None = 100,
         price: Price = PRICE,
         limits: bool = False,
-        caps: tuple[SpendLimit, ...] = (),
+        spend_limits: tuple[SpendLimit, ...] = (),
         policy: TenantPolicy = NO_POLICY,
         cannot_carry: tuple[int, ...] = (),
     ) -> None:
@@ -225,7 +225,7 @@ class Playbook:
             KeyId("k"),
             Mode.LIVE,
             limits=(limit,) if limits else (),
-            caps=caps,
+            spend_limits=spend_limits,
             policy=policy,
         )
         self.planned = _planned(names, price, tools=tools, budget=budget, is_stream=is_stream)
@@ -319,11 +319,11 @@ class Playbook:
     def delay(self, seconds: float) -> None:
         self.did(f"delay {seconds:g}")
 
-    def reserve_caps(self, principal: Principal, hold: object, bound_nano: int) -> None:
+    def reserve_spend_limits(self, principal: Principal, hold: object, bound_nano: int) -> None:
         assert principal
         assert hold
         assert bound_nano
-        self.did("reserve caps")
+        self.did("reserve spend limits")
 
     def reserve_nothing(self) -> Credit:
         return Credit(self, 0)

@@ -37,7 +37,7 @@ def completion(product: Running) -> str:
     product.cli("grant", "default", "5", "--reason", HOSTILE)
     product.cli("credits", "adjust", "default", "-1", "--reason", HOSTILE)
     product.cli("limits", "set", "key", key["key_id"], "requests", "5")
-    product.cli("caps", "add", "tenant", "default", "5")
+    product.cli("spend-limits", "add", "tenant", "default", "5")
     answer = product.ask("sandbox/plain")
     assert answer.status_code == 200
     completion_id = answer.headers["x-jusinfer-completion-id"]
@@ -84,9 +84,9 @@ LISTS = [
     ("tenants", "list"),
     ("keys", "list"),
     ("usage",),
-    ("credits", "lots"),
+    ("credits", "grants"),
     ("limits", "list"),
-    ("caps", "list"),
+    ("spend-limits", "list"),
     ("ledger", "verify"),
     ("ledger", "rerate"),
     ("ledger", "drift"),

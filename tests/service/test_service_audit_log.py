@@ -16,7 +16,7 @@ from jusinfer.domain.actor import Action, How, Operator, Role, coarse
 from jusinfer.domain.audit_chain import Head, read_head
 from jusinfer.domain.errors import InvalidRequest, RoleForbids
 from jusinfer.domain.identity import Mode
-from jusinfer.domain.limits import CapAction, LimitKind
+from jusinfer.domain.limits import LimitKind, SpendLimitAction
 from jusinfer.domain.tenant_policy import NO_POLICY
 from jusinfer.services import accounts, audit_log, billing, keys, limits, usage
 from jusinfer.services.billing import GrantTerms
@@ -44,8 +44,10 @@ def test_each_change_leaves_its_entry_and_no_name(world: Services, dsn: str) -> 
     billing.adjust(world, on, 5, Mode.LIVE, NAME)
     billing.adjust(world, on, -5, Mode.LIVE, NAME)
     limits.set_limit(world, on, "key", key.key_id, LimitKind.REQUESTS, 5)
-    cap_id = limits.add_cap(world, on, "tenant", tenant_id, "day", 5, CapAction.WARN, Mode.LIVE)
-    limits.remove_cap(world, on, cap_id)
+    spend_limit_id = limits.add_spend_limit(
+        world, on, "tenant", tenant_id, "day", 5, SpendLimitAction.WARN, Mode.LIVE
+    )
+    limits.remove_spend_limit(world, on, spend_limit_id)
     limits.set_tenant_settings(world, on, None, "Europe/Paris")
     limits.set_policy(world, on, NO_POLICY)
     keys.revoke(world, on, key.key_prefix)
@@ -57,8 +59,8 @@ def test_each_change_leaves_its_entry_and_no_name(world: Services, dsn: str) -> 
         ("credit.adjust", "transfer", "done"),
         ("credit.adjust", "transfer", "done"),
         ("limit.set", "limit", "done"),
-        ("cap.add", "cap", "done"),
-        ("cap.remove", "cap", "done"),
+        ("spend_limit.add", "spend_limit", "done"),
+        ("spend_limit.remove", "spend_limit", "done"),
         ("tenant.terms", "tenant", "done"),
         ("tenant.policy", "tenant", "done"),
         ("key.revoke", "key", "done"),
@@ -79,14 +81,19 @@ def test_what_an_operator_reads_of_people_is_told_and_what_a_member_reads_is_not
     owner = member(dsn, tenant_id, Role.OWNER)
     before = len(told(world))
     keys.list_keys(people, owner)
-    billing.lots(people, owner)
+    billing.grants(people, owner)
     usage.totals(people, owner, 30)
     assert len(told(world)) == before + 1  # the reading of the log just before
     keys.list_keys(world, OPERATOR)
     billing.balances(world, acting(tenant_id))
-    limits.list_caps(world, OPERATOR)
+    limits.list_spend_limits(world, OPERATOR)
     found = audit_log.list_entries(world, OPERATOR, None, 10)[-4:]
-    assert [one.action for one in found] == ["key.list", "credit.read", "cap.read", "audit.read"]
+    assert [one.action for one in found] == [
+        "key.list",
+        "credit.read",
+        "spend_limit.read",
+        "audit.read",
+    ]
     assert [one.tenant_id for one in found] == [None, tenant_id, None, None]
 
 
@@ -96,7 +103,7 @@ def test_a_failed_change_leaves_neither_change_nor_entry(world: Services) -> Non
     for fails in (
         lambda: keys.revoke(world, acting(tenant_id), "ji_live_none"),
         lambda: billing.adjust(world, acting(tenant_id), -5, Mode.LIVE, "too much"),
-        lambda: limits.remove_cap(world, acting(tenant_id), "0" * 32),
+        lambda: limits.remove_spend_limit(world, acting(tenant_id), "0" * 32),
         lambda: accounts.create_tenant(world, OPERATOR, "failing"),
     ):
         with pytest.raises(InvalidRequest):

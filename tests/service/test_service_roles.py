@@ -28,7 +28,7 @@ from jusinfer.domain.actor import (
 )
 from jusinfer.domain.errors import InvalidRequest, RoleForbids
 from jusinfer.domain.identity import Mode
-from jusinfer.domain.limits import CapAction, LimitKind
+from jusinfer.domain.limits import LimitKind, SpendLimitAction
 from jusinfer.domain.tenant_policy import NO_POLICY
 from jusinfer.services import accounts, audit_log, billing, keys, limits, usage
 from jusinfer.services.billing import GrantTerms
@@ -40,12 +40,12 @@ A_DAY = 30
 
 
 class Owned(NamedTuple):
-    """A tenant with a key and a cap of it."""
+    """A tenant with a key and a spend limit of it."""
 
     tenant_id: str
     key_id: str
     key_prefix: str
-    cap_id: str
+    spend_limit_id: str
 
 
 @pytest.fixture
@@ -62,8 +62,10 @@ def made(world: Services, name: str) -> Owned:
     tenant_id = accounts.create_tenant(world, OPERATOR, name).tenant_id
     on = acting(tenant_id)
     key = keys.issue(world, on, Mode.LIVE, "k", Rates())
-    cap_id = limits.add_cap(world, on, "tenant", tenant_id, "day", 5, CapAction.WARN, Mode.LIVE)
-    return Owned(tenant_id, key.key_id, key.key_prefix, cap_id)
+    spend_limit_id = limits.add_spend_limit(
+        world, on, "tenant", tenant_id, "day", 5, SpendLimitAction.WARN, Mode.LIVE
+    )
+    return Owned(tenant_id, key.key_id, key.key_prefix, spend_limit_id)
 
 
 Use = Callable[[Services, TenantActor, Owned], object]
@@ -85,7 +87,7 @@ USES: dict[str, tuple[Action, Use]] = {
         Action.CREDIT_GRANT,
         lambda world, who, _: billing.grant(world, who, 5, Mode.LIVE, "r", GrantTerms()),
     ),
-    "billing.lots": (Action.CREDIT_READ, lambda world, who, _: billing.lots(world, who)),
+    "billing.grants": (Action.CREDIT_READ, lambda world, who, _: billing.grants(world, who)),
     "keys.issue": (
         Action.KEY_ISSUE,
         lambda world, who, _: keys.issue(world, who, Mode.LIVE, "new", Rates()),
@@ -95,20 +97,23 @@ USES: dict[str, tuple[Action, Use]] = {
         Action.KEY_REVOKE,
         lambda world, who, owned: keys.revoke(world, who, owned.key_id),
     ),
-    "limits.add_cap": (
-        Action.CAP_ADD,
-        lambda world, who, owned: limits.add_cap(
-            world, who, "key", owned.key_id, "day", 5, CapAction.WARN, Mode.LIVE
+    "limits.add_spend_limit": (
+        Action.SPEND_LIMIT_ADD,
+        lambda world, who, owned: limits.add_spend_limit(
+            world, who, "key", owned.key_id, "day", 5, SpendLimitAction.WARN, Mode.LIVE
         ),
     ),
-    "limits.list_caps": (Action.CAP_READ, lambda world, who, _: limits.list_caps(world, who)),
+    "limits.list_spend_limits": (
+        Action.SPEND_LIMIT_READ,
+        lambda world, who, _: limits.list_spend_limits(world, who),
+    ),
     "limits.list_limits": (
         Action.LIMIT_READ,
         lambda world, who, _: limits.list_limits(world, who),
     ),
-    "limits.remove_cap": (
-        Action.CAP_REMOVE,
-        lambda world, who, owned: limits.remove_cap(world, who, owned.cap_id),
+    "limits.remove_spend_limit": (
+        Action.SPEND_LIMIT_REMOVE,
+        lambda world, who, owned: limits.remove_spend_limit(world, who, owned.spend_limit_id),
     ),
     "limits.set_limit": (
         Action.LIMIT_SET,
@@ -166,7 +171,7 @@ def test_an_operator_acts_for_a_tenant(world: Services, own: Owned, name: str) -
     USES[name][1](world, acting(own.tenant_id), own)
 
 
-BY_ID = ["keys.revoke", "limits.add_cap", "limits.remove_cap", "limits.set_limit"]
+BY_ID = ["keys.revoke", "limits.add_spend_limit", "limits.remove_spend_limit", "limits.set_limit"]
 
 
 @pytest.mark.parametrize("name", BY_ID)
@@ -184,7 +189,9 @@ def test_an_id_of_another_tenant_is_as_one_that_is_not_there(  # noqa: PLR0913, 
     for owned in (other, nothing):
         with pytest.raises(InvalidRequest) as refused:
             USES[name][1](at, who, owned)
-        said.append(refused.value.message.replace(owned.key_id, "").replace(owned.cap_id, ""))
+        said.append(
+            refused.value.message.replace(owned.key_id, "").replace(owned.spend_limit_id, "")
+        )
     assert said[0] == said[1]
     assert state(dsn) == before
 
@@ -209,8 +216,8 @@ def test_readings_of_one_tenant_show_no_other(
     ):
         assert {row.tenant for row in keys.list_keys(at, who)} == {"own"}
         assert {row.tenant for row in billing.balances(at, who)} == {"own"}
-        assert {row.tenant for row in billing.lots(at, who)} == {"own"}
-        assert {row.tenant for row in limits.list_caps(at, who)} == {"own"}
+        assert {row.tenant for row in billing.grants(at, who)} == {"own"}
+        assert {row.tenant for row in limits.list_spend_limits(at, who)} == {"own"}
         assert limits.list_limits(at, who) == []
     assert {row.tenant for row in keys.list_keys(world, OPERATOR)} == {"own", "other"}
 
@@ -265,7 +272,7 @@ def test_an_address_is_kept_coarsely(address: str, network: str) -> None:
     assert coarse(address) == network
 
 
-@pytest.mark.parametrize("table", ["tenant", "member", "api_key", "spend_cap", "audit_entry"])
+@pytest.mark.parametrize("table", ["tenant", "member", "api_key", "spend_limit", "audit_entry"])
 def test_the_database_refuses_people_who_name_no_tenant(own: Owned, dsn: str, table: str) -> None:
     assert own.tenant_id
     with psycopg.connect(dsn) as connection:
@@ -399,6 +406,6 @@ def strangers(function: ast.FunctionDef) -> list[str]:
 
 def state(dsn: str) -> list[object]:
     """Give what services change, without the audit log."""
-    tables = ("tenant", "api_key", "rate_limit", "spend_cap", "credit_lot", "ledger_transfer")
+    tables = ("tenant", "api_key", "rate_limit", "spend_limit", "credit_grant", "ledger_transfer")
     with psycopg.connect(dsn) as connection:
         return [connection.execute(f"TABLE {table}").fetchall() for table in tables]

@@ -74,15 +74,15 @@ class MoneyMachine(RuleBasedStateMachine):
         self.given[tenant_id] += amount
         if lapses:
             self._run(
-                "UPDATE credit_lot SET effective_at = now() - interval '1 hour',"
+                "UPDATE credit_grant SET effective_at = now() - interval '1 hour',"
                 " expires_at = now() WHERE transfer_id = %s",
                 (transfer,),
             )
 
     @rule()
     def expire(self) -> None:
-        """Take what is free of lots whose time is over."""
-        self._run("SELECT * FROM jusinfer_expire_lots(100)", ())
+        """Take what is free of credit grants whose time is over."""
+        self._run("SELECT * FROM jusinfer_expire_grants(100)", ())
 
     @rule(target=workers, which=st.integers(0, 1), need=st.integers(1, 20_000))
     def lend(self, which: int, need: int) -> Writer:

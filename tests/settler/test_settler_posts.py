@@ -28,7 +28,7 @@ from jusinfer.services.dependencies import Services
 from jusinfer.settler.main_loop import SETTLER_LOCK, Settler
 
 NOW_US = 1_790_000_000_000_000
-STEPS = ("cursor", "partitions", "money", "caps", "usage", "commit")
+STEPS = ("cursor", "partitions", "money", "spend_limits", "usage", "commit")
 
 
 class Killed(Exception):

@@ -149,9 +149,9 @@ def test_a_tenant_sees_its_own_rows_and_no_others(world: Services, dsn: str) -> 
         "lease",
         "usage_record",
         "api_key",
-        "credit_lot",
-        "lot_draw",
-        "lease_lot",
+        "credit_grant",
+        "grant_draw",
+        "lease_grant",
     )
     with psycopg.connect(sign_in(dsn, "console")) as connection:
         for table in tables:

@@ -1,4 +1,4 @@
-"""Limits and caps are leased: however many workers there are, no limit is ever exceeded."""
+"""Limits and spend limits are leased: however many workers there are, no limit is ever exceeded."""
 
 import asyncio
 import datetime as dt
@@ -12,17 +12,24 @@ from tests.money import balance
 from tests.people import OPERATOR, acting
 from tests.postgres import sign_in
 
-from jusinfer.domain.errors import CapReached, InvalidRequest, RateLimited
+from jusinfer.domain.errors import InvalidRequest, RateLimited, SpendLimitReached
 from jusinfer.domain.identity import Mode, Principal, TenantId
-from jusinfer.domain.limits import CapAction, KeyRates, Limit, LimitKind, QuotaRequest, SpendLimit
+from jusinfer.domain.limits import (
+    KeyRates,
+    Limit,
+    LimitKind,
+    QuotaRequest,
+    SpendLimit,
+    SpendLimitAction,
+)
 from jusinfer.gateway.accounting.credit_leases import CreditBalances
 from jusinfer.gateway.accounting.rate_limiter import RateLimiter
 from jusinfer.gateway.accounting.request_holds import RequestHolds
-from jusinfer.gateway.worker import CapSource, LimitSource
+from jusinfer.gateway.worker import LimitSource, SpendLimitSource
 from jusinfer.services import accounts, keys, limits
 from jusinfer.services.dependencies import Services
 from jusinfer.services.keys import Rates
-from jusinfer.settler.spend_counters import count_caps
+from jusinfer.settler.spend_counters import count_spend_limits
 from jusinfer.store.gateway_client import DatabaseUnavailable, GatewayLink
 
 SCOPE_ID = "5" * 32
@@ -42,21 +49,23 @@ def limit(kind: str, amount: int) -> Limit:
     return Limit("key", SCOPE_ID, kind, amount)
 
 
-def principal(*found: Limit, caps: tuple[object, ...] = ()) -> Principal:
+def principal(*found: Limit, spend_limits: tuple[object, ...] = ()) -> Principal:
     return Principal(
         tenant_id=TenantId("1" * 32),
         member_id="2" * 32,  # type: ignore[arg-type]
         key_id="3" * 32,  # type: ignore[arg-type]
         mode=Mode.LIVE,
         limits=found,
-        caps=caps,  # type: ignore[arg-type]
+        spend_limits=spend_limits,  # type: ignore[arg-type]
     )
 
 
 def holds(link: GatewayLink, clock: Clock) -> RequestHolds:
     return RequestHolds(
         RateLimiter(LimitSource(link), DatabaseUnavailable),
-        CreditBalances(CapSource(link), DatabaseUnavailable, lambda coroutine: coroutine.close()),
+        CreditBalances(
+            SpendLimitSource(link), DatabaseUnavailable, lambda coroutine: coroutine.close()
+        ),
         clock,
     )
 
@@ -215,13 +224,13 @@ def spend(dsn: str, tenant_id: str, key_id: str, charge: int, at: dt.datetime) -
 
         mode = "live"
         member_id = "2" * 32
-        cap_leases = ""
+        spend_limit_leases = ""
 
     row = Row()
     row.tenant_id, row.key_id, row.charge_nano = tenant_id, key_id, charge  # type: ignore[attr-defined]
     row.admitted_at_us = int(at.timestamp() * 1_000_000)  # type: ignore[attr-defined]
     with psycopg.connect(dsn) as connection:
-        count_caps(connection.execute, [row])  # type: ignore[list-item, arg-type]
+        count_spend_limits(connection.execute, [row])  # type: ignore[list-item, arg-type]
 
 
 def periods(dsn: str) -> list[tuple[object, ...]]:
@@ -237,7 +246,9 @@ def test_a_day_begins_where_the_tenant_lives_also_when_clocks_change(
 ) -> None:
     tenant_id, key_id = tenant_with_key(world)
     limits.set_tenant_settings(world, acting(tenant_id), None, "America/New_York")
-    limits.add_cap(world, acting(tenant_id), "key", key_id, "day", 1_000, CapAction.WARN, Mode.LIVE)
+    limits.add_spend_limit(
+        world, acting(tenant_id), "key", key_id, "day", 1_000, SpendLimitAction.WARN, Mode.LIVE
+    )
     for hour in (3, 5, 28, 29):
         at = dt.datetime(2026, 10, 31, tzinfo=dt.UTC) + dt.timedelta(hours=hour, days=0)
         spend(dsn, tenant_id, key_id, 1, at)
@@ -257,8 +268,15 @@ def test_each_threshold_is_announced_once_a_period_and_to_the_gateways(
     world: Services, dsn: str
 ) -> None:
     tenant_id, key_id = tenant_with_key(world)
-    limits.add_cap(
-        world, acting(tenant_id), "tenant", tenant_id, "month", 100, CapAction.WARN, Mode.LIVE
+    limits.add_spend_limit(
+        world,
+        acting(tenant_id),
+        "tenant",
+        tenant_id,
+        "month",
+        100,
+        SpendLimitAction.WARN,
+        Mode.LIVE,
     )
     at = dt.datetime.now(tz=dt.UTC)
     told = []
@@ -268,7 +286,7 @@ def test_each_threshold_is_announced_once_a_period_and_to_the_gateways(
             spend(dsn, tenant_id, key_id, charge, at)
             told.append(len(list(listening.notifies(timeout=0.2))))
         thresholds = listening.execute(
-            "SELECT threshold FROM cap_notice ORDER BY threshold"
+            "SELECT threshold FROM spend_limit_notice ORDER BY threshold"
         ).fetchall()
     assert told == [0, 1, 0, 1, 1, 0]
     assert thresholds == [(50,), (80,), (100,)]
@@ -336,16 +354,18 @@ def test_what_is_left_is_shown_of_the_tightest_limit(dsn: str) -> None:
     asyncio.run(run())
 
 
-def test_a_principal_carries_every_limit_and_cap_that_applies(world: Services, dsn: str) -> None:
+def test_a_principal_carries_every_limit_and_spend_limit_that_applies(
+    world: Services, dsn: str
+) -> None:
     tenant_id, _ = tenant_with_key(world)
     issued = keys.issue(world, acting(tenant_id), Mode.LIVE, "other", Rates())
     limits.set_limit(world, acting(tenant_id), "tenant", tenant_id, LimitKind.REQUESTS, 50)
     limits.set_limit(world, acting(tenant_id), "key", issued.key_id, LimitKind.CONCURRENCY, 2)
-    limits.add_cap(
-        world, acting(tenant_id), "tenant", tenant_id, "day", 100, CapAction.STOP, Mode.LIVE
+    limits.add_spend_limit(
+        world, acting(tenant_id), "tenant", tenant_id, "day", 100, SpendLimitAction.STOP, Mode.LIVE
     )
-    limits.add_cap(
-        world, acting(tenant_id), "tenant", tenant_id, "day", 100, CapAction.STOP, Mode.TEST
+    limits.add_spend_limit(
+        world, acting(tenant_id), "tenant", tenant_id, "day", 100, SpendLimitAction.STOP, Mode.TEST
     )
     limits.set_tenant_settings(world, acting(tenant_id), "partner", None)
 
@@ -361,27 +381,28 @@ def test_a_principal_carries_every_limit_and_cap_that_applies(world: Services, d
         Limit("key", issued.key_id, "concurrency", 2),
         Limit("tenant", tenant_id, "requests", 50),
     )
-    assert [(cap.scope, cap.period, cap.action, cap.threshold) for cap in found.caps] == [
-        ("tenant", "day", "stop", 0)
-    ]
+    assert [
+        (spend_limit.scope, spend_limit.period, spend_limit.action, spend_limit.threshold)
+        for spend_limit in found.spend_limits
+    ] == [("tenant", "day", "stop", 0)]
     assert found.price_list == "partner"
     limits.set_limit(world, acting(tenant_id), "tenant", tenant_id, LimitKind.REQUESTS, None)
     assert [row.kind for row in limits.list_limits(world, OPERATOR)] == ["concurrency"]
 
 
-def test_a_hard_cap_is_leased_so_that_workers_cannot_exceed_it_together(
+def test_a_hard_spend_limit_is_leased_so_that_workers_cannot_exceed_it_together(
     world: Services, dsn: str
 ) -> None:
     tenant_id, key_id = tenant_with_key(world)
-    limits.add_cap(
-        world, acting(tenant_id), "key", key_id, "day", 20_000, CapAction.STOP, Mode.LIVE
+    limits.add_spend_limit(
+        world, acting(tenant_id), "key", key_id, "day", 20_000, SpendLimitAction.STOP, Mode.LIVE
     )
     with psycopg.connect(dsn) as connection:
-        row = connection.execute("SELECT cap_id FROM spend_cap").fetchone()
+        row = connection.execute("SELECT spend_limit_id FROM spend_limit").fetchone()
     assert row is not None
-    cap_id = str(row[0]).replace("-", "")
-    cap = SpendLimit(cap_id, "key", "day", "stop", 0, 2_000_000_000)
-    who = principal(caps=(cap,))
+    spend_limit_id = str(row[0]).replace("-", "")
+    spend_limit = SpendLimit(spend_limit_id, "key", "day", "stop", 0, 2_000_000_000)
+    who = principal(spend_limits=(spend_limit,))
 
     async def run() -> int:
         clock = Clock()
@@ -396,7 +417,7 @@ def test_a_hard_cap_is_leased_so_that_workers_cannot_exceed_it_together(
             try:
                 await worker.reserve(who, hold, 1_000, 1_999_999_000)
                 passed += 1
-            except CapReached as error:
+            except SpendLimitReached as error:
                 refused.append((error.available_nano < 1_000, error.resets_in_seconds))
         for link in links:
             await link.close()
@@ -406,10 +427,10 @@ def test_a_hard_cap_is_leased_so_that_workers_cannot_exceed_it_together(
     assert asyncio.run(run()) == 20
     with psycopg.connect(dsn) as connection:
         leased = connection.execute("SELECT leased_nano FROM spend_period").fetchone()
-        workers = connection.execute("SELECT DISTINCT worker_id FROM cap_lease").fetchall()
+        workers = connection.execute("SELECT DISTINCT worker_id FROM spend_limit_lease").fetchall()
         assert leased == (20_000,)
         for (worker_id,) in workers:
-            connection.execute("SELECT jusinfer_reclaim_caps(%s)", (worker_id,))
+            connection.execute("SELECT jusinfer_reclaim_spend_limits(%s)", (worker_id,))
         assert connection.execute("SELECT leased_nano FROM spend_period").fetchone() == (0,)
     assert balance(dsn, tenant_id) == (0, 0)
 
@@ -422,14 +443,28 @@ def test_what_cannot_be_set_is_refused(world: Services) -> None:
         lambda: limits.set_limit(
             world, acting(tenant_id), "tenant", tenant_id, LimitKind.TOKENS, 0
         ),
-        lambda: limits.add_cap(
-            world, acting(tenant_id), "tenant", tenant_id, "year", 5, CapAction.WARN, Mode.LIVE
+        lambda: limits.add_spend_limit(
+            world,
+            acting(tenant_id),
+            "tenant",
+            tenant_id,
+            "year",
+            5,
+            SpendLimitAction.WARN,
+            Mode.LIVE,
         ),
-        lambda: limits.add_cap(
-            world, acting(tenant_id), "tenant", tenant_id, "day", 0, CapAction.WARN, Mode.LIVE
+        lambda: limits.add_spend_limit(
+            world,
+            acting(tenant_id),
+            "tenant",
+            tenant_id,
+            "day",
+            0,
+            SpendLimitAction.WARN,
+            Mode.LIVE,
         ),
         lambda: limits.set_tenant_settings(world, acting(tenant_id), None, "Middle/Earth"),
-        lambda: limits.remove_cap(world, acting(tenant_id), "0" * 32),
+        lambda: limits.remove_spend_limit(world, acting(tenant_id), "0" * 32),
     ):
         with pytest.raises(InvalidRequest):
             bad()

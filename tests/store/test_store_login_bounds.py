@@ -56,7 +56,7 @@ ODD_CALLS = (
     "jusinfer_give_permits(gen_random_uuid(), 'key', gen_random_uuid(), 'requests', -5, 0)",
     "jusinfer_give_permits(gen_random_uuid(), 'key', gen_random_uuid(), 'requests', NULL, 0)",
     "jusinfer_take_credit(gen_random_uuid(), gen_random_uuid(), 'live', 1, 0, 1, 1)",
-    "jusinfer_take_cap(gen_random_uuid(), gen_random_uuid(), 1, 0, 1, 1)",
+    "jusinfer_take_spend_limit(gen_random_uuid(), gen_random_uuid(), 1, 0, 1, 1)",
 )
 
 
@@ -116,7 +116,8 @@ def test_what_was_ended_stays_ended(world: Services, dsn: str) -> None:
     keys.revoke(world, acting(tenant_id), key.key_id)
     with psycopg.connect(sign_in(dsn, "operator"), autocommit=True) as connection:
         connection.execute(
-            "INSERT INTO spend_cap (cap_id, tenant_id, mode, scope, scope_id, period, amount_nano,"
+            "INSERT INTO spend_limit (spend_limit_id, tenant_id, mode, scope, scope_id, period,"
+            " amount_nano,"
             " action, removed_at) VALUES (%s, %s, 'live', 'tenant', %s, 'day', 5, 'warn', now())",
             (uuid.uuid4(), tenant_id, tenant_id),
         )
@@ -126,7 +127,7 @@ def test_what_was_ended_stays_ended(world: Services, dsn: str) -> None:
             for change in (
                 "UPDATE api_key SET revoked_at = NULL",
                 "UPDATE api_key SET revoked_at = 'infinity'",
-                "UPDATE spend_cap SET removed_at = NULL",
+                "UPDATE spend_limit SET removed_at = NULL",
             ):
                 with pytest.raises(psycopg.errors.InsufficientPrivilege, match="stays ended"):
                     connection.execute(change.encode())

@@ -24,8 +24,9 @@ LIMIT = (
     "INSERT INTO rate_limit (scope, scope_id, tenant_id, kind, amount)"
     " VALUES (%s, %s, %s, 'requests', 1)"
 )
-CAP = (
-    "INSERT INTO spend_cap (cap_id, scope, scope_id, tenant_id, mode, period, amount_nano, action)"
+SPEND_LIMIT = (
+    "INSERT INTO spend_limit (spend_limit_id, scope, scope_id, tenant_id, mode, period,"
+    " amount_nano, action)"
     " VALUES (gen_random_uuid(), %s, %s, %s, 'live', 'day', 1, 'stop')"
 )
 
@@ -52,7 +53,7 @@ def pay(  # noqa: PLR0913, PLR0917 (what a payment says)
     return bool(row[0])
 
 
-def test_a_payment_gives_its_lot_once(world: Services, dsn: str, tenant_id: str) -> None:
+def test_a_payment_gives_its_grant_once(world: Services, dsn: str, tenant_id: str) -> None:
     payment = uuid.uuid4().hex
     assert pay(dsn, tenant_id, payment)
     assert not pay(dsn, tenant_id, payment)
@@ -61,8 +62,8 @@ def test_a_payment_gives_its_lot_once(world: Services, dsn: str, tenant_id: str)
     assert ledger_proof.verify(world, OPERATOR).holds
     with psycopg.connect(dsn) as connection:
         assert connection.execute(
-            "SELECT l.source, l.granted_nano, a.kind, t.code FROM credit_lot l"
-            " JOIN payment p USING (lot_id) JOIN ledger_transfer t USING (transfer_id)"
+            "SELECT l.source, l.granted_nano, a.kind, t.code FROM credit_grant l"
+            " JOIN payment p USING (grant_id) JOIN ledger_transfer t USING (transfer_id)"
             " JOIN ledger_account a ON a.account_id = t.debit_account_id"
         ).fetchall() == [("paid", 5_000, "clearing", "purchase")]
 
@@ -148,7 +149,7 @@ def test_what_gives_rights_names_the_tenant_that_it_belongs_to(
         with pytest.raises(psycopg.errors.ForeignKeyViolation):
             connection.execute(key, (tenant_id, row[0]))
         for scope, scope_id in (("key", theirs), ("member", row[0]), ("tenant", other)):
-            for statement in (LIMIT, CAP):
+            for statement in (LIMIT, SPEND_LIMIT):
                 with pytest.raises(psycopg.errors.IntegrityError):
                     connection.execute(statement, (scope, scope_id, tenant_id))
 

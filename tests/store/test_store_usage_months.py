@@ -16,14 +16,14 @@ from jusinfer.store.usage import COLUMNS
 
 # All that the settler may do with tables itself; money it moves by functions.
 SETTLERS = {
-    "credit_lot": {"SELECT"},
+    "credit_grant": {"SELECT"},
     "gateway_worker": {"SELECT", "UPDATE"},
     "journal_cursor": {"SELECT", "INSERT", "UPDATE"},
     "lease": {"SELECT"},
-    "lease_lot": {"SELECT"},
+    "lease_grant": {"SELECT"},
     "ledger_account": {"SELECT"},
     "ledger_transfer": {"SELECT"},
-    "lot_draw": {"SELECT"},
+    "grant_draw": {"SELECT"},
     "tenant": {"SELECT"},
 }
 MONTH = "usage_record_2026_11"

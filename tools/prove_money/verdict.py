@@ -19,7 +19,7 @@ SELECT
   (SELECT count(*) FROM ledger_transfer),
   (SELECT COALESCE(sum(leased_nano), 0)::text FROM ledger_account),
   (SELECT count(*) FROM lease WHERE state = 'open'),
-  (SELECT COALESCE(sum(held_nano), 0)::text FROM credit_lot),
+  (SELECT COALESCE(sum(held_nano), 0)::text FROM credit_grant),
   (SELECT COALESCE(sum(GREATEST(debits_posted_nano - credits_posted_nano, 0)), 0)::text
      FROM ledger_account WHERE kind IN ('credits', 'debt') AND tenant_id IS NOT NULL)
 """

@@ -37,9 +37,9 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
             "cli.limits",
             "Limits by the minute and at once; all that apply to a key apply together.",
         ),
-        "caps": (
+        "spend-limits": (
             "cli.limits",
-            "Caps on spending by day, week or month; all that apply to a key apply together.",
+            "Spend limits by day, week or month; all that apply to a key apply together.",
         ),
         "route": ("cli.route", "Say which model would be chosen, and why; nothing is called."),
         "rules": ("cli.routing_rules", "Check, compare and put in force rule tables."),

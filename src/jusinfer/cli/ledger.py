@@ -47,7 +47,8 @@ def verify(
                 output.say(f"{finding.name}: {offender}")
         totals = report.totals
         output.say(
-            f"{totals.transfers} transfers, {totals.usage_rows} usage rows, {totals.lots} lots, "
+            f"{totals.transfers} transfers, {totals.usage_rows} usage rows, "
+            f"{totals.grants} credit grants, "
             f"{totals.open_leases} open leases."
         )
     if not report.holds:
@@ -62,7 +63,7 @@ def explain(
     *,
     as_json: Json = False,
 ) -> None:
-    """Show one receipt: tokens, prices, arithmetic, lots drawn, attempts."""
+    """Show one receipt: tokens, prices, arithmetic, credit grants drawn, attempts."""
     with output.faults(as_json=as_json), opened(config_file, data_dir, as_json=as_json) as at:
         receipt = charge_audit.explain(at.world, at.operator, completion_id)
     if as_json:
@@ -103,8 +104,8 @@ def explain(
     for draw in receipt.draws:
         beyond = ", beyond its lease" if draw.is_beyond_lease else ""
         output.say(
-            f"  of it {format_usd(draw.amount_nano)} USD from {draw.source} lot "
-            f"{draw.lot_id}{beyond}"
+            f"  of it {format_usd(draw.amount_nano)} USD from {draw.source} credit grant "
+            f"{draw.grant_id}{beyond}"
         )
 
 
@@ -191,17 +192,17 @@ def reports(
     output.show(shown, as_json=as_json, empty="No provider had to be asked later.")
 
 
-@credits_app.command("lots")
-def lots(
+@credits_app.command("grants")
+def grants(
     tenant: OneOrAll = None,
     config_file: ConfigFile = None,
     data_dir: DataDir = None,
     *,
     as_json: Json = False,
 ) -> None:
-    """List lots of credit in the order in which they are drawn."""
+    """List credit grants in the order in which they are drawn."""
     with output.faults(as_json=as_json), opened(config_file, data_dir, as_json=as_json) as at:
-        rows = billing.lots(at.world, at.one_or_all(tenant))
+        rows = billing.grants(at.world, at.one_or_all(tenant))
     shown: list[dict[str, output.Cell]] = [
         {
             "tenant": row.tenant,
@@ -211,7 +212,7 @@ def lots(
             "held_usd": format_usd(row.held_nano),
             "priority": row.priority,
             "expires": row.expires_at or "never",
-            "lot_id": row.lot_id,
+            "grant_id": row.grant_id,
         }
         for row in rows
     ]

@@ -1,4 +1,4 @@
-"""Limits, caps and terms of tenants, from the command line."""
+"""Limits, spend limits and terms of tenants, from the command line."""
 
 from typing import Annotated
 
@@ -10,7 +10,7 @@ from jusinfer.cli.opening import Opened, opened
 from jusinfer.cli.operate import ConfigFile, DataDir, Json, ModeOption, tenants_app
 from jusinfer.domain.actor import OnBehalf
 from jusinfer.domain.identity import Mode
-from jusinfer.domain.limits import CapAction, LimitKind
+from jusinfer.domain.limits import LimitKind, SpendLimitAction
 from jusinfer.domain.money import format_usd, parse_price, parse_usd
 from jusinfer.domain.routing.selection import DIALS
 from jusinfer.domain.tenant_policy import TenantPolicy
@@ -23,8 +23,8 @@ limits_app = typer.Typer(
     help="Limits by the minute and at once; all that apply to a key apply together.",
     no_args_is_help=True,
 )
-caps_app = typer.Typer(
-    help="Caps on spending by day, week or month; all that apply to a key apply together.",
+spend_limits_app = typer.Typer(
+    help="Spend limits by day, week or month; all that apply to a key apply together.",
     no_args_is_help=True,
 )
 
@@ -32,13 +32,13 @@ caps_app = typer.Typer(
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
     app.add_typer(limits_app, name="limits")
-    app.add_typer(caps_app, name="caps")
+    app.add_typer(spend_limits_app, name="spend-limits")
     tenants_app.command("terms")(terms)
     tenants_app.command("policy")(policy)
 
 
 def owner_of(at: Opened, scope: str, scope_id: str) -> tuple[OnBehalf, str]:
-    """Give who acts for what a limit or cap is of, and its id; a tenant may be named."""
+    """Give who acts for what a limit or spend limit is of, and its id; a tenant may be named."""
     if scope == "tenant":
         owner = at.tenant(scope_id)
         return owner, owner.tenant_id
@@ -77,70 +77,79 @@ def limits_list(
     output.show(shown, as_json=as_json, empty="There are no limits.")
 
 
-@caps_app.command("add")
-def caps_add(  # noqa: PLR0913, PLR0917 (one for each option)
+@spend_limits_app.command("add")
+def spend_limits_add(  # noqa: PLR0913, PLR0917 (one for each option)
     scope: Scope,
     scope_id: ScopeId,
     amount: Annotated[str, typer.Argument(help="US dollars by period, such as 20.")],
     period: Annotated[str, typer.Option(help="day, week or month.")] = "month",
-    action: Annotated[CapAction, typer.Option(help="What then happens.")] = CapAction.WARN,
+    action: Annotated[
+        SpendLimitAction, typer.Option(help="What then happens.")
+    ] = SpendLimitAction.WARN,
     mode: ModeOption = Mode.LIVE,
     config_file: ConfigFile = None,
     data_dir: DataDir = None,
     *,
     as_json: Json = False,
 ) -> None:
-    """Set a cap on what a tenant, member or key spends."""
+    """Set a spend limit on what a tenant, member or key spends."""
     with output.faults(as_json=as_json):
         amount_nano = parse_usd(amount)
         with opened(config_file, data_dir, as_json=as_json) as at:
             owner, own = owner_of(at, scope, scope_id)
-            cap_id = limits.add_cap(at.world, owner, scope, own, period, amount_nano, action, mode)
+            spend_limit_id = limits.add_spend_limit(
+                at.world, owner, scope, own, period, amount_nano, action, mode
+            )
     if as_json:
-        output.show_json({"cap_id": cap_id})
+        output.show_json({"spend_limit_id": spend_limit_id})
     else:
-        output.say(f"{format_usd(amount_nano)} USD a {period}, then {action.value}: cap {cap_id}.")
+        output.say(
+            f"{format_usd(amount_nano)} USD a {period}, then {action.value}: "
+            f"spend limit {spend_limit_id}."
+        )
 
 
-@caps_app.command("remove")
-def caps_remove(
-    cap_id: Annotated[str, typer.Argument(help="The cap's id.")],
+@spend_limits_app.command("remove")
+def spend_limits_remove(
+    spend_limit_id: Annotated[str, typer.Argument(help="The spend_limit's id.")],
     config_file: ConfigFile = None,
     data_dir: DataDir = None,
     *,
     as_json: Json = False,
 ) -> None:
-    """Lift a cap."""
+    """Lift a spend limit."""
     with output.faults(as_json=as_json), opened(config_file, data_dir, as_json=as_json) as at:
-        limits.remove_cap(at.world, at.owner_of("cap", cap_id), cap_id)
+        limits.remove_spend_limit(
+            at.world, at.owner_of("spend_limit", spend_limit_id), spend_limit_id
+        )
     if as_json:
-        output.show_json({"removed": cap_id})
+        output.show_json({"removed": spend_limit_id})
     else:
-        output.say("The cap is lifted.")
+        output.say("The spend limit is lifted.")
 
 
-@caps_app.command("list")
-def caps_list(
+@spend_limits_app.command("list")
+def spend_limits_list(
     config_file: ConfigFile = None, data_dir: DataDir = None, *, as_json: Json = False
 ) -> None:
-    """List caps with what was spent in their latest period."""
+    """List spend limits with what was spent in their latest period."""
     with output.faults(as_json=as_json), opened(config_file, data_dir, as_json=as_json) as at:
-        rows = limits.list_caps(at.world, at.operator)
+        rows = limits.list_spend_limits(at.world, at.operator)
     shown: list[dict[str, output.Cell]] = [
         {
             "tenant": row.tenant,
             "mode": row.mode,
             "scope": row.scope,
             "period": row.period,
-            "cap_usd": format_usd(row.amount_nano),
+            "limit_usd": format_usd(row.amount_nano),
             "spent_usd": format_usd(row.spent_nano),
             "action": row.action,
             "since": row.period_start,
-            "cap_id": row.cap_id,
+            "spend_limit_id": row.spend_limit_id,
         }
         for row in rows
     ]
-    output.show(shown, as_json=as_json, empty="There are no caps.")
+    output.show(shown, as_json=as_json, empty="There are no spend limits.")
 
 
 def terms(

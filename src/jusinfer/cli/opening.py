@@ -31,7 +31,7 @@ class Opened(NamedTuple):
         return self.operator if name_or_id is None else self.tenant(name_or_id)
 
     def owner_of(self, kind: str, object_id: str) -> OnBehalf:
-        """Act for the tenant that owns a tenant, member, key or cap of an id."""
+        """Act for the tenant that owns a tenant, member, key or spend limit of an id."""
         found = accounts.tenant_of(self.world, self.operator, kind, object_id)
         return self.operator.on_behalf(found)
 

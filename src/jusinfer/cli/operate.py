@@ -199,7 +199,7 @@ def grant(  # noqa: PLR0913, PLR0917 (one for each option)
         datetime | None, typer.Option(help="When what is left lapses, in UTC.")
     ] = None,
     priority: Annotated[
-        int, typer.Option(min=0, max=100, help="Lots of a lower number are drawn first.")
+        int, typer.Option(min=0, max=100, help="Credit grants of a lower number are drawn first.")
     ] = 50,
     config_file: ConfigFile = None,
     data_dir: DataDir = None,

@@ -63,9 +63,9 @@ class Action(enum.StrEnum):
     CREDIT_READ = "credit.read"
     LIMIT_SET = "limit.set"
     LIMIT_READ = "limit.read"
-    CAP_ADD = "cap.add"
-    CAP_REMOVE = "cap.remove"
-    CAP_READ = "cap.read"
+    SPEND_LIMIT_ADD = "spend_limit.add"
+    SPEND_LIMIT_REMOVE = "spend_limit.remove"
+    SPEND_LIMIT_READ = "spend_limit.read"
     USAGE_READ = "usage.read"
     RECEIPT_READ = "receipt.read"
     LEDGER_VERIFY = "ledger.verify"
@@ -95,9 +95,9 @@ PERMITTED: Final[Mapping[Action, frozenset[Role]]] = {
     Action.CREDIT_READ: _PAYS | {Role.VIEWER},
     Action.LIMIT_SET: _NOBODY,
     Action.LIMIT_READ: _PAYS | {Role.VIEWER},
-    Action.CAP_ADD: _PAYS,
-    Action.CAP_REMOVE: _PAYS,
-    Action.CAP_READ: _PAYS | {Role.VIEWER},
+    Action.SPEND_LIMIT_ADD: _PAYS,
+    Action.SPEND_LIMIT_REMOVE: _PAYS,
+    Action.SPEND_LIMIT_READ: _PAYS | {Role.VIEWER},
     Action.USAGE_READ: _ALL,
     Action.RECEIPT_READ: _NOBODY,
     Action.LEDGER_VERIFY: _NOBODY,
@@ -114,7 +114,7 @@ NOTED_READS: Final = frozenset(
         Action.KEY_LIST,
         Action.CREDIT_READ,
         Action.LIMIT_READ,
-        Action.CAP_READ,
+        Action.SPEND_LIMIT_READ,
         Action.USAGE_READ,
         Action.RECEIPT_READ,
         Action.AUDIT_READ,

@@ -91,10 +91,10 @@ class InsufficientCredit(JusinferError):
         )
 
 
-class CapReached(JusinferError):
-    """A cap on spending, set by the tenant itself, does not cover what this can cost."""
+class SpendLimitReached(JusinferError):
+    """A spend limit, set by the tenant itself, does not cover what this can cost."""
 
-    code = "spend_cap_reached"
+    code = "spend_limit_reached"
 
     def __init__(
         self, message: str, *, bound_nano: int, available_nano: int, resets_in_seconds: int
@@ -105,7 +105,7 @@ class CapReached(JusinferError):
         self.resets_in_seconds = resets_in_seconds
         self.hint = (
             f"It resets in {resets_in_seconds} seconds; until then ask for less output, "
-            "or have the cap raised."
+            "or have the spend limit raised."
         )
 
 

@@ -40,7 +40,7 @@ class Principal(msgspec.Struct, frozen=True):
     mode: Mode
     price_list: str = ""
     limits: tuple[Limit, ...] = ()
-    caps: tuple[SpendLimit, ...] = ()
+    spend_limits: tuple[SpendLimit, ...] = ()
     policy: TenantPolicy = NO_POLICY
 
 

@@ -49,9 +49,10 @@ class RequestEnded(msgspec.Struct, frozen=True, array_like=True, tag="e"):
 
     Times are microseconds since 1970 (UTC) or, for `first_byte_us` and `latency_us`, since the
     admission; `first_byte_us` is -1 when none came. `error_text` is cleaned and at most 500
-    characters. `attempt_log` names each route that was tried and how it ended; `cap_leases` are
-    leases of hard caps that the charge is counted against. `reasons` are codes of the router's
-    rules, and `rules_version` names their table. `lease_id` is NO_LEASE_ID for what was free.
+    characters. `attempt_log` names each route that was tried and how it ended. The charge is
+    counted against `spend_limit_leases`, which are of hard limits. `reasons` are codes of the
+    router's rules, and `rules_version` names their table. `lease_id` is
+    NO_LEASE_ID for what was free.
     `provider_generation_id` is the provider's own name for an answer whose usage it did not report
     and can still be asked for; else empty.
     No field can hold a part of a prompt or of an answer.
@@ -92,7 +93,7 @@ class RequestEnded(msgspec.Struct, frozen=True, array_like=True, tag="e"):
     reported_cost_pico: int = -1
     price_list: str = ""
     attempt_log: str = ""
-    cap_leases: str = ""
+    spend_limit_leases: str = ""
     rules_version: str = ""
     provider_generation_id: str = ""
 

@@ -1,4 +1,4 @@
-"""Limits by the minute and at once, and caps on spending, as a principal carries them.
+"""Limits by the minute and at once, and spend limits, as a principal carries them.
 
 All that apply to a key apply at once: its own, its member's and its tenant's; the tightest wins.
 """
@@ -16,8 +16,8 @@ class LimitKind(enum.StrEnum):
     CONCURRENCY = "concurrency"
 
 
-class CapAction(enum.StrEnum):
-    """What happens when a cap is reached."""
+class SpendLimitAction(enum.StrEnum):
+    """What happens when a spend limit is reached."""
 
     WARN = "warn"
     CHEAPEST = "cheapest"
@@ -67,9 +67,9 @@ class QuotaRequest(msgspec.Struct, frozen=True):
 
 
 class SpendLimit(msgspec.Struct, frozen=True):
-    """A cap on spending by period. `threshold` is the last per cent announced: 0, 50, 80 or 100."""
+    """A spend limit by period. `threshold` is the last per cent announced: 0, 50, 80 or 100."""
 
-    cap_id: str
+    spend_limit_id: str
     scope: str
     period: str
     action: str
@@ -104,15 +104,23 @@ def with_key_rates(
     return limits
 
 
-def is_reached(caps: tuple[SpendLimit, ...], action: CapAction, epoch_seconds: int) -> bool:
-    """Tell whether a cap of an action has been reached in its present period."""
+def is_reached(
+    spend_limits: tuple[SpendLimit, ...], action: SpendLimitAction, epoch_seconds: int
+) -> bool:
+    """Tell whether a spend limit of an action has been reached in its present period."""
     return any(
-        cap.action == action and cap.threshold >= 100 and epoch_seconds < cap.resets_at  # noqa: PLR2004 (per cent)
-        for cap in caps
+        spend_limit.action == action
+        and spend_limit.threshold >= 100  # noqa: PLR2004 (per cent)
+        and epoch_seconds < spend_limit.resets_at
+        for spend_limit in spend_limits
     )
 
 
-def most_consumed(caps: tuple[SpendLimit, ...], epoch_seconds: int) -> SpendLimit | None:
-    """Give the cap that is nearest to its end among those that announced a threshold."""
-    told = [cap for cap in caps if cap.threshold > 0 and epoch_seconds < cap.resets_at]
-    return max(told, key=lambda cap: cap.threshold, default=None)
+def most_consumed(spend_limits: tuple[SpendLimit, ...], epoch_seconds: int) -> SpendLimit | None:
+    """Give the spend limit that is nearest to its end among those that announced a threshold."""
+    told = [
+        spend_limit
+        for spend_limit in spend_limits
+        if spend_limit.threshold > 0 and epoch_seconds < spend_limit.resets_at
+    ]
+    return max(told, key=lambda spend_limit: spend_limit.threshold, default=None)

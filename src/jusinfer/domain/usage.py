@@ -40,7 +40,7 @@ class Outcome(enum.StrEnum):
 
 
 class KeyUsageSummary(msgspec.Struct, frozen=True):
-    """What one key has spent, in nano-USD; the cap is the tightest of its own."""
+    """What one key has spent, in nano-USD; the spend limit is the tightest of its own."""
 
     name: str
     key_prefix: str
@@ -48,9 +48,9 @@ class KeyUsageSummary(msgspec.Struct, frozen=True):
     day_nano: int
     week_nano: int
     month_nano: int
-    cap_nano: int | None
-    cap_left_nano: int | None
-    cap_period: str | None
+    spend_limit_nano: int | None
+    spend_limit_left_nano: int | None
+    spend_limit_period: str | None
 
 
 def newer(known: TokenUsage | None, said: TokenUsage) -> TokenUsage:

@@ -77,20 +77,20 @@ class CreditSource:
         await self._link.return_credit(lease_id, amount_nano)
 
 
-class CapSource:
-    """Lets balances borrow under hard caps; their name is the cap's id and its period's end."""
+class SpendLimitSource:
+    """Lets balances borrow under hard spend limits, by a limit's id and its period's end."""
 
     def __init__(self, link: GatewayLink) -> None:
         self._link = link
 
     async def take(self, tenant_id: str, mode: str, need_nano: int) -> GrantedLease | int:  # noqa: ARG002 (the period's end only names the balance)
-        """Take a lease under a cap, or give what is available."""
-        taken = await self._link.take_cap(tenant_id, need_nano)
+        """Take a lease under a spend limit, or give what is available."""
+        taken = await self._link.take_spend_limit(tenant_id, need_nano)
         return taken.available_nano if isinstance(taken, Shortfall) else taken
 
     async def give_back(self, lease_id: str, amount_nano: int) -> None:
-        """Return a part of a lease under a cap."""
-        await self._link.return_cap(lease_id, amount_nano)
+        """Return a part of a lease under a spend limit."""
+        await self._link.return_spend_limit(lease_id, amount_nano)
 
 
 class LimitSource:
@@ -171,7 +171,7 @@ class Worker:
         context.balances = CreditBalances(CreditSource(self._link), DatabaseUnavailable, spawn)
         context.holds = RequestHolds(
             RateLimiter(LimitSource(self._link), DatabaseUnavailable),
-            CreditBalances(CapSource(self._link), DatabaseUnavailable, spawn),
+            CreditBalances(SpendLimitSource(self._link), DatabaseUnavailable, spawn),
             context.loop.time,
         )
 
@@ -322,8 +322,8 @@ class Worker:
                     measured_at = now
                     for lease_id, amount_nano in context.balances.idle_returns(now):
                         await self._link.return_credit(lease_id, amount_nano)
-                    for lease_id, amount_nano in context.holds.caps.idle_returns(now):
-                        await self._link.return_cap(lease_id, amount_nano)
+                    for lease_id, amount_nano in context.holds.spend_limits.idle_returns(now):
+                        await self._link.return_spend_limit(lease_id, amount_nano)
                 await context.holds.permits.return_idle(now)
             except DatabaseUnavailable:
                 context.events.emit("database_away", worker_id=self._settings.worker_id)
@@ -367,8 +367,8 @@ class Worker:
             async with asyncio.timeout(RETURNS_SECONDS):
                 for lease_id, amount_nano in context.balances.take_all_free():
                     await self._link.return_credit(lease_id, amount_nano)
-                for lease_id, amount_nano in context.holds.caps.take_all_free():
-                    await self._link.return_cap(lease_id, amount_nano)
+                for lease_id, amount_nano in context.holds.spend_limits.take_all_free():
+                    await self._link.return_spend_limit(lease_id, amount_nano)
                 await context.holds.permits.return_idle(context.loop.time(), is_last=True)
         except (TimeoutError, DatabaseUnavailable):
             # What is not returned is reclaimed once the journal has been posted to its end.

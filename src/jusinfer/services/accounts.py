@@ -13,7 +13,7 @@ from jusinfer.store.database import name_tenant
 
 TEST_GRANT_NANO: Final = 1_000 * NANO_PER_USD
 NAME_CHARS_MAX: Final = 200
-KINDS: Final = ("tenant", "member", "key", "cap")
+KINDS: Final = ("tenant", "member", "key", "spend_limit")
 
 
 def create_tenant(world: Services, operator: Operator, name: str) -> TenantRow:
@@ -33,7 +33,7 @@ def create_tenant(world: Services, operator: Operator, name: str) -> TenantRow:
             tx,
             ledger.Grant(
                 transfer_id=f"grant:test:{tenant_id}",
-                lot_id=world.new_id(),
+                grant_id=world.new_id(),
                 tenant_id=tenant_id,
                 mode="test",
                 from_kind="promo",
@@ -64,7 +64,7 @@ def find_tenant(world: Services, operator: Operator, name_or_id: str) -> TenantR
 
 
 def tenant_of(world: Services, operator: Operator, kind: str, object_id: str) -> str:
-    """Give the tenant that a tenant, member, key or cap belongs to, by its whole id.
+    """Give the tenant that a tenant, member, key or spend limit belongs to, by its whole id.
 
     Raises InvalidRequest when there is none. What is then done to it is done for that tenant.
     """

@@ -1,4 +1,4 @@
-"""Credit: granted and adjusted with a reason, in lots, and what is left of it."""
+"""Credit: granted and adjusted with a reason, in credit grants, and what is left of it."""
 
 import datetime as dt
 from typing import Final
@@ -13,7 +13,7 @@ from jusinfer.services.dependencies import Services
 from jusinfer.services.reach import reading
 from jusinfer.store import ledger
 from jusinfer.store.audit_note import note
-from jusinfer.store.ledger import Balance, Grant, Lot
+from jusinfer.store.ledger import Balance, CreditGrant, Grant
 
 # What one grant or adjustment may move, either way: sums of many still fit into a bigint.
 AMOUNT_NANO_MAX: Final = 10_000_000 * NANO_PER_USD
@@ -22,7 +22,7 @@ PRIORITY_MAX: Final = 100
 
 
 class GrantTerms(msgspec.Struct, frozen=True):
-    """How a lot is drawn and when it may be: times are aware of their zone; None is no end."""
+    """How a credit grant is drawn and when: times are aware of their zone; None is no end."""
 
     priority: int = 50
     effective_at: dt.datetime | None = None
@@ -41,7 +41,7 @@ def grant(
     transfer_id = f"grant:{world.new_id()}"
     given = Grant(
         transfer_id=transfer_id,
-        lot_id=world.new_id(),
+        grant_id=world.new_id(),
         tenant_id=who.tenant_id,
         mode=mode.value,
         from_kind="promo",
@@ -77,7 +77,7 @@ def adjust(world: Services, who: TenantActor, amount_nano: int, mode: Mode, reas
         if amount_nano > 0:
             given = Grant(
                 transfer_id=transfer_id,
-                lot_id=world.new_id(),
+                grant_id=world.new_id(),
                 tenant_id=who.tenant_id,
                 mode=mode.value,
                 from_kind="adjustment",
@@ -108,10 +108,10 @@ def balances(world: Services, who: Anyone) -> list[Balance]:
         return ledger.balances(tx, scope)
 
 
-def lots(world: Services, who: Anyone) -> list[Lot]:
-    """Give the lots of a tenant, or of all, in the order in which they are drawn."""
+def grants(world: Services, who: Anyone) -> list[CreditGrant]:
+    """Return the credit grants of a tenant, or of all, in the order in which they are drawn."""
     with reading(world, who, Action.CREDIT_READ) as (tx, scope):
-        return ledger.lots(tx, scope)
+        return ledger.grants(tx, scope)
 
 
 def _judge(amount_nano: int, reason: str) -> None:

@@ -1,18 +1,18 @@
-"""Limits, caps on spending, price lists and time zones of tenants."""
+"""Limits, spend limits, price lists and time zones of tenants."""
 
 import msgspec
 
 from jusinfer.domain.actor import Action, Anyone, TenantActor
 from jusinfer.domain.errors import InvalidRequest
 from jusinfer.domain.identity import Mode
-from jusinfer.domain.limits import CapAction, LimitKind
+from jusinfer.domain.limits import LimitKind, SpendLimitAction
 from jusinfer.domain.tenant_policy import TenantPolicy
 from jusinfer.services.dependencies import Services
 from jusinfer.services.reach import reading
 from jusinfer.store import accounts, limits
 from jusinfer.store.audit_note import note
 from jusinfer.store.database import Writer
-from jusinfer.store.limits import CapRow, LimitRow, NewCap
+from jusinfer.store.limits import LimitRow, NewSpendLimit, SpendLimitRow
 
 SCOPES = ("tenant", "member", "key")
 PERIODS = ("day", "week", "month")
@@ -41,26 +41,26 @@ def list_limits(world: Services, who: Anyone) -> list[LimitRow]:
         return limits.list_limits(tx, found)
 
 
-def add_cap(  # noqa: PLR0913, PLR0917 (what a cap is)
+def add_spend_limit(  # noqa: PLR0913, PLR0917 (what a spend limit is)
     world: Services,
     who: TenantActor,
     scope: str,
     scope_id: str,
     period: str,
     amount_nano: int,
-    action: CapAction,
+    action: SpendLimitAction,
     mode: Mode,
 ) -> str:
-    """Set a cap on spending; gives its id."""
+    """Set a spend limit; gives its id."""
     if period not in PERIODS:
         raise InvalidRequest(f"a period is one of {', '.join(PERIODS)}", param="period")
     if amount_nano <= 0:
-        raise InvalidRequest("a cap must be above zero", param="amount")
-    cap_id = world.new_id()
-    with world.database.for_tenant(who, Action.CAP_ADD) as tx:
+        raise InvalidRequest("a spend limit must be above zero", param="amount")
+    spend_limit_id = world.new_id()
+    with world.database.for_tenant(who, Action.SPEND_LIMIT_ADD) as tx:
         _need_own(tx, who.tenant_id, scope, scope_id)
-        cap = NewCap(
-            cap_id=cap_id,
+        spend_limit = NewSpendLimit(
+            spend_limit_id=spend_limit_id,
             tenant_id=who.tenant_id,
             mode=mode.value,
             scope=scope,
@@ -69,23 +69,25 @@ def add_cap(  # noqa: PLR0913, PLR0917 (what a cap is)
             amount_nano=amount_nano,
             action=action.value,
         )
-        limits.add_cap(tx, cap)
-        note(tx, "cap", cap_id)
-    return cap_id
+        limits.add_spend_limit(tx, spend_limit)
+        note(tx, "spend_limit", spend_limit_id)
+    return spend_limit_id
 
 
-def remove_cap(world: Services, who: TenantActor, cap_id: str) -> None:
-    """Lift a cap of a tenant."""
-    with world.database.for_tenant(who, Action.CAP_REMOVE) as tx:
-        if not limits.remove_cap(tx, who.tenant_id, cap_id):
-            raise InvalidRequest(f"there is no cap {cap_id!r}", hint="`jusinfer caps list`.")
-        note(tx, "cap", cap_id)
+def remove_spend_limit(world: Services, who: TenantActor, spend_limit_id: str) -> None:
+    """Lift a spend limit of a tenant."""
+    with world.database.for_tenant(who, Action.SPEND_LIMIT_REMOVE) as tx:
+        if not limits.remove_spend_limit(tx, who.tenant_id, spend_limit_id):
+            raise InvalidRequest(
+                f"there is no spend limit {spend_limit_id!r}", hint="`jusinfer spend-limits list`."
+            )
+        note(tx, "spend_limit", spend_limit_id)
 
 
-def list_caps(world: Services, who: Anyone) -> list[CapRow]:
-    """List the caps of a tenant, or of all, that are in force."""
-    with reading(world, who, Action.CAP_READ) as (tx, found):
-        return limits.list_caps(tx, found)
+def list_spend_limits(world: Services, who: Anyone) -> list[SpendLimitRow]:
+    """List the spend limits of a tenant, or of all, that are in force."""
+    with reading(world, who, Action.SPEND_LIMIT_READ) as (tx, found):
+        return limits.list_spend_limits(tx, found)
 
 
 def set_tenant_settings(

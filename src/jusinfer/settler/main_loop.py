@@ -18,13 +18,13 @@ RETRY_SECONDS: Final = 0.5
 LIVENESS_SECONDS: Final = 0.5
 KEEP_CLOSED_SECONDS: Final = 60.0
 EXPIRY_SECONDS: Final = 10.0
-EXPIRED_LOTS_MAX: Final = 1_000
+EXPIRED_GRANTS_MAX: Final = 1_000
 CONNECT_SECONDS: Final = 3
 STATEMENT_TIMEOUT: Final = "SET statement_timeout = '30s'"
 SETTLER_LOCK: Final = 7_219_417_002
 MONTHS_AHEAD: Final = 2
 ENSURE_MONTHS: Final = "SELECT jusinfer_ensure_months(%s)"
-EXPIRE: Final = "SELECT lots, amount_nano FROM jusinfer_expire_lots(%s)"
+EXPIRE: Final = "SELECT grants, amount_nano FROM jusinfer_expire_grants(%s)"
 CURSOR_OPEN: Final = """
 INSERT INTO journal_cursor (journal, worker_id) VALUES (%s, %s) ON CONFLICT (journal) DO NOTHING
 """
@@ -98,13 +98,13 @@ class Settler:
         return rows
 
     def _expire(self, connection: Connection, now: float) -> None:
-        """Take what is free of lots whose time is over, and make months ahead, now and then."""
+        """Expire credit grants whose time is over, and make months ahead, now and then."""
         if now - self._expired_at < EXPIRY_SECONDS:
             return
         self._expired_at = now
         connection.execute(ENSURE_MONTHS, (MONTHS_AHEAD,))
         with connection.transaction():
-            row = connection.execute(EXPIRE, (EXPIRED_LOTS_MAX,)).fetchone()
+            row = connection.execute(EXPIRE, (EXPIRED_GRANTS_MAX,)).fetchone()
         if row is not None and int(str(row[0])):
             self._events.emit(
                 "credit_expired", count=int(str(row[0])), amount_nano=int(str(row[1]))

@@ -9,7 +9,7 @@ import psycopg
 from jusinfer.domain.journal import RequestEnded
 from jusinfer.domain.provider_report import DELAYS_SECONDS
 from jusinfer.settler.journal_reader import Batch, JournalReader
-from jusinfer.settler.spend_counters import count_caps
+from jusinfer.settler.spend_counters import count_spend_limits
 from jusinfer.store.usage import copy_line, copy_statement, has_generation, month_of
 
 CURSOR_ADVANCE: Final = """
@@ -77,8 +77,8 @@ def _post_rows(
     span = f"{journal}:{batch.start}-{batch.end}"
     posted = _settle(connection, span, rows)
     step("money")
-    count_caps(connection.execute, rows)
-    step("caps")
+    count_spend_limits(connection.execute, rows)
+    step("spend_limits")
     _copy_rows(connection, months, f"usage:{span}:")
     _expect_reports(connection, rows)
     step("usage")
@@ -86,7 +86,7 @@ def _post_rows(
 
 
 def _settle(connection: Connection, span: str, rows: list[RequestEnded]) -> Posted:
-    """Move the money of all rows: leases, lots, debts and one transfer for each tenant."""
+    """Move the money of all rows: leases, credit grants, debts and one transfer for each tenant."""
     charges: dict[tuple[str, str, str], int] = {}
     for row in rows:
         if row.charge_nano:

@@ -12,7 +12,7 @@ from jusinfer.settler.poster import Connection
 
 INTERRUPTED: Final = billing_rule(EndCause.WORKER_KILLED, StreamPhase.MID_STREAM)
 RECLAIM: Final = "SELECT leases, amount_nano FROM jusinfer_reclaim(%s)"
-RECLAIM_CAPS: Final = "SELECT jusinfer_reclaim_caps(%s)"
+RECLAIM_SPEND_LIMITS: Final = "SELECT jusinfer_reclaim_spend_limits(%s)"
 FREE_SLOTS: Final = "SELECT jusinfer_free_slots(%s)"
 FORGET: Final = "UPDATE gateway_worker SET state = 'reclaimed' WHERE worker_id = %s"
 OPEN_JOURNALS: Final = """
@@ -75,7 +75,7 @@ def reclaim(connection: Connection, worker_id: str) -> tuple[int, int]:
         if left is None or int(str(left[0])) > 0:
             return 0, 0
         row = connection.execute(RECLAIM, (worker_id,)).fetchone()
-        connection.execute(RECLAIM_CAPS, (worker_id,))
+        connection.execute(RECLAIM_SPEND_LIMITS, (worker_id,))
         connection.execute(FREE_SLOTS, (worker_id,))
         connection.execute(FORGET, (worker_id,))
     return (0, 0) if row is None else (int(str(row[0])), int(str(row[1])))

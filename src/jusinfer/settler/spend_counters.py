@@ -1,4 +1,4 @@
-"""Counts what was spent under caps and by each key, and frees what caps' leases held for it."""
+"""Counts what was spent under spend limits and by each key, and frees what leases held for it."""
 
 from collections.abc import Callable
 from typing import Final
@@ -10,7 +10,7 @@ SLICE_US: Final = 15 * 60 * 1_000_000
 US_PER_SECOND: Final = 1_000_000
 DAY_US: Final = 86_400 * US_PER_SECOND
 COUNT: Final = """
-SELECT jusinfer_count_caps(%s::uuid[], %s::text[], %s::uuid[], %s::uuid[],
+SELECT jusinfer_count_spend_limits(%s::uuid[], %s::text[], %s::uuid[], %s::uuid[],
   (SELECT array_agg(to_timestamp(s) ORDER BY n) FROM unnest(%s::bigint[]) WITH ORDINALITY
      AS t (s, n)), %s::bigint[])
 """
@@ -19,10 +19,10 @@ SELECT jusinfer_count_keys(%s::uuid[], %s::uuid[],
   (SELECT array_agg(date '1970-01-01' + d::integer ORDER BY n)
    FROM unnest(%s::bigint[]) WITH ORDINALITY AS t (d, n)), %s::bigint[], %s::bigint[])
 """
-MOVE: Final = "SELECT jusinfer_move_caps(%s::uuid[], %s::bigint[], false)"
+MOVE: Final = "SELECT jusinfer_move_spend_limits(%s::uuid[], %s::bigint[], false)"
 
 
-def count_caps(
+def count_spend_limits(
     execute: Callable[[str, tuple[object, ...]], object], rows: list[RequestEnded]
 ) -> None:
     """Count the charges of rows; each threshold that is reached is announced once a period."""
@@ -34,8 +34,8 @@ def count_caps(
             at = row.admitted_at_us - row.admitted_at_us % SLICE_US
             key = (row.tenant_id, row.mode, row.member_id, row.key_id, at // US_PER_SECOND)
             spent[key] = spent.get(key, 0) + row.charge_nano
-            if row.cap_leases:
-                for lease_id in row.cap_leases.split(","):
+            if row.spend_limit_leases:
+                for lease_id in row.spend_limit_leases.split(","):
                     leases[lease_id] = leases.get(lease_id, 0) + row.charge_nano
         day = (row.admitted_at_us // DAY_US, row.tenant_id, row.key_id)
         charge, count = used.get(day, (0, 0))

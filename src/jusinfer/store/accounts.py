@@ -7,7 +7,7 @@ import msgspec
 import sqlalchemy as sa
 
 from jusinfer.store.database import Reader, Writer
-from jusinfer.store.limit_tables import spend_cap
+from jusinfer.store.limit_tables import spend_limit
 from jusinfer.store.scope import TenantScope, hex_of, within
 from jusinfer.store.tables import api_key, member, tenant
 
@@ -71,12 +71,12 @@ def list_tenants(tx: Reader) -> list[TenantRow]:
 
 
 def tenant_of(tx: Reader | Writer, kind: str, object_id: str) -> str | None:
-    """Give the tenant that a tenant, member, key or cap belongs to, by its id."""
+    """Give the tenant that a tenant, member, key or spend limit belongs to, by its id."""
     tables: Mapping[str, tuple[sa.Column[Any], sa.Column[Any]]] = {
         "tenant": (tenant.c.tenant_id, tenant.c.tenant_id),
         "member": (member.c.member_id, member.c.tenant_id),
         "key": (api_key.c.key_id, api_key.c.tenant_id),
-        "cap": (spend_cap.c.cap_id, spend_cap.c.tenant_id),
+        "spend_limit": (spend_limit.c.spend_limit_id, spend_limit.c.tenant_id),
     }
     own, of_tenant = tables[kind]
     found = tx.execute(sa.select(of_tenant).where(hex_of(own) == object_id)).scalar_one_or_none()

@@ -44,8 +44,8 @@ SELECT * FROM jusinfer_take_permits(%s, %s, %s::uuid[], %s, %s::bigint[], %s::bi
   %s::bigint[])
 """
 GIVE_PERMITS: Final = "SELECT jusinfer_give_permits(%s, %s, %s, %s, %s, %s)"
-TAKE_CAP: Final = "SELECT * FROM jusinfer_take_cap(%s, %s, %s, %s, %s, %s)"
-RETURN_CAP: Final = "SELECT jusinfer_return_cap(%s, %s, %s)"
+TAKE_SPEND_LIMIT: Final = "SELECT * FROM jusinfer_take_spend_limit(%s, %s, %s, %s, %s, %s)"
+RETURN_SPEND_LIMIT: Final = "SELECT jusinfer_return_spend_limit(%s, %s, %s)"
 NOTE_PRICES: Final = "SELECT jusinfer_note_prices(%s, %s, %s)"
 OWN_COMPLETION: Final = "SELECT jusinfer_own_completion(%s, %s, %s)"
 OWN_CREDITS: Final = "SELECT * FROM jusinfer_own_credits(%s, %s)"
@@ -141,7 +141,18 @@ class GatewayLink:
         row = await self._call(PRINCIPAL, (fingerprint,), lane)
         if row is None:
             return None
-        tenant_id, member_id, key_id, mode, requests, tokens, price_list, limits, caps, policy = row
+        (
+            tenant_id,
+            member_id,
+            key_id,
+            mode,
+            requests,
+            tokens,
+            price_list,
+            limits,
+            spend_limits,
+            policy,
+        ) = row
         return Principal(
             tenant_id=TenantId(_hex(tenant_id)),
             member_id=MemberId(_hex(member_id)),
@@ -155,7 +166,7 @@ class GatewayLink:
                 _count(tokens),
                 self._key_rates,
             ),
-            caps=_rows(caps, SpendLimit),
+            spend_limits=_rows(spend_limits, SpendLimit),
             policy=_policy(policy),
         )
 
@@ -198,20 +209,22 @@ class GatewayLink:
         values = (self._worker_id, limit.scope, limit.scope_id, limit.kind, amount, within_ms)
         await self._call(GIVE_PERMITS, values)
 
-    async def take_cap(self, cap_id: str, need_nano: int) -> TakenLease | Shortfall:
-        """Take a lease under a hard cap of at least the need."""
+    async def take_spend_limit(self, spend_limit_id: str, need_nano: int) -> TakenLease | Shortfall:
+        """Take a lease under a hard spend limit of at least the need."""
         chunk = (CHUNK_DIVISOR, 1, CHUNK_NANO_MAX)
-        row = await self._call(TAKE_CAP, (self._worker_id, cap_id, need_nano, *chunk))
+        row = await self._call(
+            TAKE_SPEND_LIMIT, (self._worker_id, spend_limit_id, need_nano, *chunk)
+        )
         if row is None:
-            raise DatabaseUnavailable("no answer to a request under a cap")
+            raise DatabaseUnavailable("no answer to a request under a spend limit")
         lease_id, granted, available, _ = row
         if lease_id is None:
             return Shortfall(available_nano=_count(available) or 0)
         return TakenLease(lease_id=_hex(lease_id), granted_nano=_count(granted) or 0)
 
-    async def return_cap(self, lease_id: str, amount_nano: int) -> None:
-        """Give back a part of a lease under a cap."""
-        await self._call(RETURN_CAP, (self._worker_id, lease_id, amount_nano))
+    async def return_spend_limit(self, lease_id: str, amount_nano: int) -> None:
+        """Give back a part of a lease under a spend limit."""
+        await self._call(RETURN_SPEND_LIMIT, (self._worker_id, lease_id, amount_nano))
 
     async def own_completion(
         self, member_id: str, mode: str, completion_id: str

@@ -1,4 +1,4 @@
-"""The double-entry book: accounts, lots of credit, and what is given and taken away.
+"""The double-entry book: accounts, credit grants, and what is given and taken away.
 
 Rows change through functions of the database alone: they hold the rules against any program.
 """
@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import UUID, insert
 
 from jusinfer.store.database import Reader, Writer
 from jusinfer.store.scope import TenantScope, within
-from jusinfer.store.tables import credit_lot, ledger_account, tenant
+from jusinfer.store.tables import credit_grant, ledger_account, tenant
 
 TENANT_KINDS: Final = ("credits", "debt")
 HOUSE_KINDS: Final = (
@@ -37,7 +37,7 @@ class TransferConflict(Exception):
 
 
 class TermsImpossible(Exception):
-    """A lot cannot have these terms: it would be over before it began."""
+    """A credit grant cannot have these terms: it would be over before it began."""
 
 
 class Balance(msgspec.Struct, frozen=True):
@@ -50,14 +50,14 @@ class Balance(msgspec.Struct, frozen=True):
 
 
 class Grant(msgspec.Struct, frozen=True):
-    """Credit to be given as one lot; the amount is in nano-USD and above zero.
+    """Credit to be given as one credit grant; the amount is in nano-USD and above zero.
 
-    `from_kind` is our own account that it comes from. Lots are drawn by priority (0
+    `from_kind` is our own account that it comes from. Credit grants are drawn by priority (0
     first), soonest expiry, source, and age.
     """
 
     transfer_id: str
-    lot_id: str
+    grant_id: str
     tenant_id: str
     mode: str
     from_kind: str
@@ -70,10 +70,10 @@ class Grant(msgspec.Struct, frozen=True):
     expires_at: dt.datetime | None = None
 
 
-class Lot(msgspec.Struct, frozen=True):
-    """A credit lot as it stands; times are ISO 8601 in UTC."""
+class CreditGrant(msgspec.Struct, frozen=True):
+    """A credit credit grant as it stands; times are ISO 8601 in UTC."""
 
-    lot_id: str
+    grant_id: str
     tenant: str
     mode: str
     source: str
@@ -101,14 +101,14 @@ def grant(tx: Writer, given: Grant) -> bool:
     """Give credit once; false when the very same grant stands already.
 
     Raises TransferConflict when the id was used for another grant, TermsImpossible when the
-    lot would never be in force.
+    credit grant would never be in force.
     """
-    parts = msgspec.structs.astuple(msgspec.structs.replace(given, lot_id=""))
+    parts = msgspec.structs.astuple(msgspec.structs.replace(given, grant_id=""))
     digest = hashlib.sha256(msgspec.json.encode(parts)).digest()
     statement = sa.select(
         sa.func.jusinfer_grant_credit(
             given.transfer_id,
-            sa.cast(given.lot_id, UUID),
+            sa.cast(given.grant_id, UUID),
             sa.cast(given.tenant_id, UUID),
             given.mode,
             given.from_kind,
@@ -145,29 +145,29 @@ def revoke_credit(
     return int(tx.execute(statement).scalar_one())
 
 
-def lots(tx: Reader, scope: TenantScope) -> list[Lot]:
-    """List lots that still hold something, in draw-down order."""
-    lot = credit_lot.c
+def grants(tx: Reader, scope: TenantScope) -> list[CreditGrant]:
+    """List credit grants that still hold something, in draw-down order."""
+    grant = credit_grant.c
     query = (
-        sa.select(credit_lot, tenant.c.name.label("tenant_name"))
-        .join(tenant, tenant.c.tenant_id == lot.tenant_id)
-        .where(lot.remaining_nano > 0)
+        sa.select(credit_grant, tenant.c.name.label("tenant_name"))
+        .join(tenant, tenant.c.tenant_id == grant.tenant_id)
+        .where(grant.remaining_nano > 0)
         .order_by(
             tenant.c.name,
-            lot.mode,
-            lot.priority,
-            lot.expires_at.nulls_last(),
-            lot.source_rank,
-            lot.effective_at,
-            lot.created_at,
-            lot.lot_id,
+            grant.mode,
+            grant.priority,
+            grant.expires_at.nulls_last(),
+            grant.source_rank,
+            grant.effective_at,
+            grant.created_at,
+            grant.grant_id,
         )
         .limit(ROWS_MAX)
     )
-    query = within(query, lot.tenant_id, scope)
+    query = within(query, grant.tenant_id, scope)
     return [
-        Lot(
-            lot_id=str(row.lot_id).replace("-", ""),
+        CreditGrant(
+            grant_id=str(row.grant_id).replace("-", ""),
             tenant=row.tenant_name,
             mode=row.mode,
             source=row.source,

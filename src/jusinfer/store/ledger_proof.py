@@ -39,7 +39,7 @@ class Totals(msgspec.Struct, frozen=True):
 
     transfers: int
     usage_rows: int
-    lots: int
+    grants: int
     open_leases: int
 
 
@@ -88,31 +88,32 @@ INVARIANTS: Final = (
            WHERE a.kind = 'credits' AND a.leased_nano <> COALESCE(l.open_nano, 0)""",
     ),
     Invariant(
-        "lots_fold",
-        "a tenant's credit is what remains in its lots",
+        "grants_fold",
+        "a tenant's credit is what remains in its credit grants",
         """SELECT a.account_id FROM ledger_account a WHERE a.kind = 'credits'
            AND a.credits_posted_nano - a.debits_posted_nano <> COALESCE((
-             SELECT sum(remaining_nano) FROM credit_lot l WHERE l.remaining_nano > 0
+             SELECT sum(remaining_nano) FROM credit_grant l WHERE l.remaining_nano > 0
                AND l.tenant_id = a.tenant_id AND l.mode = a.mode), 0)""",
     ),
     Invariant(
-        "lots_drawn",
-        "what is gone from a lot is what was drawn from it",
-        """SELECT l.lot_id FROM credit_lot l WHERE l.granted_nano - l.remaining_nano <>
-           COALESCE((SELECT sum(amount_nano) FROM lot_draw d WHERE d.lot_id = l.lot_id), 0)""",
+        "grants_drawn",
+        "what is gone from a credit grant is what was drawn from it",
+        """SELECT l.grant_id FROM credit_grant l WHERE l.granted_nano - l.remaining_nano <>
+           COALESCE((SELECT sum(amount_nano) FROM grant_draw d
+                     WHERE d.grant_id = l.grant_id), 0)""",
     ),
     Invariant(
-        "lots_held",
-        "what a lot holds is what open leases hold of it",
-        """SELECT l.lot_id FROM credit_lot l WHERE l.held_nano <>
-           COALESCE((SELECT sum(held_nano) FROM lease_lot h WHERE h.lot_id = l.lot_id), 0)""",
+        "grants_held",
+        "what a credit grant holds is what open leases hold of it",
+        """SELECT l.grant_id FROM credit_grant l WHERE l.held_nano <>
+           COALESCE((SELECT sum(held_nano) FROM lease_grant h WHERE h.grant_id = l.grant_id), 0)""",
     ),
     Invariant(
         "leases_held",
-        "a lease holds in lots exactly what is open of it",
+        "a lease holds in credit grants exactly what is open of it",
         """SELECT l.lease_id FROM lease l
            WHERE l.granted_nano - l.posted_nano - l.returned_nano <>
-           COALESCE((SELECT sum(held_nano) FROM lease_lot h WHERE h.lease_id = l.lease_id), 0)""",
+           COALESCE((SELECT sum(held_nano) FROM lease_grant h WHERE h.lease_id = l.lease_id), 0)""",
     ),
     Invariant(
         "leases_reclaimed",
@@ -121,11 +122,11 @@ INVARIANTS: Final = (
            WHERE l.state = 'open' AND w.state = 'reclaimed'""",
     ),
     Invariant(
-        "caps_fold",
-        "what a period of a cap has lent is the open part of its leases",
-        """SELECT p.cap_id FROM spend_period p WHERE p.leased_nano <> COALESCE((
-             SELECT sum(l.granted_nano - l.posted_nano - l.returned_nano) FROM cap_lease l
-             WHERE l.cap_id = p.cap_id AND l.period_start = p.period_start), 0)""",
+        "spend_limits_fold",
+        "what a period of a spend limit has lent is the open part of its leases",
+        """SELECT p.spend_limit_id FROM spend_period p WHERE p.leased_nano <> COALESCE((
+             SELECT sum(l.granted_nano - l.posted_nano - l.returned_nano) FROM spend_limit_lease l
+             WHERE l.spend_limit_id = p.spend_limit_id AND l.period_start = p.period_start), 0)""",
     ),
     Invariant(
         "slots_fold",
@@ -175,10 +176,10 @@ INVARIANTS: Final = (
     ),
     Invariant(
         "paid_for",
-        "every paid lot has one payment of its tenant, mode and amount, and every payment its lot",
-        """SELECT COALESCE(l.lot_id, p.payment_id) FROM (
-             SELECT * FROM credit_lot WHERE source = 'paid') l
-           FULL JOIN payment p USING (lot_id)
+        "every paid grant has one payment of its tenant, mode and amount, each payment its grant",
+        """SELECT COALESCE(l.grant_id, p.payment_id) FROM (
+             SELECT * FROM credit_grant WHERE source = 'paid') l
+           FULL JOIN payment p USING (grant_id)
            WHERE l.tenant_id IS DISTINCT FROM p.tenant_id OR l.mode IS DISTINCT FROM p.mode
               OR l.granted_nano IS DISTINCT FROM p.amount_nano""",
     ),
@@ -186,7 +187,8 @@ INVARIANTS: Final = (
         "append_only",
         "the triggers that forbid change are in force",
         """SELECT w.name FROM (VALUES ('ledger_transfer_append_only'), ('ledger_transfer_fold'),
-             ('ledger_transfer_no_truncate'), ('lot_draw_append_only'), ('lot_draw_no_truncate'),
+             ('ledger_transfer_no_truncate'), ('grant_draw_append_only'),
+             ('grant_draw_no_truncate'),
              ('payment_append_only'), ('payment_no_truncate'))
              AS w (name)
            WHERE NOT EXISTS (SELECT 1 FROM pg_trigger t
@@ -214,7 +216,7 @@ def totals(tx: Reader) -> Totals:
     row = tx.execute(
         sa.text(
             "SELECT (SELECT count(*) FROM ledger_transfer), (SELECT count(*) FROM usage_record),"
-            " (SELECT count(*) FROM credit_lot),"
+            " (SELECT count(*) FROM credit_grant),"
             " (SELECT count(*) FROM lease WHERE state = 'open')"
         )
     ).one()

@@ -1,4 +1,4 @@
-"""Tables of limits and caps, with the same tags as all others."""
+"""Tables of limits and spend limits, with the same tags as all others."""
 
 from typing import Any, Final
 
@@ -49,10 +49,10 @@ rate_slot: Final = sa.Table(
     column("slots", sa.BigInteger),
 )
 
-spend_cap: Final = sa.Table(
-    "spend_cap",
+spend_limit: Final = sa.Table(
+    "spend_limit",
     metadata,
-    column("cap_id", UUID(as_uuid=False), export="cap_id", key=True),
+    column("spend_limit_id", UUID(as_uuid=False), export="spend_limit_id", key=True),
     _tenant(),
     column("mode", sa.Text, export="mode"),
     column("scope", sa.Text, export="scope"),
@@ -67,18 +67,18 @@ spend_cap: Final = sa.Table(
 spend_period: Final = sa.Table(
     "spend_period",
     metadata,
-    column("cap_id", UUID(as_uuid=False), export="cap_id", key=True),
+    column("spend_limit_id", UUID(as_uuid=False), export="spend_limit_id", key=True),
     column("period_start", sa.DateTime(timezone=True), export="period_start", key=True),
     _tenant(),
     _amount("spent_nano"),
     _amount("leased_nano"),
 )
 
-cap_lease: Final = sa.Table(
-    "cap_lease",
+spend_limit_lease: Final = sa.Table(
+    "spend_limit_lease",
     metadata,
     column("lease_id", UUID(as_uuid=False), key=True),
-    column("cap_id", UUID(as_uuid=False)),
+    column("spend_limit_id", UUID(as_uuid=False)),
     column("period_start", sa.DateTime(timezone=True)),
     _tenant(),
     column("worker_id", UUID(as_uuid=False)),
@@ -97,10 +97,10 @@ key_usage: Final = sa.Table(
     column("completions", sa.BigInteger, holds="member.usage", export="completions"),
 )
 
-cap_notice: Final = sa.Table(
-    "cap_notice",
+spend_limit_notice: Final = sa.Table(
+    "spend_limit_notice",
     metadata,
-    column("cap_id", UUID(as_uuid=False), export="cap_id", key=True),
+    column("spend_limit_id", UUID(as_uuid=False), export="spend_limit_id", key=True),
     column("period_start", sa.DateTime(timezone=True), export="period_start", key=True),
     column("threshold", sa.SmallInteger, export="threshold", key=True),
     _tenant(),

@@ -1,4 +1,4 @@
-"""Limits and caps as rows: set by an operator, told to every gateway worker at once."""
+"""Limits and spend limits as rows: set by an operator, told to every gateway worker at once."""
 
 from typing import Final
 
@@ -8,17 +8,17 @@ from sqlalchemy.dialects.postgresql import insert
 
 from jusinfer.store.accounts import KEYS_CHANNEL
 from jusinfer.store.database import Reader, Writer
-from jusinfer.store.limit_tables import rate_limit, spend_cap, spend_period
+from jusinfer.store.limit_tables import rate_limit, spend_limit, spend_period
 from jusinfer.store.scope import TenantScope, hex_of, within
 from jusinfer.store.tables import tenant
 
 ROWS_MAX: Final = 10_000
 
 
-class CapRow(msgspec.Struct, frozen=True):
-    """A cap with what was spent in its latest period."""
+class SpendLimitRow(msgspec.Struct, frozen=True):
+    """A spend limit with what was spent in its latest period."""
 
-    cap_id: str
+    spend_limit_id: str
     tenant: str
     mode: str
     scope: str
@@ -41,10 +41,10 @@ class LimitRow(msgspec.Struct, frozen=True):
     amount: int
 
 
-class NewCap(msgspec.Struct, frozen=True):
-    """A cap to be set."""
+class NewSpendLimit(msgspec.Struct, frozen=True):
+    """A spend limit to be set."""
 
-    cap_id: str
+    spend_limit_id: str
     tenant_id: str
     mode: str
     scope: str
@@ -100,55 +100,55 @@ def list_limits(tx: Reader, scope: TenantScope) -> list[LimitRow]:
     ]
 
 
-def add_cap(tx: Writer, cap: NewCap) -> None:
-    """Write a cap."""
-    tx.execute(sa.insert(spend_cap).values(**msgspec.structs.asdict(cap)))
+def add_spend_limit(tx: Writer, new: NewSpendLimit) -> None:
+    """Write a spend limit."""
+    tx.execute(sa.insert(spend_limit).values(**msgspec.structs.asdict(new)))
     notify_gateways(tx)
 
 
-def remove_cap(tx: Writer, tenant_id: str, cap_id: str) -> bool:
-    """Lift a cap; false when there is none."""
+def remove_spend_limit(tx: Writer, tenant_id: str, spend_limit_id: str) -> bool:
+    """Lift a spend limit; false when there is none."""
     found = tx.execute(
-        sa.update(spend_cap)
+        sa.update(spend_limit)
         .where(
-            spend_cap.c.tenant_id == tenant_id,
-            hex_of(spend_cap.c.cap_id) == cap_id,
-            spend_cap.c.removed_at.is_(None),
+            spend_limit.c.tenant_id == tenant_id,
+            hex_of(spend_limit.c.spend_limit_id) == spend_limit_id,
+            spend_limit.c.removed_at.is_(None),
         )
         .values(removed_at=sa.func.now())
-        .returning(spend_cap.c.cap_id)
+        .returning(spend_limit.c.spend_limit_id)
     ).one_or_none()
     notify_gateways(tx)
     return found is not None
 
 
-def list_caps(tx: Reader, scope: TenantScope) -> list[CapRow]:
-    """List caps that are in force, with their latest period."""
+def list_spend_limits(tx: Reader, scope: TenantScope) -> list[SpendLimitRow]:
+    """List spend limits that are in force, with their latest period."""
     latest = (
         sa.select(spend_period)
-        .where(spend_period.c.cap_id == spend_cap.c.cap_id)
+        .where(spend_period.c.spend_limit_id == spend_limit.c.spend_limit_id)
         .order_by(spend_period.c.period_start.desc())
         .limit(1)
         .lateral()
     )
     query = (
         sa.select(
-            spend_cap,
+            spend_limit,
             tenant.c.name.label("tenant_name"),
             latest.c.spent_nano,
             latest.c.leased_nano,
             latest.c.period_start,
         )
-        .join(tenant, tenant.c.tenant_id == spend_cap.c.tenant_id)
+        .join(tenant, tenant.c.tenant_id == spend_limit.c.tenant_id)
         .outerjoin(latest, sa.true())
-        .where(spend_cap.c.removed_at.is_(None))
-        .order_by(tenant.c.name, spend_cap.c.created_at)
+        .where(spend_limit.c.removed_at.is_(None))
+        .order_by(tenant.c.name, spend_limit.c.created_at)
         .limit(ROWS_MAX)
     )
-    rows = tx.execute(within(query, spend_cap.c.tenant_id, scope))
+    rows = tx.execute(within(query, spend_limit.c.tenant_id, scope))
     return [
-        CapRow(
-            cap_id=str(row.cap_id).replace("-", ""),
+        SpendLimitRow(
+            spend_limit_id=str(row.spend_limit_id).replace("-", ""),
             tenant=row.tenant_name,
             mode=row.mode,
             scope=row.scope,

@@ -154,10 +154,10 @@ lease: Final = sa.Table(
     column("created_at", sa.DateTime(timezone=True), kept="usage_request"),
 )
 
-credit_lot: Final = sa.Table(
-    "credit_lot",
+credit_grant: Final = sa.Table(
+    "credit_grant",
     metadata,
-    column("lot_id", UUID(as_uuid=False), kept="billing", export="lot_id", key=True),
+    column("grant_id", UUID(as_uuid=False), kept="billing", export="grant_id", key=True),
     _id("tenant_id", "tenant.id", "billing"),
     column("mode", sa.Text, kept="billing", export="mode"),
     column("source", sa.Text, holds="tenant.billing", kept="billing", export="source"),
@@ -172,21 +172,21 @@ credit_lot: Final = sa.Table(
     _when("created_at"),
 )
 
-lot_draw: Final = sa.Table(
-    "lot_draw",
+grant_draw: Final = sa.Table(
+    "grant_draw",
     metadata,
     column("transfer_id", sa.Text, kept="billing", export="transfer_id", key=True),
-    column("lot_id", UUID(as_uuid=False), kept="billing", export="lot_id", key=True),
+    column("grant_id", UUID(as_uuid=False), kept="billing", export="grant_id", key=True),
     _id("tenant_id", "tenant.id", "billing"),
     column("is_beyond_lease", sa.Boolean, kept="billing", key=True),
     _money("amount_nano"),
 )
 
-lease_lot: Final = sa.Table(
-    "lease_lot",
+lease_grant: Final = sa.Table(
+    "lease_grant",
     metadata,
     column("lease_id", UUID(as_uuid=False), kept="usage_request", key=True),
-    column("lot_id", UUID(as_uuid=False), kept="usage_request", key=True),
+    column("grant_id", UUID(as_uuid=False), kept="usage_request", key=True),
     column("place", sa.SmallInteger, kept="usage_request"),
     _id("tenant_id", "tenant.id", "usage_request"),
     _money("held_nano", "usage_request"),

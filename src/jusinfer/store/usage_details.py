@@ -8,9 +8,9 @@ import sqlalchemy as sa
 
 from jusinfer.store.database import Reader
 from jusinfer.store.tables import (
-    credit_lot,
+    credit_grant,
+    grant_draw,
     ledger_transfer,
-    lot_draw,
     price_catalog,
     provider_report,
     tenant,
@@ -59,9 +59,9 @@ class Usage(msgspec.Struct, frozen=True):
 
 
 class Draw(msgspec.Struct, frozen=True):
-    """What a transfer took from one lot."""
+    """What a transfer took from one credit grant."""
 
-    lot_id: str
+    grant_id: str
     source: str
     amount_nano: int
     is_beyond_lease: bool
@@ -119,16 +119,16 @@ def transfers_of(tx: Reader, transfer_id: str) -> list[TransferRow]:
 
 
 def draws_of(tx: Reader, transfer_id: str) -> list[Draw]:
-    """Give what a transfer drew from lots."""
+    """Give what a transfer drew from credit grants."""
     rows = tx.execute(
-        sa.select(lot_draw, credit_lot.c.source)
-        .join(credit_lot, credit_lot.c.lot_id == lot_draw.c.lot_id)
-        .where(lot_draw.c.transfer_id == transfer_id)
-        .order_by(lot_draw.c.is_beyond_lease, lot_draw.c.amount_nano.desc())
+        sa.select(grant_draw, credit_grant.c.source)
+        .join(credit_grant, credit_grant.c.grant_id == grant_draw.c.grant_id)
+        .where(grant_draw.c.transfer_id == transfer_id)
+        .order_by(grant_draw.c.is_beyond_lease, grant_draw.c.amount_nano.desc())
     )
     return [
         Draw(
-            lot_id=str(row.lot_id).replace("-", ""),
+            grant_id=str(row.grant_id).replace("-", ""),
             source=row.source,
             amount_nano=row.amount_nano,
             is_beyond_lease=row.is_beyond_lease,

@@ -7,10 +7,10 @@ import msgspec
 
 from jusinfer.domain import errors
 from jusinfer.domain.errors import (
-    CapReached,
     InsufficientCredit,
     InvalidKey,
     JusinferError,
+    SpendLimitReached,
     UpstreamRefused,
 )
 from jusinfer.domain.money import format_usd
@@ -26,7 +26,7 @@ TABLE: Final[Mapping[type[JusinferError], tuple[int, str]]] = {
     errors.MalformedFraming: (400, INVALID),
     errors.InvalidKey: (401, "authentication_error"),
     errors.InsufficientCredit: (402, "insufficient_quota"),
-    errors.CapReached: (402, "insufficient_quota"),
+    errors.SpendLimitReached: (402, "insufficient_quota"),
     errors.PolicyRefused: (403, "permission_error"),
     errors.RoleForbids: (403, "permission_error"),
     errors.ModelNotFound: (404, INVALID),
@@ -81,7 +81,7 @@ def render(error: JusinferError, request_id: str) -> tuple[int, bytes, bytes]:
         members["required_usd"] = format_usd(error.bound_nano)
         members["available_usd"] = format_usd(error.available_nano)
         members["affordable_max_tokens"] = error.affordable_tokens
-    if isinstance(error, CapReached):
+    if isinstance(error, SpendLimitReached):
         members["required_usd"] = format_usd(error.bound_nano)
         members["available_usd"] = format_usd(error.available_nano)
         members["resets_in_seconds"] = error.resets_in_seconds

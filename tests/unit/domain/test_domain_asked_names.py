@@ -42,7 +42,7 @@ def plan(
         f"{ONE}\n\x1b[31m",
     ],
 )
-def test_a_name_that_nobody_knows_is_refused_whatever_a_cap_says(
+def test_a_name_that_nobody_knows_is_refused_whatever_a_spend_limit_says(
     name: str, mode: str, *, is_cheapest: bool
 ) -> None:
     with pytest.raises((ModelNotFound, InvalidRequest)):

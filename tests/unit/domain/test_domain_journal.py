@@ -147,7 +147,7 @@ def test_the_bytes_of_a_record_stay_as_they_are() -> None:
         "reported_cost_pico",
         "price_list",
         "attempt_log",
-        "cap_leases",
+        "spend_limit_leases",
         "rules_version",
         "provider_generation_id",
     )

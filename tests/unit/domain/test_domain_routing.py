@@ -175,10 +175,10 @@ def test_a_name_that_cannot_be_served_is_refused(wish: str) -> None:
     assert caught.value.param == "model"
 
 
-def test_a_cap_on_spending_takes_the_cheapest_whatever_was_named() -> None:
+def test_a_spend_limit_on_spending_takes_the_cheapest_whatever_was_named() -> None:
     found = plan("strong", is_cheapest=True)
     assert first(found) == "small"
-    assert ids(found)[0] == "spend_cap"
+    assert ids(found)[0] == "spend_limit"
 
 
 # ---------------------------------------------------------------- score, gain and dial

@@ -29,8 +29,10 @@ def example(kind: type[JusinferError]) -> JusinferError:
         return errors.InsufficientCredit(
             "too little", bound_nano=12_500_000_000, available_nano=1, affordable_tokens=17
         )
-    if kind is errors.CapReached:
-        return errors.CapReached("capped", bound_nano=5, available_nano=1, resets_in_seconds=60)
+    if kind is errors.SpendLimitReached:
+        return errors.SpendLimitReached(
+            "capped", bound_nano=5, available_nano=1, resets_in_seconds=60
+        )
     if kind is errors.UpstreamRefused:
         return errors.UpstreamRefused("no", status=422, param="n")
     return kind("wrong")

@@ -31,7 +31,7 @@ class HeldLimits(Protocol):
     """What one request holds under rate limits and spend limits; ends once."""
 
     @property
-    def cap_leases(self) -> str:
+    def spend_limit_leases(self) -> str:
         """The leases of spend limits that the charge counts against."""
         ...
 

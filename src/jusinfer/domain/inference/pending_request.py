@@ -17,7 +17,7 @@ from jusinfer.domain.inference.response_headers import (
 from jusinfer.domain.inference.settlement import Settlement
 from jusinfer.domain.inference.usage_record import admitted_record
 from jusinfer.domain.journal import RequestAdmitted
-from jusinfer.domain.limits import CapAction, is_reached
+from jusinfer.domain.limits import SpendLimitAction, is_reached
 
 REFILLS_MAX: Final = 3
 SLOW_SECONDS: Final = 2.0
@@ -49,8 +49,8 @@ class PendingEffects(Effects, Protocol):
         """Wait; then `delayed`."""
         ...
 
-    def reserve_caps(self, principal: Principal, hold: HeldLimits, bound_nano: int) -> None:
-        """Reserve the bound under every hard spend limit; then `caps_reserved`."""
+    def reserve_spend_limits(self, principal: Principal, hold: HeldLimits, bound_nano: int) -> None:
+        """Reserve the bound under every hard spend limit; then `spend_limits_reserved`."""
         ...
 
     def reserve_nothing(self) -> Reservation:
@@ -134,7 +134,7 @@ class PendingRequest:
             return
         effects, principal = self._effects, self._principal
         planned = self._planned = effects.plan(principal, asked)
-        if not principal.limits and not principal.caps:
+        if not principal.limits and not principal.spend_limits:
             self._reserve(principal, planned)
             return
         hold = effects.take_limits(principal, planned.limited_tokens)
@@ -150,7 +150,9 @@ class PendingRequest:
             return
         principal, _ = self._known()
         epoch_seconds = self._effects.epoch_us() // US_PER_SECOND
-        if principal.caps and is_reached(principal.caps, CapAction.SLOW, epoch_seconds):
+        if principal.spend_limits and is_reached(
+            principal.spend_limits, SpendLimitAction.SLOW, epoch_seconds
+        ):
             self._effects.delay(SLOW_SECONDS)
         else:
             self.delayed()
@@ -161,13 +163,15 @@ class PendingRequest:
             return
         principal, planned = self._known()
         hold = self._hold
-        has_hard = any(cap.action == CapAction.STOP for cap in principal.caps)
+        has_hard = any(
+            spend_limit.action == SpendLimitAction.STOP for spend_limit in principal.spend_limits
+        )
         if hold is not None and has_hard and not planned.is_free:
-            self._effects.reserve_caps(principal, hold, planned.bound_nano)
+            self._effects.reserve_spend_limits(principal, hold, planned.bound_nano)
         else:
-            self.caps_reserved()
+            self.spend_limits_reserved()
 
-    def caps_reserved(self) -> None:
+    def spend_limits_reserved(self) -> None:
         """Reserve credit."""
         if not self._is_abandoned():
             self._reserve(*self._known())
@@ -254,5 +258,5 @@ class PendingRequest:
         hold, effects = self._hold, self._effects
         rates = "" if hold is None else rate_headers(hold.statuses(effects.now()))
         return answer_headers(
-            names, self._planned, 0, rates, self._principal.caps, effects.epoch_us
+            names, self._planned, 0, rates, self._principal.spend_limits, effects.epoch_us
         )

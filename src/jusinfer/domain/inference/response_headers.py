@@ -1,4 +1,4 @@
-"""The header lines of an answer to an inference request: names, route, budget, limits, caps."""
+"""The header lines of an answer to an inference request: names, route, budget and limits."""
 
 from collections.abc import Callable
 from typing import Final
@@ -22,7 +22,7 @@ def answer_headers(
     planned: PlannedRequest,
     index: int,
     rates: str,
-    caps: tuple[SpendLimit, ...],
+    spend_limits: tuple[SpendLimit, ...],
     epoch_us: Callable[[], int],
 ) -> str:
     """Write the headers of every answer to a request that was planned.
@@ -33,11 +33,13 @@ def answer_headers(
     step = plan.routes[index]
     clamped = planned.sent_budget(index)
     budget = "" if clamped is None else f"x-jusinfer-output-tokens-max: {clamped}\r\n"
-    cap = cap_header(caps, epoch_us() // US_PER_SECOND) if caps else ""
+    spend_limit = (
+        spend_limit_header(spend_limits, epoch_us() // US_PER_SECOND) if spend_limits else ""
+    )
     return (
         f"{names}x-jusinfer-model: {step.model.model_id}\r\n"
         f"x-jusinfer-upstream: {step.route.upstream}\r\n"
-        f"x-jusinfer-route: {plan.codes};v={plan.version}\r\n{budget}{rates}{cap}"
+        f"x-jusinfer-route: {plan.codes};v={plan.version}\r\n{budget}{rates}{spend_limit}"
     )
 
 
@@ -53,14 +55,15 @@ def rate_headers(statuses: list[LimitStatus]) -> str:
     )
 
 
-def cap_header(caps: tuple[SpendLimit, ...], epoch_seconds: int) -> str:
-    """Write which cap on spending is nearest to its end, once a threshold has been reached."""
-    cap = most_consumed(caps, epoch_seconds)
-    if cap is None:
+def spend_limit_header(spend_limits: tuple[SpendLimit, ...], epoch_seconds: int) -> str:
+    """Write which spend limit is nearest to its end, once a threshold has been reached."""
+    spend_limit = most_consumed(spend_limits, epoch_seconds)
+    if spend_limit is None:
         return ""
     return (
-        f"x-jusinfer-cap: {cap.scope} {cap.period} {cap.threshold}% {cap.action};"
-        f" resets={cap.resets_at - epoch_seconds}s\r\n"
+        f"x-jusinfer-spend-limit: {spend_limit.scope} {spend_limit.period}"
+        f" {spend_limit.threshold}% {spend_limit.action};"
+        f" resets={spend_limit.resets_at - epoch_seconds}s\r\n"
     )
 
 

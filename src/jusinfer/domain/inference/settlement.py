@@ -89,7 +89,7 @@ class Settlement:
             self.planned,
             index,
             "" if self._hold is None else rate_headers(self._hold.statuses(self._effects.now())),
-            self.principal.caps,
+            self.principal.spend_limits,
             self._effects.epoch_us,
         )
 
@@ -131,7 +131,7 @@ class Settlement:
                 charge,
                 -1 if first < 0 else int((first - began) * US_PER_SECOND),
                 int((effects.now() - began) * US_PER_SECOND),
-                "" if self._hold is None else self._hold.cap_leases,
+                "" if self._hold is None else self._hold.spend_limit_leases,
             ),
         )
         overrun_nano = self._reservation.end(charge)

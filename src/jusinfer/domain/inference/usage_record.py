@@ -50,7 +50,7 @@ class CompletionResult(msgspec.Struct, frozen=True, gc=False):
     charge_nano: int
     first_byte_us: int
     latency_us: int
-    cap_leases: str
+    spend_limit_leases: str
 
 
 def ended_record(
@@ -98,7 +98,7 @@ def ended_record(
         usage.reported_cost_pico,
         planned.price_list,
         ending.attempt_log,
-        ending.cap_leases,
+        ending.spend_limit_leases,
         planned.plan.version,
         ending.generation_id,
     )

@@ -7,7 +7,9 @@ from jusinfer.domain.routing.plan import Exclusion, Reason, RoutePlan
 from jusinfer.domain.routing.rules import GATES, OUTCOMES, RuleTable
 
 SAID_MAX: Final = 3
-_SUFFICIENT: Final = frozenset({"asked_cheap", "asked_best", "asked_fast", "spend_cap", "explicit"})
+_SUFFICIENT: Final = frozenset(
+    {"asked_cheap", "asked_best", "asked_fast", "spend_limit", "explicit"}
+)
 
 
 def sentence_of(plan: RoutePlan, table: RuleTable) -> str:

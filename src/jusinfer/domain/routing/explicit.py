@@ -46,7 +46,7 @@ def explicit_plan(model: Model, version: str) -> RoutePlan:
 def asked_name(policy: RoutingPolicy, catalog: Catalog) -> str:
     """Give what a request names as it may be recorded: nothing of it is free text.
 
-    Where a cap asks for the cheapest of a list, the first name that is known counts. Raises
+    Where a spend limit asks for the cheapest of a list, the first name that is known counts. Raises
     ModelNotFound, or InvalidRequest for a name that the sandbox does not know.
     """
     refusal: JusinferError | None = None

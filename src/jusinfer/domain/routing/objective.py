@@ -19,13 +19,13 @@ _ASKED: Final[Mapping[str, tuple[Reason, ...]]] = {
     name: (reason(f"asked_{name}"),) for name in DIALS if name != BALANCED
 }
 _LISTED: Final = (reason("asked_list"),)
-_CAPPED: Final = (reason("spend_cap"),)
+_CAPPED: Final = (reason("spend_limit"),)
 
 
 class RoutingPolicy(msgspec.Struct, frozen=True):
     """What a request names and prefers and what its tenant allows: no name of anybody.
 
-    `model` is what the request names; `is_cheapest` that a cap on spending asks for the cheapest;
+    `model` is what the request names; `is_cheapest` that a spend limit asks for the cheapest;
     `price_list` names the prices that hold.
     """
 

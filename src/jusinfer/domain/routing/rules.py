@@ -32,7 +32,7 @@ OUTCOMES: Final = (
     "asked_best",
     "asked_fast",
     "asked_list",
-    "spend_cap",
+    "spend_limit",
     "cheapest",
     "strongest",
     "fastest",

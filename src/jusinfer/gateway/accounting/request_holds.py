@@ -1,12 +1,12 @@
-"""What a request holds besides credit: permits under limits, reservations under hard caps."""
+"""What a request holds besides credit: permits under limits, reservations under spend limits."""
 
 from collections.abc import Callable
 from typing import Final
 
-from jusinfer.domain.errors import CapReached, Unavailable
+from jusinfer.domain.errors import SpendLimitReached, Unavailable
 from jusinfer.domain.identity import Principal
 from jusinfer.domain.journal import RequestEnded
-from jusinfer.domain.limits import CapAction, LimitKind, LimitStatus, SpendLimit
+from jusinfer.domain.limits import LimitKind, LimitStatus, SpendLimit, SpendLimitAction
 from jusinfer.gateway.accounting.credit_leases import CreditBalances, Reservation
 from jusinfer.gateway.accounting.rate_limiter import LeasedQuota, RateLimiter
 
@@ -16,7 +16,7 @@ TRIES_MAX: Final = 4
 class RequestHold:
     """Ends once: with the record of a completion, or released when none came of it."""
 
-    __slots__ = ("_buckets", "_is_open", "_permits", "_tokens", "caps")
+    __slots__ = ("_buckets", "_is_open", "_permits", "_tokens", "spend_limits")
 
     def __init__(
         self, permits: RateLimiter | None, buckets: list[LeasedQuota], tokens: int
@@ -25,7 +25,7 @@ class RequestHold:
         self._buckets = buckets
         self._tokens = tokens
         self._is_open = True
-        self.caps: list[Reservation] = []
+        self.spend_limits: list[Reservation] = []
 
     def end(self, record: RequestEnded) -> None:
         """Count what was used; a request that failed counts as a request and for no tokens."""
@@ -34,7 +34,7 @@ class RequestHold:
             used = record.prompt_tokens + record.completion_tokens
             if self._permits is not None:
                 self._permits.give_back(self._buckets, self._tokens, used)
-            for reservation in self.caps:
+            for reservation in self.spend_limits:
                 reservation.end(record.charge_nano)
 
     def release(self) -> None:
@@ -43,7 +43,7 @@ class RequestHold:
             self._is_open = False
             if self._permits is not None:
                 self._permits.give_back(self._buckets, self._tokens, None)
-            for reservation in self.caps:
+            for reservation in self.spend_limits:
                 reservation.end(0)
 
     def spend(self) -> None:
@@ -65,19 +65,19 @@ class RequestHold:
         return list(tightest.values())
 
     @property
-    def cap_leases(self) -> str:
-        """Name the leases of hard caps that the charge counts against."""
-        return ",".join([reservation.lease.lease_id for reservation in self.caps])
+    def spend_limit_leases(self) -> str:
+        """Name the leases of hard spend limits that the charge counts against."""
+        return ",".join([reservation.lease.lease_id for reservation in self.spend_limits])
 
 
 class RequestHolds:
-    """Takes holds for requests of principals that have limits or hard caps."""
+    """Takes holds for requests of principals that have limits or hard spend limits."""
 
     def __init__(
-        self, permits: RateLimiter, caps: CreditBalances, clock: Callable[[], float]
+        self, permits: RateLimiter, spend_limits: CreditBalances, clock: Callable[[], float]
     ) -> None:
         self.permits = permits
-        self.caps = caps
+        self.spend_limits = spend_limits
         self._clock = clock
 
     def take(self, principal: Principal, tokens: int) -> RequestHold | None:
@@ -97,24 +97,29 @@ class RequestHolds:
     async def reserve(
         self, principal: Principal, hold: RequestHold, bound_nano: int, epoch_seconds: int
     ) -> None:
-        """Reserve the bound under every hard cap; raises CapReached with when it resets."""
-        for cap in principal.caps:
-            if cap.action == CapAction.STOP:
-                hold.caps.append(await self._reserve(cap, bound_nano, epoch_seconds))
+        """Reserve the bound under every hard spend limit; raises CapReached with when it resets."""
+        for spend_limit in principal.spend_limits:
+            if spend_limit.action == SpendLimitAction.STOP:
+                hold.spend_limits.append(
+                    await self._reserve(spend_limit, bound_nano, epoch_seconds)
+                )
 
-    async def _reserve(self, cap: SpendLimit, bound_nano: int, epoch_seconds: int) -> Reservation:
+    async def _reserve(
+        self, spend_limit: SpendLimit, bound_nano: int, epoch_seconds: int
+    ) -> Reservation:
         # A lease belongs to one period: the balance of the period before is left to be returned.
-        balance = self.caps.balance(cap.cap_id, str(cap.resets_at))
+        balance = self.spend_limits.balance(spend_limit.spend_limit_id, str(spend_limit.resets_at))
         for _ in range(TRIES_MAX):
             reservation = balance.reserve(bound_nano, self._clock())
             if reservation is not None:
                 return reservation
-            available_nano = await self.caps.refill(balance, bound_nano, self._clock())
+            available_nano = await self.spend_limits.refill(balance, bound_nano, self._clock())
             if available_nano is not None:
-                raise CapReached(
-                    f"the {cap.scope}'s cap on spending by {cap.period} would be exceeded",
+                raise SpendLimitReached(
+                    f"the {spend_limit.scope}'s spend limit by {spend_limit.period}"
+                    " would be exceeded",
                     bound_nano=bound_nano,
                     available_nano=available_nano,
-                    resets_in_seconds=max(cap.resets_at - epoch_seconds, 1),
+                    resets_in_seconds=max(spend_limit.resets_at - epoch_seconds, 1),
                 )
-        raise Unavailable("a cap on spending is contended right now", retry_after_seconds=1)
+        raise Unavailable("a spend limit is contended right now", retry_after_seconds=1)

@@ -7,7 +7,7 @@ from jusinfer.domain.errors import InvalidRequest, Unavailable
 from jusinfer.domain.identity import Mode, Principal
 from jusinfer.domain.inference.planned_request import PlannedRequest, bound_nano
 from jusinfer.domain.inference.request import CompletionRequest
-from jusinfer.domain.limits import CapAction, is_reached
+from jusinfer.domain.limits import SpendLimitAction, is_reached
 from jusinfer.domain.routing.objective import RoutingPolicy
 from jusinfer.domain.routing.plan import RoutePlan
 from jusinfer.domain.routing.preferences import NO_PREFERENCES, Preferences
@@ -80,7 +80,7 @@ def _planned(
     if (
         principal.policy is NO_POLICY
         and asked.preferences is NO_PREFERENCES
-        and not principal.caps
+        and not principal.spend_limits
         and context.health.is_all_healthy
     ):
         # Most requests name a model with one route: its plan is always the same.
@@ -125,9 +125,9 @@ def policy_of(
             preferences = Preferences(models=preferences.models)
             preferences = preferences if preferences.models else NO_PREFERENCES
     is_cheapest = (
-        bool(principal.caps)
+        bool(principal.spend_limits)
         and not endpoint.is_embedding
-        and is_reached(principal.caps, CapAction.CHEAPEST, epoch_seconds)
+        and is_reached(principal.spend_limits, SpendLimitAction.CHEAPEST, epoch_seconds)
     )
     return RoutingPolicy(asked.model, tenant, preferences, principal.price_list, is_cheapest)
 

@@ -218,14 +218,14 @@ class InferenceHandler:
         """Wait before the request goes on."""
         self._later(asyncio.sleep(seconds), lambda _: self._pending.delayed())
 
-    def reserve_caps(self, principal: Principal, hold: HeldLimits, bound_nano: int) -> None:
+    def reserve_spend_limits(self, principal: Principal, hold: HeldLimits, bound_nano: int) -> None:
         """Reserve the bound under every hard spend limit."""
         if not isinstance(hold, RequestHold):
             raise TypeError("a hold comes from take_limits or fetch_limits")
         epoch_seconds = self._context.clock_us() // US_PER_SECOND
         self._later(
             self._context.holds.reserve(principal, hold, bound_nano, epoch_seconds),
-            lambda _: self._pending.caps_reserved(),
+            lambda _: self._pending.spend_limits_reserved(),
         )
 
     def reserve_nothing(self) -> Reservation:

@@ -50,7 +50,7 @@ BEGIN
   IF of_action <> ALL (ARRAY[
     'tenant.create', 'tenant.find', 'tenant.list', 'tenant.terms', 'tenant.policy',
     'key.issue', 'key.list', 'key.revoke', 'credit.grant', 'credit.adjust', 'credit.read',
-    'limit.set', 'limit.read', 'cap.add', 'cap.remove', 'cap.read', 'usage.read',
+    'limit.set', 'limit.read', 'spend_limit.add', 'spend_limit.remove', 'spend_limit.read', 'usage.read',
     'receipt.read', 'ledger.verify', 'rules.activate', 'schema.migrate',
     'audit.read', 'audit.verify'
   ]) THEN
@@ -107,7 +107,7 @@ BEGIN
   -- People come by a session or a key, and what only an operator may do they can only be denied.
   IF (of_how IN ('session', 'key') AND of_origin = 'console' AND (of_outcome = 'denied'
       OR of_action IN ('tenant.policy', 'key.issue', 'key.list', 'key.revoke', 'credit.read',
-        'limit.read', 'cap.add', 'cap.remove', 'cap.read', 'usage.read', 'audit.read')))
+        'limit.read', 'spend_limit.add', 'spend_limit.remove', 'spend_limit.read', 'usage.read', 'audit.read')))
     IS NOT TRUE THEN
     RAISE EXCEPTION 'no member does % by %', of_action, of_how USING ERRCODE = '42501';
   END IF;

@@ -19,7 +19,7 @@ BEGIN
   SELECT GREATEST(COALESCE(sum(f.free_nano), 0) - COALESCE((
       SELECT a.debits_posted_nano - a.credits_posted_nano FROM ledger_account a
       WHERE a.tenant_id = for_tenant AND a.mode = for_mode AND a.kind = 'debt'), 0), 0)::bigint
-    INTO free FROM jusinfer_free_lots(for_tenant, for_mode) f;
+    INTO free FROM jusinfer_free_grants(for_tenant, for_mode) f;
   IF free < GREATEST(need, 1) THEN
     RETURN QUERY SELECT NULL::uuid, 0::bigint, free;
     RETURN;
@@ -31,39 +31,39 @@ BEGIN
   INSERT INTO lease (lease_id, tenant_id, mode, worker_id, granted_nano)
     VALUES (made, for_tenant, for_mode, worker, chunk);
   WITH part AS (
-    SELECT f.lot_id, f.place, LEAST(f.free_nano, chunk - f.before_nano) AS amount_nano
-    FROM jusinfer_free_lots(for_tenant, for_mode) f WHERE f.before_nano < chunk
+    SELECT f.grant_id, f.place, LEAST(f.free_nano, chunk - f.before_nano) AS amount_nano
+    FROM jusinfer_free_grants(for_tenant, for_mode) f WHERE f.before_nano < chunk
   ), moved AS (
-    UPDATE credit_lot l SET held_nano = l.held_nano + part.amount_nano
-    FROM part WHERE l.lot_id = part.lot_id
+    UPDATE credit_grant l SET held_nano = l.held_nano + part.amount_nano
+    FROM part WHERE l.grant_id = part.grant_id
   )
-  INSERT INTO lease_lot (lease_id, lot_id, place, tenant_id, held_nano)
-    SELECT made, part.lot_id, part.place, for_tenant, part.amount_nano FROM part;
+  INSERT INTO lease_grant (lease_id, grant_id, place, tenant_id, held_nano)
+    SELECT made, part.grant_id, part.place, for_tenant, part.amount_nano FROM part;
   UPDATE ledger_account a SET leased_nano = a.leased_nano + chunk WHERE a.account_id = credits;
   RETURN QUERY SELECT made, chunk, 0::bigint;
 END $$;
 GRANT EXECUTE ON FUNCTION jusinfer_take_credit TO jusinfer_gateway;
 
--- Frees parts of leases, the least wanted lots first; their accounts must be locked already.
+-- Frees parts of leases, the least wanted credit grants first; their accounts must be locked already.
 CREATE OR REPLACE FUNCTION jusinfer_unhold(leases uuid[], amounts bigint[]) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
   WITH held AS (
-    SELECT ll.lease_id, ll.lot_id, ll.held_nano, g.amount_nano,
+    SELECT ll.lease_id, ll.grant_id, ll.held_nano, g.amount_nano,
       (sum(ll.held_nano) OVER (PARTITION BY ll.lease_id ORDER BY ll.place DESC))::bigint
         - ll.held_nano AS before_nano
-    FROM lease_lot ll JOIN unnest(leases, amounts) AS g (lease_id, amount_nano)
+    FROM lease_grant ll JOIN unnest(leases, amounts) AS g (lease_id, amount_nano)
       ON g.lease_id = ll.lease_id
     WHERE ll.held_nano > 0
   ), part AS (
-    SELECT h.lease_id, h.lot_id, LEAST(h.held_nano, h.amount_nano - h.before_nano) AS amount_nano
+    SELECT h.lease_id, h.grant_id, LEAST(h.held_nano, h.amount_nano - h.before_nano) AS amount_nano
     FROM held h WHERE h.before_nano < h.amount_nano
   ), freed AS (
-    UPDATE lease_lot ll SET held_nano = ll.held_nano - part.amount_nano
-    FROM part WHERE ll.lease_id = part.lease_id AND ll.lot_id = part.lot_id
+    UPDATE lease_grant ll SET held_nano = ll.held_nano - part.amount_nano
+    FROM part WHERE ll.lease_id = part.lease_id AND ll.grant_id = part.grant_id
   )
-  UPDATE credit_lot l SET held_nano = l.held_nano - s.amount_nano
-  FROM (SELECT lot_id, sum(amount_nano)::bigint AS amount_nano FROM part GROUP BY lot_id) s
-  WHERE l.lot_id = s.lot_id
+  UPDATE credit_grant l SET held_nano = l.held_nano - s.amount_nano
+  FROM (SELECT grant_id, sum(amount_nano)::bigint AS amount_nano FROM part GROUP BY grant_id) s
+  WHERE l.grant_id = s.grant_id
 $$;
 
 CREATE OR REPLACE FUNCTION jusinfer_return_credit(worker uuid, from_lease uuid, amount bigint)

@@ -30,9 +30,9 @@ CREATE OR REPLACE TRIGGER ledger_transfer_append_only BEFORE UPDATE OR DELETE ON
   FOR EACH ROW EXECUTE FUNCTION jusinfer_refuse_change();
 CREATE OR REPLACE TRIGGER ledger_transfer_no_truncate BEFORE TRUNCATE ON ledger_transfer
   FOR EACH STATEMENT EXECUTE FUNCTION jusinfer_refuse_change();
-CREATE OR REPLACE TRIGGER lot_draw_append_only BEFORE UPDATE OR DELETE ON lot_draw
+CREATE OR REPLACE TRIGGER grant_draw_append_only BEFORE UPDATE OR DELETE ON grant_draw
   FOR EACH ROW EXECUTE FUNCTION jusinfer_refuse_change();
-CREATE OR REPLACE TRIGGER lot_draw_no_truncate BEFORE TRUNCATE ON lot_draw
+CREATE OR REPLACE TRIGGER grant_draw_no_truncate BEFORE TRUNCATE ON grant_draw
   FOR EACH STATEMENT EXECUTE FUNCTION jusinfer_refuse_change();
 CREATE OR REPLACE TRIGGER ledger_transfer_fold AFTER INSERT ON ledger_transfer
   REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION jusinfer_fold_transfers();

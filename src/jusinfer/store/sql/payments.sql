@@ -1,4 +1,4 @@
--- Payments: each is written once, and each gives one lot of paid credit.
+-- Payments: each is written once, and each gives one paid credit grant.
 
 -- Gives true when the payment is new, false when the very same one is there already; raises JI001
 -- where the id or the provider's own reference stands for another payment.
@@ -7,10 +7,10 @@ CREATE OR REPLACE FUNCTION jusinfer_record_payment(
 RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp AS $$
 DECLARE known payment%ROWTYPE;
-DECLARE lot uuid := gen_random_uuid();
+DECLARE new_grant uuid := gen_random_uuid();
 BEGIN
-  INSERT INTO payment (payment_id, tenant_id, mode, amount_nano, provider, provider_ref, lot_id)
-  VALUES (new_payment, of_tenant, in_mode, amount, of_provider, of_ref, lot)
+  INSERT INTO payment (payment_id, tenant_id, mode, amount_nano, provider, provider_ref, grant_id)
+  VALUES (new_payment, of_tenant, in_mode, amount, of_provider, of_ref, new_grant)
   ON CONFLICT DO NOTHING;
   IF NOT FOUND THEN
     SELECT * INTO known FROM payment
@@ -22,7 +22,7 @@ BEGIN
     END IF;
     RETURN false;
   END IF;
-  PERFORM jusinfer_add_lot('purchase:' || new_payment, lot, of_tenant, in_mode, 'clearing',
+  PERFORM jusinfer_add_grant('purchase:' || new_payment, new_grant, of_tenant, in_mode, 'clearing',
     'purchase', 'paid', amount, 50::smallint, NULL, NULL, '',
     sha256(convert_to('purchase:' || new_payment || '=' || amount, 'UTF8')));
   RETURN true;

@@ -1,4 +1,4 @@
--- Settlement: what completions cost, taken from leases and lots, written as transfers.
+-- Settlement: what completions cost, taken from leases and credit grants, written as transfers.
 
 CREATE OR REPLACE FUNCTION jusinfer_settle_usage(
   span text, tenants uuid[], modes text[], leases uuid[], charges bigint[])
@@ -30,28 +30,28 @@ BEGIN
                      THEN 'closed' ELSE 'open' END
       FROM locked k WHERE l.lease_id = k.lease_id
     ), held AS (
-      SELECT ll.lease_id, ll.lot_id, ll.held_nano, k.tenant_id, k.mode, k.covered_nano,
+      SELECT ll.lease_id, ll.grant_id, ll.held_nano, k.tenant_id, k.mode, k.covered_nano,
         (sum(ll.held_nano) OVER (PARTITION BY ll.lease_id ORDER BY ll.place))::bigint
           - ll.held_nano AS before_nano
-      FROM lease_lot ll JOIN locked k ON k.lease_id = ll.lease_id WHERE ll.held_nano > 0
+      FROM lease_grant ll JOIN locked k ON k.lease_id = ll.lease_id WHERE ll.held_nano > 0
     ), part AS (
-      SELECT h.lease_id, h.lot_id, h.tenant_id, h.mode,
+      SELECT h.lease_id, h.grant_id, h.tenant_id, h.mode,
         LEAST(h.held_nano, h.covered_nano - h.before_nano) AS amount_nano
       FROM held h WHERE h.before_nano < h.covered_nano
     ), freed AS (
-      UPDATE lease_lot ll SET held_nano = ll.held_nano - p.amount_nano
-      FROM part p WHERE ll.lease_id = p.lease_id AND ll.lot_id = p.lot_id
+      UPDATE lease_grant ll SET held_nano = ll.held_nano - p.amount_nano
+      FROM part p WHERE ll.lease_id = p.lease_id AND ll.grant_id = p.grant_id
     ), summed AS (
-      SELECT p.lot_id, p.tenant_id, p.mode, sum(p.amount_nano)::bigint AS amount_nano
-      FROM part p GROUP BY p.lot_id, p.tenant_id, p.mode
-    ), drawn_lots AS (
-      UPDATE credit_lot l SET remaining_nano = l.remaining_nano - s.amount_nano,
+      SELECT p.grant_id, p.tenant_id, p.mode, sum(p.amount_nano)::bigint AS amount_nano
+      FROM part p GROUP BY p.grant_id, p.tenant_id, p.mode
+    ), drawn_grants AS (
+      UPDATE credit_grant l SET remaining_nano = l.remaining_nano - s.amount_nano,
         held_nano = l.held_nano - s.amount_nano
-      FROM summed s WHERE l.lot_id = s.lot_id
+      FROM summed s WHERE l.grant_id = s.grant_id
     ), noted AS (
-      INSERT INTO lot_draw (transfer_id, lot_id, tenant_id, amount_nano)
+      INSERT INTO grant_draw (transfer_id, grant_id, tenant_id, amount_nano)
       SELECT 'usage:' || span || ':' || replace(s.tenant_id::text, '-', '') || ':' || s.mode,
-        s.lot_id, s.tenant_id, s.amount_nano FROM summed s
+        s.grant_id, s.tenant_id, s.amount_nano FROM summed s
     ), covered AS (
       SELECT k.tenant_id, k.mode, sum(k.covered_nano)::bigint AS covered_nano
       FROM locked k GROUP BY k.tenant_id, k.mode

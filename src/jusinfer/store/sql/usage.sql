@@ -72,9 +72,9 @@ GRANT EXECUTE ON FUNCTION jusinfer_own_completion TO jusinfer_gateway;
 CREATE OR REPLACE FUNCTION jusinfer_own_credits(of_tenant uuid, in_mode text)
 RETURNS TABLE (granted_nano bigint, balance_nano bigint)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
-  SELECT COALESCE((SELECT sum(l.granted_nano) FROM credit_lot l
+  SELECT COALESCE((SELECT sum(l.granted_nano) FROM credit_grant l
       WHERE l.tenant_id = of_tenant AND l.mode = in_mode), 0)::bigint
-    - COALESCE((SELECT sum(d.amount_nano) FROM lot_draw d JOIN ledger_transfer t
+    - COALESCE((SELECT sum(d.amount_nano) FROM grant_draw d JOIN ledger_transfer t
         ON t.transfer_id = d.transfer_id AND t.code IN ('expiry', 'adjustment')
       WHERE d.tenant_id = of_tenant AND t.mode = in_mode), 0)::bigint,
     COALESCE((SELECT sum(a.credits_posted_nano - a.debits_posted_nano) FROM ledger_account a
@@ -84,7 +84,7 @@ GRANT EXECUTE ON FUNCTION jusinfer_own_credits TO jusinfer_gateway;
 
 CREATE OR REPLACE FUNCTION jusinfer_own_key(of_key uuid)
 RETURNS TABLE (name text, key_prefix text, total_nano bigint, day_nano bigint, week_nano bigint,
-               month_nano bigint, cap_nano bigint, cap_left_nano bigint, cap_period text)
+               month_nano bigint, spend_limit_nano bigint, spend_limit_left_nano bigint, spend_limit_period text)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
   WITH spent AS (
     SELECT COALESCE(sum(u.charge_nano), 0)::bigint AS total,
@@ -95,17 +95,17 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_te
         AS in_month
     FROM (SELECT (now() AT TIME ZONE 'UTC')::date AS today) d
       LEFT JOIN key_usage u ON u.key_id = of_key
-  ), cap AS (
+  ), own_limit AS (
     SELECT c.amount_nano, c.period, GREATEST(c.amount_nano - COALESCE(p.spent_nano, 0), 0) AS rest
-    FROM spend_cap c JOIN tenant t ON t.tenant_id = c.tenant_id
-    LEFT JOIN spend_period p ON p.cap_id = c.cap_id
+    FROM spend_limit c JOIN tenant t ON t.tenant_id = c.tenant_id
+    LEFT JOIN spend_period p ON p.spend_limit_id = c.spend_limit_id
       AND p.period_start = jusinfer_period_start(c.period, t.time_zone, now())
     WHERE c.scope = 'key' AND c.scope_id = of_key AND c.removed_at IS NULL
     ORDER BY rest LIMIT 1
   )
-  SELECT k.name, k.key_prefix, s.total, s.in_day, s.in_week, s.in_month, cap.amount_nano,
-    cap.rest, cap.period
-  FROM api_key k CROSS JOIN spent s LEFT JOIN cap ON true WHERE k.key_id = of_key
+  SELECT k.name, k.key_prefix, s.total, s.in_day, s.in_week, s.in_month, own_limit.amount_nano,
+    own_limit.rest, own_limit.period
+  FROM api_key k CROSS JOIN spent s LEFT JOIN own_limit ON true WHERE k.key_id = of_key
 $$;
 GRANT EXECUTE ON FUNCTION jusinfer_own_key TO jusinfer_gateway;
 

@@ -91,17 +91,17 @@ def credits_of(granted_nano: int, balance_nano: int) -> bytes:
 
 def key_of(spending: KeyUsageSummary, *, is_test: bool) -> bytes:
     """Write what a key is and has spent."""
-    left = spending.cap_left_nano
+    left = spending.spend_limit_left_nano
     data = {
         "label": spending.name or f"{spending.key_prefix}…",
         "usage": _usd(spending.total_nano),
         "usage_daily": _usd(spending.day_nano),
         "usage_weekly": _usd(spending.week_nano),
         "usage_monthly": _usd(spending.month_nano),
-        "limit": None if spending.cap_nano is None else _usd(spending.cap_nano),
+        "limit": None if spending.spend_limit_nano is None else _usd(spending.spend_limit_nano),
         "limit_remaining": None if left is None else _usd(left),
         "limit_reset": {"day": "daily", "week": "weekly", "month": "monthly"}.get(
-            spending.cap_period or ""
+            spending.spend_limit_period or ""
         ),
         "is_free_tier": is_test,
         "is_provisioning_key": False,

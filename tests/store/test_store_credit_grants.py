@@ -1,4 +1,4 @@
-"""Credit in lots: one draw-down order, holds that expiry cannot take, debts that are paid first."""
+"""Credit grants: one draw-down order, holds that expiry cannot take, debts that are paid first."""
 
 import datetime as dt
 import random
@@ -25,15 +25,15 @@ RANK = {"promotional": 0, "adjustment": 1, "subscription": 2, "paid": 3}
 CHUNK = (8, 1, 10_000_000_000)
 
 
-def tenant(world: Services, name: str = "lots") -> str:
+def tenant(world: Services, name: str = "grants") -> str:
     return accounts.create_tenant(world, OPERATOR, name).tenant_id
 
 
 def give(world: Services, tenant_id: str, amount: int, **terms: object) -> str:
-    lot_id = uuid.uuid4().hex
+    grant_id = uuid.uuid4().hex
     values: dict[str, object] = {
-        "transfer_id": f"grant:{lot_id}",
-        "lot_id": lot_id,
+        "transfer_id": f"grant:{grant_id}",
+        "grant_id": grant_id,
         "tenant_id": tenant_id,
         "mode": "live",
         "from_kind": "promo",
@@ -46,7 +46,7 @@ def give(world: Services, tenant_id: str, amount: int, **terms: object) -> str:
     with world.database.for_tenant(acting(tenant_id), Action.CREDIT_GRANT) as tx:
         ledger.grant(tx, ledger.Grant(**values))  # type: ignore[arg-type]
         note(tx, "transfer", "a-test")
-    return lot_id
+    return grant_id
 
 
 def add(
@@ -58,19 +58,19 @@ def add(
     expires: dt.datetime | None,
 ) -> str:
     """Give 100 nano-USD of any source, which no login may do."""
-    lot_id = uuid.uuid4().hex
+    grant_id = uuid.uuid4().hex
     with psycopg.connect(dsn) as connection:
         connection.execute(
-            "SELECT jusinfer_add_lot(%s, %s, %s, 'live', 'promo', 'grant', %s, 100, %s::smallint,"
+            "SELECT jusinfer_add_grant(%s, %s, %s, 'live', 'promo', 'grant', %s, 100, %s::smallint,"
             " %s, %s, 'test', sha256(''))",
-            (f"grant:{lot_id}", lot_id, tenant_id, source, priority, begins, expires),
+            (f"grant:{grant_id}", grant_id, tenant_id, source, priority, begins, expires),
         )
         connection.execute(
             "INSERT INTO payment SELECT gen_random_uuid(), tenant_id, mode, granted_nano, 'test',"
-            " lot_id::text, lot_id FROM credit_lot WHERE source = 'paid' AND lot_id = %s",
-            (lot_id,),
+            " grant_id::text, grant_id FROM credit_grant WHERE source = 'paid' AND grant_id = %s",
+            (grant_id,),
         )
-    return lot_id
+    return grant_id
 
 
 def take(dsn: str, tenant_id: str, need: int, worker: str = "9" * 32) -> tuple[str | None, int]:
@@ -109,10 +109,10 @@ def settle(dsn: str, tenant_id: str, lease_id: str, charge: int, span: str) -> t
     return int(row[0]), int(row[1])
 
 
-def lot(dsn: str, lot_id: str) -> tuple[int, int]:
+def grant(dsn: str, grant_id: str) -> tuple[int, int]:
     with psycopg.connect(dsn) as connection:
         row = connection.execute(
-            "SELECT remaining_nano, held_nano FROM credit_lot WHERE lot_id = %s", (lot_id,)
+            "SELECT remaining_nano, held_nano FROM credit_grant WHERE grant_id = %s", (grant_id,)
         ).fetchone()
     assert row is not None
     return int(row[0]), int(row[1])
@@ -120,22 +120,22 @@ def lot(dsn: str, lot_id: str) -> tuple[int, int]:
 
 def expire(dsn: str) -> tuple[int, int]:
     with psycopg.connect(dsn) as connection:
-        row = connection.execute("SELECT * FROM jusinfer_expire_lots(100)").fetchone()
+        row = connection.execute("SELECT * FROM jusinfer_expire_grants(100)").fetchone()
     assert row is not None
     return int(row[0]), int(row[1])
 
 
-def age(dsn: str, lot_id: str) -> None:
-    """Let a lot's time be over."""
+def age(dsn: str, grant_id: str) -> None:
+    """Let a credit grant's time be over."""
     with psycopg.connect(dsn) as connection:
         connection.execute(
-            "UPDATE credit_lot SET effective_at = now() - interval '2 hours',"
-            " expires_at = now() WHERE lot_id = %s",
-            (lot_id,),
+            "UPDATE credit_grant SET effective_at = now() - interval '2 hours',"
+            " expires_at = now() WHERE grant_id = %s",
+            (grant_id,),
         )
 
 
-def test_lots_are_drawn_in_one_order_however_they_were_given(world: Services, dsn: str) -> None:
+def test_grants_are_drawn_in_one_order_however_they_were_given(world: Services, dsn: str) -> None:
     tenant_id = tenant(world)
     made = []
     rng = random.Random(5)  # noqa: S311 (a shuffle, not a secret)
@@ -145,15 +145,15 @@ def test_lots_are_drawn_in_one_order_however_they_were_given(world: Services, ds
         days = rng.choice([None, 5, 9])
         expires = None if days is None else NOW + dt.timedelta(days=days)
         begins = NOW - dt.timedelta(hours=rng.choice([1, 2]))
-        lot_id = add(dsn, tenant_id, source, priority, begins, expires)
+        grant_id = add(dsn, tenant_id, source, priority, begins, expires)
         far = NOW + dt.timedelta(days=9999)
-        made.append((priority, expires or far, RANK[source], begins, index, lot_id))
+        made.append((priority, expires or far, RANK[source], begins, index, grant_id))
     order = [row[-1] for row in sorted(made)]
     lease_id, granted = take(dsn, tenant_id, 2_400)
     assert (granted, lease_id is None) == (2_400, False)
     for spent in range(1, 25):
         settle(dsn, tenant_id, str(lease_id), 100, f"j:{spent}")
-        empty = [lot_id for lot_id in order if lot(dsn, lot_id)[0] == 0]
+        empty = [grant_id for grant_id in order if grant(dsn, grant_id)[0] == 0]
         assert empty == order[:spent]
     assert_books_are_right(dsn)
     assert ledger_proof.verify(world, OPERATOR).holds
@@ -171,17 +171,17 @@ def test_credit_that_has_not_begun_or_is_over_is_not_lent(world: Services, dsn: 
 
 def test_expiry_takes_what_is_free_and_never_what_is_held(world: Services, dsn: str) -> None:
     tenant_id = tenant(world)
-    lot_id = give(world, tenant_id, 100, expires_at=NOW + dt.timedelta(days=1))
+    grant_id = give(world, tenant_id, 100, expires_at=NOW + dt.timedelta(days=1))
     worker = uuid.uuid4().hex
     lease_id, _ = take(dsn, tenant_id, 60, worker)
-    age(dsn, lot_id)
+    age(dsn, grant_id)
     assert expire(dsn) == (1, 40)
     assert expire(dsn) == (0, 0)
-    assert lot(dsn, lot_id) == (60, 60)
+    assert grant(dsn, grant_id) == (60, 60)
     settle(dsn, tenant_id, str(lease_id), 25, "j:1")
     with psycopg.connect(dsn) as connection:
         connection.execute("SELECT jusinfer_return_credit(%s, %s, 35)", (worker, lease_id))
-    assert lot(dsn, lot_id) == (35, 0)
+    assert grant(dsn, grant_id) == (35, 0)
     assert expire(dsn) == (1, 35)
     assert balance(dsn, tenant_id) == (0, 0)
     assert ledger_proof.verify(world, OPERATOR).holds
@@ -194,11 +194,11 @@ def test_an_overrun_takes_what_is_free_then_becomes_a_debt_that_is_paid_first(
     first = give(world, tenant_id, 100)
     lease_id, _ = take(dsn, tenant_id, 60)
     assert settle(dsn, tenant_id, str(lease_id), 130, "j:1") == (60, 30)
-    assert lot(dsn, first) == (0, 0)
+    assert grant(dsn, first) == (0, 0)
     assert billing.balances(world, acting(tenant_id))[0].balance_nano == -30
     assert take(dsn, tenant_id, 1) == (None, 0)
     second = give(world, tenant_id, 50)
-    assert lot(dsn, second) == (20, 0)
+    assert grant(dsn, second) == (20, 0)
     assert billing.balances(world, acting(tenant_id))[0].balance_nano == 20
     assert_books_are_right(dsn)
     assert ledger_proof.verify(world, OPERATOR).holds
@@ -221,7 +221,7 @@ def test_the_same_grant_counts_once_and_another_under_its_id_is_refused(world: S
     tenant_id = tenant(world)
     given = ledger.Grant(
         transfer_id="grant:same",
-        lot_id=uuid.uuid4().hex,
+        grant_id=uuid.uuid4().hex,
         tenant_id=tenant_id,
         mode="live",
         from_kind="promo",
@@ -309,10 +309,10 @@ def test_no_login_can_move_money_but_through_the_functions(
             else "DELETE FROM ledger_account",
             "UPDATE ledger_account SET credits_posted_nano = 1",
             "INSERT INTO ledger_transfer SELECT * FROM ledger_transfer",
-            "UPDATE credit_lot SET remaining_nano = granted_nano",
-            "INSERT INTO lot_draw SELECT * FROM lot_draw",
+            "UPDATE credit_grant SET remaining_nano = granted_nano",
+            "INSERT INTO grant_draw SELECT * FROM grant_draw",
             "UPDATE lease SET returned_nano = 0",
-            "DELETE FROM lease_lot",
+            "DELETE FROM lease_grant",
         ):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 connection.execute(statement)
@@ -333,25 +333,27 @@ def test_an_operator_who_named_one_tenant_cannot_grant_to_another(
 
 
 BREAKAGES = {
-    "caps_fold": "INSERT INTO spend_cap (cap_id, tenant_id, mode, scope, scope_id, period,"
+    "spend_limits_fold": "INSERT INTO spend_limit (spend_limit_id, tenant_id, mode,"
+    " scope, scope_id, period,"
     " amount_nano, action) SELECT tenant_id, tenant_id, 'live', 'tenant', tenant_id, 'day', 9,"
-    " 'stop' FROM tenant; INSERT INTO spend_period (cap_id, period_start, tenant_id, leased_nano)"
-    " SELECT cap_id, now(), tenant_id, 3 FROM spend_cap",
+    " 'stop' FROM tenant; INSERT INTO spend_period (spend_limit_id, period_start, tenant_id,"
+    " leased_nano)"
+    " SELECT spend_limit_id, now(), tenant_id, 3 FROM spend_limit",
     "slots_fold": "INSERT INTO rate_window SELECT 'tenant', tenant_id, 'concurrency', now(), 2"
     " FROM tenant",
     "accounts_fold": "UPDATE ledger_account SET credits_posted_nano = credits_posted_nano + 1"
     " WHERE kind = 'promo'",
-    "lots_fold": "UPDATE credit_lot SET remaining_nano = remaining_nano - 1",
-    "lots_held": "UPDATE credit_lot SET held_nano = held_nano + 1",
+    "grants_fold": "UPDATE credit_grant SET remaining_nano = remaining_nano - 1",
+    "grants_held": "UPDATE credit_grant SET held_nano = held_nano + 1",
     "append_only": "ALTER TABLE ledger_transfer DISABLE TRIGGER ledger_transfer_append_only",
     "rounded_once": "ALTER TABLE usage_record DROP CONSTRAINT usage_record_check2;"
     "UPDATE usage_record SET cost_pico = cost_pico + 1",
-    "paid_for": "UPDATE credit_lot SET source = 'paid' WHERE mode = 'live'",
+    "paid_for": "UPDATE credit_grant SET source = 'paid' WHERE mode = 'live'",
     "posted_once": "INSERT INTO usage_record SELECT * FROM usage_record",
     "usage_transfers": "UPDATE usage_record SET cost_pico = 6000, charge_nano = 6",
     "usage_named": "UPDATE usage_record SET transfer_id = 'usage:none'",
     "leases_reclaimed": "UPDATE gateway_worker SET state = 'reclaimed'",
-    "leases_held": "UPDATE lease_lot SET held_nano = held_nano + 1",
+    "leases_held": "UPDATE lease_grant SET held_nano = held_nano + 1",
     "leased_fold": "UPDATE ledger_account SET leased_nano = leased_nano - 1 WHERE leased_nano > 0",
 }
 
