@@ -71,7 +71,7 @@ class Grant(msgspec.Struct, frozen=True):
 
 
 class CreditGrant(msgspec.Struct, frozen=True):
-    """A credit credit grant as it stands; times are ISO 8601 in UTC."""
+    """A credit grant as it stands; times are ISO 8601 in UTC."""
 
     grant_id: str
     tenant: str
