@@ -1,4 +1,4 @@
-"""Limits, spend limits and terms of tenants, from the command line."""
+"""Rate limits, spend limits and settings of tenants, from the command line."""
 
 from typing import Annotated
 
@@ -38,7 +38,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def owner_of(at: Opened, scope: str, scope_id: str) -> tuple[OnBehalf, str]:
-    """Give who acts for what a limit or spend limit is of, and its id; a tenant may be named."""
+    """Give who acts for what a rate or spend limit is of, and its id; a tenant may be named."""
     if scope == "tenant":
         owner = at.tenant(scope_id)
         return owner, owner.tenant_id
@@ -111,7 +111,7 @@ def spend_limits_add(  # noqa: PLR0913, PLR0917 (one for each option)
 
 @spend_limits_app.command("remove")
 def spend_limits_remove(
-    spend_limit_id: Annotated[str, typer.Argument(help="The spend_limit's id.")],
+    spend_limit_id: Annotated[str, typer.Argument(help="The spend limit's id.")],
     config_file: ConfigFile = None,
     data_dir: DataDir = None,
     *,

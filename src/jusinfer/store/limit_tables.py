@@ -1,4 +1,4 @@
-"""Tables of limits and spend limits, with the same tags as all others."""
+"""Tables of rate limits and spend limits, with the same tags as all others."""
 
 from typing import Any, Final
 

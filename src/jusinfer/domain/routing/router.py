@@ -120,7 +120,7 @@ class Router:
             )
             asked = asked_name(policy, self.catalog)
             return RoutePlan(steps, EXPLICIT, EXPLICIT_CODE, self.table.version, asked=asked)
-        # Before a spend_limit's short cut: a name that nobody knows is refused, not recorded.
+        # Before a spend limit's short cut: a name that nobody knows is refused, not recorded.
         asked = asked_name(policy, self.catalog) if policy.is_cheapest else ""
         field = self.fitting.field(policy)
         wish = parse_objective(policy, self.catalog, self.fitting.known, self._worth_micro)

@@ -202,7 +202,7 @@ class ChatStreamDecoder:
             return
         self._learned += 1
         lead, found, tail = payload.rpartition(text)
-        if not found or not text or _OTHER_TEXT in payload or not lead.startswith(self._prefix):
+        if not found or _OTHER_TEXT in payload or not lead.startswith(self._prefix):
             return
         try:
             again = _fast_path(lead + _OTHER_TEXT + tail)
